@@ -1,0 +1,211 @@
+//! What a model is filed under: a name and the hash of its configuration.
+
+mod config;
+mod exact;
+mod name;
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use serde::Serialize;
+
+pub use config::ConfigHash;
+pub use name::{Label, ModelName, Symbol};
+
+use crate::error::{Error, Result};
+
+/// Bytes of a stored key after the name: one zero byte and the config hash.
+const SUFFIX_BYTES: usize = 1 + 32;
+
+/// The key of a model: a [`ModelName`] and a [`ConfigHash`].
+///
+/// Two keys are equal when name and hash are; the configuration text that the hash was made of travels along so that
+/// a publish can store it and a hash can always be explained.
+///
+/// ```
+/// use modelkeep::ModelKey;
+/// use serde::Serialize;
+///
+/// #[derive(Serialize)]
+/// struct Config { horizon_days: u32, threshold: f64 }
+///
+/// let key = ModelKey::new("bounce", &Config { horizon_days: 5, threshold: -1.0 })?;
+/// assert_eq!(key.config(), Some(r#"{"horizon_days":5,"threshold":-1}"#));
+/// # Ok::<(), modelkeep::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct ModelKey {
+    name: ModelName,
+    hash: ConfigHash,
+    config: Option<Arc<str>>,
+}
+
+impl ModelKey {
+    /// Returns the key of the model `name` under `config`, which is any value that serde can serialise.
+    ///
+    /// The configuration is brought into the canonical JSON form of RFC 8785 and hashed with BLAKE3. The order of
+    /// fields, the order of map entries and the spelling of a number (`1`, `1.0`, `1e0`) do not change the hash; any
+    /// value does.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the name breaks the rules of [`ModelName`], or when the configuration holds something that
+    /// JSON would change silently: NaN, an infinity, or an integer beyond 2^53 - 1 in magnitude (write it as a
+    /// string). `LimitExceeded` when the canonical form exceeds 256 KiB.
+    pub fn new<C: Serialize + ?Sized>(name: &str, config: &C) -> Result<Self> {
+        let name = ModelName::new(name)?;
+        let canonical = config::canonical(&name, config)?;
+        Ok(Self {
+            name,
+            hash: ConfigHash::of_canonical(&canonical),
+            config: Some(canonical.into()),
+        })
+    }
+
+    /// Returns the key with this name and hash, for reading what is stored under it.
+    ///
+    /// It does not know its configuration, so it can publish only where an earlier version stored one.
+    #[must_use]
+    pub fn from_hash(name: ModelName, hash: ConfigHash) -> Self {
+        Self {
+            name,
+            hash,
+            config: None,
+        }
+    }
+
+    /// Returns the model's name.
+    #[must_use]
+    pub fn name(&self) -> &ModelName {
+        &self.name
+    }
+
+    /// Returns the hash of the configuration.
+    #[must_use]
+    pub fn config_hash(&self) -> ConfigHash {
+        self.hash
+    }
+
+    /// Returns the configuration in canonical JSON, if this key was made from one.
+    #[must_use]
+    pub fn config(&self) -> Option<&str> {
+        self.config.as_deref()
+    }
+
+    /// The bytes that order stored keys: by name, then by hash. A zero byte ends the name, which cannot hold one.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.name.as_str().len() + SUFFIX_BYTES + 8);
+        bytes.extend_from_slice(self.name.as_str().as_bytes());
+        bytes.push(0);
+        bytes.extend_from_slice(self.hash.as_bytes());
+        bytes
+    }
+
+    /// Reads a key from the front of `bytes` and returns it with what follows it.
+    pub(crate) fn split_from(bytes: &[u8]) -> Result<(Self, &[u8])> {
+        let bad = || Error::corrupt("read key", hex(bytes), "not a model key");
+        let end = bytes.iter().position(|&b| b == 0).ok_or_else(bad)?;
+        let (name, rest) = bytes.split_at_checked(end).ok_or_else(bad)?;
+        let name = std::str::from_utf8(name).map_err(|_| bad())?;
+        let name = ModelName::new(name).map_err(|_| bad())?;
+        let rest = rest.get(1..).ok_or_else(bad)?;
+        let (hash, rest) = rest.split_first_chunk::<32>().ok_or_else(bad)?;
+        Ok((Self::from_hash(name, ConfigHash::from_bytes(*hash)), rest))
+    }
+
+    /// Reads a key that is all of `bytes`.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        match Self::split_from(bytes)? {
+            (key, []) => Ok(key),
+            _ => Err(Error::corrupt("read key", hex(bytes), "bytes follow the model key")),
+        }
+    }
+}
+
+/// Bytes as lower-case hex digits, for messages.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+impl PartialEq for ModelKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.name == other.name
+    }
+}
+
+impl Eq for ModelKey {}
+
+impl PartialOrd for ModelKey {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ModelKey {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (&self.name, self.hash).cmp(&(&other.name, other.hash))
+    }
+}
+
+impl Hash for ModelKey {
+    /// The config hash alone is already uniform; the name rarely tells keys apart that it does not.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.hash.hash(state);
+        self.name.hash(state);
+    }
+}
+
+impl fmt::Display for ModelKey {
+    /// `name@` and the first 12 hex digits of the hash.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}@{}", self.name, self.hash.short()))
+    }
+}
+
+impl fmt::Debug for ModelKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_survives_its_bytes() {
+        let key = ModelKey::new("bounce", &[1, 2, 3]).unwrap();
+        assert_eq!(ModelKey::from_bytes(&key.to_bytes()).unwrap(), key);
+        let mut longer = key.to_bytes();
+        longer.extend_from_slice(&7u64.to_be_bytes());
+        let (read, rest) = ModelKey::split_from(&longer).unwrap();
+        assert_eq!((read, rest), (key, &7u64.to_be_bytes()[..]));
+    }
+
+    #[test]
+    fn cut_or_foreign_key_bytes_are_refused() {
+        let bytes = ModelKey::new("bounce", &()).unwrap().to_bytes();
+        for cut in 0..bytes.len() {
+            assert!(ModelKey::from_bytes(&bytes[..cut]).is_err(), "{cut} bytes");
+        }
+        assert!(ModelKey::from_bytes(b"bad name\0").is_err());
+    }
+
+    #[test]
+    fn stored_keys_sort_as_keys_do() {
+        let mut keys: Vec<_> = ["b", "a", "a.b", "a-b", "ab"]
+            .iter()
+            .flat_map(|name| (0..4).map(move |i| ModelKey::new(name, &i).unwrap()))
+            .collect();
+        keys.sort();
+        let bytes: Vec<_> = keys.iter().map(ModelKey::to_bytes).collect();
+        assert!(bytes.is_sorted());
+    }
+}

@@ -1,0 +1,36 @@
+//! Every bound of the crate, in one place.
+//!
+//! A bound is checked before memory is allocated for the thing that it bounds, on the way in and on the way out.
+
+/// Bytes of a model name.
+pub(crate) const MODEL_NAME_BYTES_MAX: usize = 128;
+/// Bytes of a symbol or of an index series name.
+pub(crate) const SYMBOL_BYTES_MAX: usize = 64;
+/// Bytes of an artifact name, a tag, or a metric name.
+pub(crate) const LABEL_BYTES_MAX: usize = 128;
+/// Bytes of a tag's value.
+pub(crate) const TAG_VALUE_BYTES_MAX: usize = 1024;
+/// Entries of metrics, of tags, and of artifacts in one publication.
+pub(crate) const LABELS_MAX: usize = 256;
+/// Bytes of a canonical configuration.
+pub(crate) const CONFIG_BYTES_MAX: usize = 256 << 10;
+/// Bytes of one archive before compression: rkyv's relative pointers are 32 bits wide and signed.
+pub(crate) const ARCHIVE_BYTES_MAX: u64 = (2 << 30) - 1;
+/// Levels of nesting that an archive may have; rkyv's validator recurses once per level.
+pub(crate) const ARCHIVE_DEPTH_MAX: usize = 64;
+/// Bytes of one sealed record (head, metadata, row of a collection).
+pub(crate) const RECORD_BYTES_MAX: usize = 4 << 20;
+/// Feature columns of a training sample.
+pub(crate) const FEATURES_MAX: usize = 4096;
+/// Symbols of one training set.
+pub(crate) const SYMBOLS_MAX: usize = 65_536;
+/// Pinned versions of one model key.
+pub(crate) const PINS_MAX: usize = 1024;
+/// Bytes of raw data in one zstd frame: small enough to share a large value among threads.
+pub(crate) const FRAME_BYTES: usize = 512 << 10;
+/// Bytes that one thread hashes at a time; a power of two of BLAKE3 chunks, as its subtrees demand.
+pub(crate) const DIGEST_SUBTREE_BYTES: usize = 1 << 20;
+/// Bytes below which starting a second thread costs more than it saves.
+pub(crate) const PARALLEL_BYTES_MIN: usize = 4 << 20;
+/// Bytes from which a buffer is mapped with huge pages instead of taken from the allocator.
+pub(crate) const HUGE_BUFFER_BYTES_MIN: usize = 4 << 20;

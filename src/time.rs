@@ -1,0 +1,207 @@
+//! Points in time: [`Timestamp`] (nanoseconds, UTC) and [`Day`] (a calendar date).
+//!
+//! Both are plain integers, so that what is stored does not depend on a calendar crate; chrono appears at the edges.
+
+use std::{fmt, time::Duration};
+
+use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, Utc};
+
+/// A point in time: nanoseconds since 1970-01-01T00:00:00Z.
+///
+/// ```
+/// use modelkeep::Timestamp;
+///
+/// let close = Timestamp::from_nanos(1_514_581_200_000_000_000);
+/// assert_eq!(close.to_string(), "2017-12-29T21:00:00Z");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// Returns the timestamp that is `nanos` nanoseconds after the Unix epoch.
+    #[must_use]
+    pub const fn from_nanos(nanos: i64) -> Self {
+        Self(nanos)
+    }
+
+    /// Returns the nanoseconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_nanos(self) -> i64 {
+        self.0
+    }
+
+    /// Returns the time from `earlier` to `self`, zero when `earlier` is the later one.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        let nanos = i128::from(self.0) - i128::from(earlier.0);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(if nanos < 0 { 0 } else { u64::MAX }))
+    }
+
+    /// Returns `self` moved back by `duration`, at most to the earliest timestamp there is.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(nanos))
+    }
+
+    /// Returns `self` moved forward by `duration`, at most to the latest timestamp there is.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// Returns the same instant as a chrono value.
+    #[must_use]
+    pub fn to_datetime(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_nanos(self.0)
+    }
+}
+
+impl TryFrom<DateTime<Utc>> for Timestamp {
+    type Error = OutOfRange;
+
+    /// Converts, or fails outside 1677-09-21 .. 2262-04-11, which is what 64 bits of nanoseconds reach.
+    fn try_from(at: DateTime<Utc>) -> Result<Self, OutOfRange> {
+        at.timestamp_nanos_opt().map(Self).ok_or(OutOfRange)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self
+            .to_datetime()
+            .to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        f.pad(&text)
+    }
+}
+
+/// A calendar date: days since 1970-01-01.
+///
+/// ```
+/// use modelkeep::Day;
+///
+/// let day: Day = "2018-12-24".parse()?;
+/// assert_eq!(day.next().to_string(), "2018-12-25");
+/// assert!(!day.is_weekend());
+/// # Ok::<(), modelkeep::OutOfRange>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(i32);
+
+impl Day {
+    /// Returns the day that is `days` days after 1970-01-01.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] when the year would not fit four digits (0000 .. 9999).
+    pub fn from_epoch_days(days: i32) -> Result<Self, OutOfRange> {
+        NaiveDate::from_epoch_days(days)
+            .filter(|date| (0..=9999).contains(&date.year()))
+            .map(|_| Self(days))
+            .ok_or(OutOfRange)
+    }
+
+    /// Returns the days since 1970-01-01.
+    #[must_use]
+    pub const fn epoch_days(self) -> i32 {
+        self.0
+    }
+
+    /// Returns the same date as a chrono value.
+    #[must_use]
+    pub fn to_date(self) -> NaiveDate {
+        NaiveDate::from_epoch_days(self.0).unwrap_or(NaiveDate::MAX)
+    }
+
+    /// Returns the calendar year.
+    #[must_use]
+    pub fn year(self) -> u16 {
+        u16::try_from(self.to_date().year()).unwrap_or(u16::MAX)
+    }
+
+    /// Returns the following day.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// Returns whether the day is a Saturday or a Sunday.
+    #[must_use]
+    pub const fn is_weekend(self) -> bool {
+        // 1970-01-01 was a Thursday, so Saturday and Sunday are days 2 and 3 of the week that starts with it.
+        matches!(self.0.rem_euclid(7), 2 | 3)
+    }
+
+    /// Returns midnight UTC at the start of the day.
+    #[must_use]
+    pub const fn start(self) -> Timestamp {
+        Timestamp((self.0 as i64).saturating_mul(86_400_000_000_000))
+    }
+}
+
+impl TryFrom<NaiveDate> for Day {
+    type Error = OutOfRange;
+
+    fn try_from(date: NaiveDate) -> Result<Self, OutOfRange> {
+        Self::from_epoch_days(date.to_epoch_days())
+    }
+}
+
+impl std::str::FromStr for Day {
+    type Err = OutOfRange;
+
+    /// Parses `YYYY-MM-DD`.
+    fn from_str(text: &str) -> Result<Self, OutOfRange> {
+        NaiveDate::parse_from_str(text, "%Y-%m-%d")
+            .map_err(|_| OutOfRange)
+            .and_then(Self::try_from)
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.to_date().format("%Y-%m-%d").to_string())
+    }
+}
+
+/// A date or time that this crate cannot represent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a date or time that can be represented")]
+pub struct OutOfRange;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weekends_are_where_the_calendar_has_them() {
+        for (text, weekend) in [
+            ("1970-01-01", false),
+            ("1970-01-03", true),
+            ("1969-12-28", true),
+            ("2018-12-21", false),
+            ("2018-12-22", true),
+            ("2018-12-23", true),
+            ("2018-12-24", false),
+        ] {
+            assert_eq!(text.parse::<Day>().unwrap().is_weekend(), weekend, "{text}");
+        }
+    }
+
+    #[test]
+    fn ages_never_go_below_zero() {
+        let earlier = Timestamp::from_nanos(5);
+        let later = Timestamp::from_nanos(9);
+        assert_eq!(later.since(earlier), Duration::from_nanos(4));
+        assert_eq!(earlier.since(later), Duration::ZERO);
+        let span = Timestamp::from_nanos(i64::MAX).since(Timestamp::from_nanos(i64::MIN));
+        assert_eq!(span, Duration::from_nanos(u64::MAX));
+    }
+
+    #[test]
+    fn days_outside_four_digit_years_are_refused() {
+        assert_eq!("10000-01-01".parse::<Day>(), Err(OutOfRange));
+        assert_eq!(Day::from_epoch_days(i32::MAX), Err(OutOfRange));
+        assert_eq!("2018-02-30".parse::<Day>(), Err(OutOfRange));
+    }
+}
