@@ -38,24 +38,16 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "this is the one place that asks the system"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that asks the system")]
     fn now(&self) -> Timestamp {
         let nanos = match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-            Err(before) => {
-                i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |nanos| -nanos)
-            }
+            Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |nanos| -nanos),
         };
         Timestamp::from_nanos(nanos)
     }
 
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "this is the one place that asks the system"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that asks the system")]
     fn monotonic(&self) -> Duration {
         static START: OnceLock<Instant> = OnceLock::new();
         START.get_or_init(Instant::now).elapsed()
@@ -82,10 +74,7 @@ impl ManualClock {
     /// Returns a clock that stands at `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
-        Self {
-            now_nanos: AtomicI64::new(now.as_nanos()),
-            started_nanos: now.as_nanos(),
-        }
+        Self { now_nanos: AtomicI64::new(now.as_nanos()), started_nanos: now.as_nanos() }
     }
 
     /// Moves the clock forward.

@@ -70,7 +70,7 @@ struct Repr {
 }
 
 /// The result of everything that can fail with an [`Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn new(
@@ -79,35 +79,18 @@ impl Error {
         subject: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        Self(Box::new(Repr {
-            kind,
-            operation,
-            subject: subject.into(),
-            message: message.into(),
-            source: None,
-        }))
+        Self(Box::new(Repr { kind, operation, subject: subject.into(), message: message.into(), source: None }))
     }
 
-    pub(crate) fn invalid(
-        operation: &'static str,
-        subject: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn invalid(operation: &'static str, subject: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(ErrorKind::InvalidInput, operation, subject, message)
     }
 
-    pub(crate) fn corrupt(
-        operation: &'static str,
-        subject: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn corrupt(operation: &'static str, subject: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, operation, subject, message)
     }
 
-    pub(crate) fn with_source(
-        mut self,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub(crate) fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
     }
@@ -139,12 +122,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Repr {
-            operation,
-            subject,
-            message,
-            ..
-        } = &*self.0;
+        let Repr { operation, subject, message, .. } = &*self.0;
         write!(f, "{operation} {subject}: {message}")
     }
 }

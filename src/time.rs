@@ -69,9 +69,7 @@ impl TryFrom<DateTime<Utc>> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self
-            .to_datetime()
-            .to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        let text = self.to_datetime().to_rfc3339_opts(SecondsFormat::AutoSi, true);
         f.pad(&text)
     }
 }
@@ -152,9 +150,7 @@ impl std::str::FromStr for Day {
 
     /// Parses `YYYY-MM-DD`.
     fn from_str(text: &str) -> Result<Self, OutOfRange> {
-        NaiveDate::parse_from_str(text, "%Y-%m-%d")
-            .map_err(|_| OutOfRange)
-            .and_then(Self::try_from)
+        NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| OutOfRange).and_then(Self::try_from)
     }
 }
 

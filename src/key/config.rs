@@ -61,9 +61,7 @@ impl FromStr for ConfigHash {
     fn from_str(text: &str) -> Result<Self> {
         blake3::Hash::from_hex(text)
             .map(|hash| Self(hash.into()))
-            .map_err(|err| {
-                Error::invalid("read hash", text, "expected 64 hex digits").with_source(err)
-            })
+            .map_err(|err| Error::invalid("read hash", text, "expected 64 hex digits").with_source(err))
     }
 }
 
@@ -74,8 +72,7 @@ pub(super) fn canonical<C: Serialize + ?Sized>(name: &ModelName, config: &C) -> 
         Error::invalid("hash config", name.as_str(), message).with_source(err)
     };
     exact::check(config).map_err(|err| refuse(Box::new(err)))?;
-    let text =
-        serde_json_canonicalizer::to_string(&config).map_err(|err| refuse(Box::new(err)))?;
+    let text = serde_json_canonicalizer::to_string(&config).map_err(|err| refuse(Box::new(err)))?;
     if text.len() > limits::CONFIG_BYTES_MAX {
         let message = format!(
             "the canonical configuration has {} bytes, at most {} are allowed",
@@ -118,9 +115,15 @@ mod tests {
     #[test]
     fn order_and_spelling_do_not_matter() {
         #[derive(Serialize)]
-        struct Ab { a: u8, b: f32 }
+        struct Ab {
+            a: u8,
+            b: f32,
+        }
         #[derive(Serialize)]
-        struct Ba { b: f64, a: i64 }
+        struct Ba {
+            b: f64,
+            a: i64,
+        }
         let from_text: Value = serde_json::from_str(r#"{ "b" : 25e-1, "a":1.0 }"#).unwrap();
         let expected = hash(&json!({"a": 1, "b": 2.5}));
         assert_eq!(hash(&Ab { a: 1, b: 2.5 }), expected);
@@ -143,7 +146,11 @@ mod tests {
     #[test]
     fn a_key_that_appears_twice_is_refused() {
         #[derive(Serialize)]
-        struct Flat { a: u8, #[serde(flatten)] more: BTreeMap<String, u8> }
+        struct Flat {
+            a: u8,
+            #[serde(flatten)]
+            more: BTreeMap<String, u8>,
+        }
         let twice = Flat { a: 1, more: BTreeMap::from([("a".into(), 2)]) };
         assert!(refusal(&twice).contains("duplicate"));
     }

@@ -57,11 +57,7 @@ impl ModelKey {
     pub fn new<C: Serialize + ?Sized>(name: &str, config: &C) -> Result<Self> {
         let name = ModelName::new(name)?;
         let canonical = config::canonical(&name, config)?;
-        Ok(Self {
-            name,
-            hash: ConfigHash::of_canonical(&canonical),
-            config: Some(canonical.into()),
-        })
+        Ok(Self { name, hash: ConfigHash::of_canonical(&canonical), config: Some(canonical.into()) })
     }
 
     /// Returns the key with this name and hash, for reading what is stored under it.
@@ -69,11 +65,7 @@ impl ModelKey {
     /// It does not know its configuration, so it can publish only where an earlier version stored one.
     #[must_use]
     pub fn from_hash(name: ModelName, hash: ConfigHash) -> Self {
-        Self {
-            name,
-            hash,
-            config: None,
-        }
+        Self { name, hash, config: None }
     }
 
     /// Returns the model's name.

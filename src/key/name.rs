@@ -22,9 +22,7 @@ fn check(what: &str, text: &str, extra: &[u8], first: &[u8], bytes_max: usize) -
         let shown: String = text.chars().take(32).chain("...".chars()).collect();
         return Err(Error::new(ErrorKind::LimitExceeded, operation, shown, message));
     }
-    let allowed = |i: usize, b: u8| {
-        b.is_ascii_alphanumeric() || first.contains(&b) || (i > 0 && extra.contains(&b))
-    };
+    let allowed = |i: usize, b: u8| b.is_ascii_alphanumeric() || first.contains(&b) || (i > 0 && extra.contains(&b));
     match text.char_indices().find(|&(i, c)| !u8::try_from(c).is_ok_and(|b| allowed(i, b))) {
         None => Ok(()),
         Some((at, found)) => {

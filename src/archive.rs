@@ -1,0 +1,283 @@
+//! Archives in memory: bytes that were checked against a type, and typed views of them.
+//!
+//! Owns the [`Model`] trait and the only cast from bytes to an archived type. A [`Checked`] buffer is proof that its
+//! bytes passed rkyv's validator and the model's own `validate` for one Rust type; [`Typed`] hands that type out
+//! again, at the cost of a pointer. Nothing here knows where the bytes came from.
+
+#![allow(unsafe_code, reason = "reading an archive in place is what this file is for; see `Typed::deref`")]
+
+use std::{any::TypeId, fmt, marker::PhantomData, num::NonZeroUsize, ops::Deref, sync::Arc};
+
+use rkyv::{
+    Archive, Portable, Serialize,
+    api::{
+        access_pos_unchecked, check_pos_with_context,
+        high::{HighSerializer, HighValidator, to_bytes_in},
+        root_position,
+    },
+    bytecheck::CheckBytes,
+    rancor,
+    ser::allocator::ArenaHandle,
+    util::AlignedVec,
+    validation::{Validator, archive::ArchiveValidator, shared::SharedValidator},
+};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    format::{
+        buffer::{ALIGNMENT, AlignedBuf},
+        schema::Schema,
+    },
+    limits::{ARCHIVE_BYTES_MAX, ARCHIVE_DEPTH_MAX},
+};
+
+/// A type that can be kept: any `Sized` type that derives rkyv's `Archive` and `Serialize`.
+///
+/// Stored types hold no hash maps, no `Rc`, `Arc` or `Box<dyn Trait>`, no recursion and no vectors of zero-sized
+/// elements: a hostile or broken file could make rkyv's view of those crash or hang. Sorted vectors and flat arenas
+/// with `u32` indices do the same work; [`validate`](Model::validate) is where indices are checked.
+///
+/// ```
+/// use modelkeep::{Invalid, Model, Schema};
+///
+/// #[derive(rkyv::Archive, rkyv::Serialize)]
+/// struct Momentum { weights: Vec<f64>, bias: f64 }
+///
+/// impl Model for Momentum {
+///     const SCHEMA: Schema = Schema::new("momentum", 1);
+///
+///     fn validate(archived: &Self::Archived) -> Result<(), Invalid> {
+///         if archived.weights.iter().all(|w| w.to_native().is_finite()) {
+///             Ok(())
+///         } else {
+///             Err(Invalid::new("a weight is not finite"))
+///         }
+///     }
+/// }
+/// ```
+pub trait Model:
+    Sized
+    + 'static
+    + Archive<Archived: Portable + Send + Sync + for<'a> CheckBytes<HighValidator<'a, rancor::Error>>>
+    + for<'a> Serialize<HighSerializer<AlignedVec<ALIGNMENT>, ArenaHandle<'a>, rancor::Error>>
+{
+    /// The schema: a name and a version that is raised whenever the fields change.
+    const SCHEMA: Schema;
+
+    /// Checks what the structure of the bytes cannot say: indices in range, shapes that agree, finite values.
+    ///
+    /// Runs after rkyv's validation, before a model is stored and again after it was loaded. The default accepts.
+    ///
+    /// # Errors
+    /// [`Invalid`] with the reason; the model is then not stored, or not served.
+    fn validate(archived: &Self::Archived) -> Result<(), Invalid> {
+        let _: &Self::Archived = archived;
+        Ok(())
+    }
+}
+
+/// Why a model's own `validate` refused it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(String);
+
+impl Invalid {
+    /// Returns the refusal with its reason.
+    #[must_use]
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
+
+/// Bytes that were checked against one Rust type.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    bytes: AlignedBuf,
+    checked_for: TypeId,
+}
+
+impl Checked {
+    /// Serialises `model` and checks the result, so that nothing is stored which could not be read again.
+    pub(crate) fn from_model<M: Model>(model: &M) -> Result<Self> {
+        let subject = M::SCHEMA.to_string();
+        let bytes = to_bytes_in::<_, rancor::Error>(model, AlignedVec::<ALIGNMENT>::with_capacity(ALIGNMENT)).map_err(
+            |err| Error::invalid("archive model", subject.clone(), "it cannot be serialised").with_source(err),
+        )?;
+        if bytes.len() as u64 > ARCHIVE_BYTES_MAX {
+            let message = format!("{} bytes exceed the limit of {ARCHIVE_BYTES_MAX}", bytes.len());
+            return Err(Error::new(ErrorKind::LimitExceeded, "archive model", subject, message));
+        }
+        Self::from_bytes::<M>(bytes.into())
+            .map_err(|err| Error::invalid("archive model", subject, err.message().to_owned()).with_source(err))
+    }
+
+    /// Checks the structure and the meaning of `bytes` as an archived `M`.
+    pub(crate) fn from_bytes<M: Model>(bytes: AlignedBuf) -> Result<Self> {
+        check::<M>(&bytes)?;
+        Ok(Self { bytes, checked_for: TypeId::of::<M>() })
+    }
+
+    /// The archive's bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Runs rkyv's validator, with a bound on depth, and then the model's own.
+fn check<M: Model>(bytes: &[u8]) -> Result<()> {
+    let broken = |message: String| Error::corrupt("read archive", M::SCHEMA.to_string(), message);
+    if bytes.len() < size_of::<M::Archived>() {
+        return Err(broken(format!("{} bytes are too few for the type", bytes.len())));
+    }
+    let mut context = Validator::new(
+        ArchiveValidator::with_max_depth(bytes, NonZeroUsize::new(ARCHIVE_DEPTH_MAX)),
+        SharedValidator::new(),
+    );
+    let root = root_position::<M::Archived>(bytes.len());
+    check_pos_with_context::<M::Archived, _, rancor::Error>(bytes, root, &mut context)
+        .map_err(|err| broken("its structure is not that of the type".into()).with_source(err))?;
+    // SAFETY: the line above validated an `M::Archived` at `root` in these very bytes.
+    let archived = unsafe { access_pos_unchecked::<M::Archived>(bytes, root) };
+    M::validate(archived).map_err(|err| broken(format!("the model refuses it: {err}")).with_source(err))
+}
+
+/// Something that holds checked bytes, which do not move or change while it lives.
+pub(crate) trait HoldsChecked {
+    /// The bytes, always the same ones.
+    fn checked(&self) -> &Checked;
+}
+
+/// A shared holder of bytes that were checked for `M`.
+pub(crate) struct Typed<M, H> {
+    holder: Arc<H>,
+    model: PhantomData<fn() -> M>,
+}
+
+impl<M: Model, H: HoldsChecked> Typed<M, H> {
+    /// Takes the holder's bytes as an `M`, checking them again if they were checked for another Rust type.
+    pub(crate) fn new(holder: Arc<H>) -> Result<Self> {
+        if holder.checked().checked_for != TypeId::of::<M>() {
+            check::<M>(holder.checked().bytes())?;
+        }
+        Ok(Self { holder, model: PhantomData })
+    }
+
+    /// Returns the holder.
+    pub(crate) fn holder(&self) -> &Arc<H> {
+        &self.holder
+    }
+}
+
+impl<M: Model, H: HoldsChecked> Deref for Typed<M, H> {
+    type Target = M::Archived;
+
+    #[inline]
+    fn deref(&self) -> &M::Archived {
+        let bytes = self.holder.checked().bytes();
+        let root = root_position::<M::Archived>(bytes.len());
+        // SAFETY: `new` is the only constructor and made sure that these bytes passed `check::<M>`, at this root;
+        // `Checked` never hands out its bytes mutably, and `AlignedBuf` never moves them.
+        unsafe { access_pos_unchecked::<M::Archived>(bytes, root) }
+    }
+}
+
+impl<M, H> Clone for Typed<M, H> {
+    fn clone(&self) -> Self {
+        Self { holder: Arc::clone(&self.holder), model: PhantomData }
+    }
+}
+
+impl<M, H: fmt::Debug> fmt::Debug for Typed<M, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.holder.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Archive, Serialize)]
+    struct Line {
+        slope: Vec<f64>,
+    }
+
+    impl Model for Line {
+        const SCHEMA: Schema = Schema::new("line", 1);
+
+        fn validate(archived: &ArchivedLine) -> Result<(), Invalid> {
+            match archived.slope.iter().position(|w| !w.to_native().is_finite()) {
+                Some(at) => Err(Invalid::new(format!("slope[{at}] is not finite"))),
+                None => Ok(()),
+            }
+        }
+    }
+
+    /// The same fields under another type: rkyv cannot tell, `TypeId` can.
+    #[derive(Archive, Serialize)]
+    struct Strict {
+        slope: Vec<f64>,
+    }
+
+    impl Model for Strict {
+        const SCHEMA: Schema = Schema::new("line", 1);
+
+        fn validate(_: &ArchivedStrict) -> Result<(), Invalid> {
+            Err(Invalid::new("never good enough"))
+        }
+    }
+
+    #[derive(Archive, Serialize)]
+    #[rkyv(serialize_bounds(__S: rkyv::ser::Writer + rkyv::ser::Allocator, <__S as rancor::Fallible>::Error: rancor::Source))]
+    #[rkyv(bytecheck(bounds(__C: rkyv::validation::ArchiveContext, <__C as rancor::Fallible>::Error: rancor::Source)))]
+    struct Deep(#[rkyv(omit_bounds)] Option<Box<Deep>>);
+
+    impl Model for Deep {
+        const SCHEMA: Schema = Schema::new("deep", 1);
+    }
+
+    impl HoldsChecked for Checked {
+        fn checked(&self) -> &Checked {
+            self
+        }
+    }
+
+    #[test]
+    fn a_model_is_read_in_place() {
+        let checked = Arc::new(Checked::from_model(&Line { slope: vec![1.0, 2.0] }).unwrap());
+        let typed = Typed::<Line, _>::new(Arc::clone(&checked)).unwrap();
+        assert_eq!(typed.slope.len(), 2);
+        let place = checked.bytes().as_ptr_range();
+        assert!(place.contains(&typed.slope.as_ptr().cast()));
+    }
+
+    #[test]
+    fn a_model_that_refuses_itself_is_not_archived() {
+        let err = Checked::from_model(&Line { slope: vec![0.0, f64::NAN] }).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::InvalidInput);
+        assert!(err.message().contains("slope[1] is not finite"), "{err}");
+    }
+
+    #[test]
+    fn bytes_checked_for_one_type_are_checked_again_for_another() {
+        let checked = Arc::new(Checked::from_model(&Line { slope: vec![1.0] }).unwrap());
+        assert!(Typed::<Strict, _>::new(Arc::clone(&checked)).is_err());
+        assert!(Typed::<Line, _>::new(checked).is_ok());
+    }
+
+    #[test]
+    fn nesting_beyond_the_limit_is_an_error_not_a_stack_overflow() {
+        let deep = |levels| (0..levels).fold(Deep(None), |inner, _| Deep(Some(Box::new(inner))));
+        assert!(Checked::from_model(&deep(ARCHIVE_DEPTH_MAX / 2)).is_ok());
+        let err = Checked::from_model(&deep(ARCHIVE_DEPTH_MAX * 2)).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn bytes_of_no_type_are_refused_whatever_their_length() {
+        for len in 0..200 {
+            let bytes = AlignedBuf::copy_of(&vec![0xa5; len]).unwrap();
+            assert!(Checked::from_bytes::<Line>(bytes).is_err(), "{len} bytes");
+        }
+    }
+}

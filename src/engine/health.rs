@@ -1,0 +1,131 @@
+//! What the engine remembers of redb's failures, and the translation of its errors.
+
+use std::{
+    any::Any,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Flags that outlive a transaction.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    /// An I/O error latched redb's handle: it answers nothing until it is reopened.
+    latched: AtomicBool,
+    /// redb panicked: its destructor may panic again, so the handle must not be dropped.
+    panicked: AtomicBool,
+}
+
+impl Health {
+    /// Runs `work`, turning redb's errors into ours and a panic inside redb into [`ErrorKind::Corrupt`].
+    pub(super) fn contain<T>(
+        &self,
+        operation: &'static str,
+        subject: &str,
+        work: impl FnOnce() -> Result<T, redb::Error>,
+    ) -> Result<T> {
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(err)) => {
+                if matches!(err, redb::Error::Io(_) | redb::Error::PreviousIo) {
+                    self.latched.store(true, Ordering::Release);
+                }
+                Err(translate(operation, subject, err))
+            }
+            Err(panic) => {
+                self.panicked.store(true, Ordering::Release);
+                let message = format!("the storage engine gave up on a broken page: {}", panic_text(&*panic));
+                Err(Error::corrupt(operation, subject, message))
+            }
+        }
+    }
+
+    pub(super) fn must_reopen(&self) -> bool {
+        self.latched.load(Ordering::Acquire)
+    }
+
+    pub(super) fn reopened(&self) {
+        self.latched.store(false, Ordering::Release);
+    }
+
+    /// Drops a handle or a transaction, unless dropping it could panic.
+    pub(super) fn close<T: 'static>(&self, value: T) {
+        if self.panicked.load(Ordering::Acquire) {
+            tracing::error!("a broken page was met; the file stays locked until this process ends");
+            Box::leak(Box::new(value));
+        } else if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
+            self.panicked.store(true, Ordering::Release);
+            tracing::error!("the storage engine panicked while closing");
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic")
+}
+
+/// Says what a redb error means to the caller.
+pub(super) fn translate(operation: &'static str, subject: &str, err: redb::Error) -> Error {
+    use redb::Error as E;
+    let (kind, message) = match &err {
+        E::DatabaseAlreadyOpen => (
+            ErrorKind::InUse,
+            "another process holds the store open (or another Store in this one); close it there first",
+        ),
+        E::RepairAborted => {
+            (ErrorKind::NeedsRecovery, "it was not closed cleanly; open it once for writing, which repairs it")
+        }
+        E::UpgradeRequired(_) => (ErrorKind::NotAStore, "it is a redb file of an older format, and no store"),
+        E::Corrupted(_) => (ErrorKind::Corrupt, "the file's own structure is broken"),
+        E::ValueTooLarge(_) => (ErrorKind::LimitExceeded, "a value is too large for the file format"),
+        E::TableTypeMismatch { .. } | E::TableIsMultimap(_) | E::TypeDefinitionChanged { .. } => {
+            (ErrorKind::NotAStore, "a table has another type than a store's")
+        }
+        E::Io(io) if is_full(io) => (ErrorKind::StorageFull, "there is no room left for the write"),
+        E::TransactionInProgress => (ErrorKind::InUse, "a reader is still at work; try again when it is done"),
+        E::PreviousIo => (ErrorKind::Io, "an earlier I/O error closed the file; it is reopened on the next call"),
+        E::Io(_) => (ErrorKind::Io, "the operating system failed"),
+        _ => (ErrorKind::Io, "the storage engine failed"),
+    };
+    let source: Box<dyn std::error::Error + Send + Sync> = match err {
+        E::Io(io) => Box::new(io),
+        other => Box::new(other),
+    };
+    Error::new(kind, operation, subject, message).with_source(source)
+}
+
+fn is_full(err: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(err.kind(), K::StorageFull | K::QuotaExceeded | K::FileTooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error_and_the_handle_is_kept_from_dropping() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("dropped");
+            }
+        }
+        let health = Health::default();
+        let err = health.contain::<()>("read", "a.redb", || panic!("page 7")).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Corrupt);
+        assert!(err.message().contains("page 7"), "{err}");
+        health.close(Bomb);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_other_failures() {
+        let full = translate("write", "a.redb", redb::Error::Io(io::Error::from(io::ErrorKind::StorageFull)));
+        assert_eq!(full.kind(), ErrorKind::StorageFull);
+        let other = translate("write", "a.redb", redb::Error::Io(io::Error::other("cable")));
+        assert_eq!(other.kind(), ErrorKind::Io);
+    }
+}

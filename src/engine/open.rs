@@ -1,0 +1,212 @@
+//! Opening: look before redb does.
+//!
+//! redb writes to a file that it opens for writing, and repairs or refuses one that it does not understand in words
+//! of its own. So the header is read first, and the stamp through a read-only handle; only a file that is a store of
+//! a known format is opened for writing.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::Path,
+    sync::Arc,
+};
+
+use redb::{Builder, Database, ReadTransaction, ReadableDatabase, backends::FileBackend};
+
+use super::{
+    EngineOptions, Handle, Source,
+    backend::{Bounded, SharedMemory},
+    health::{Health, translate},
+    stamp,
+    tables::{ARCHIVES, Table},
+};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What redb's first page says, as far as it is needed before redb opens the file.
+/// (redb 4.4, `docs/design.md`: magic, god byte, page size, region geometry, region counts.)
+const REDB_MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
+const REDB_HEADER_BYTES: usize = 320;
+const REDB_FORMAT: u8 = 3;
+const RECOVERY_REQUIRED: u8 = 2;
+
+/// Opens `source`; creates it when it does not exist and `options.create` allows that.
+pub(super) fn open(source: &Source, options: EngineOptions, health: &Health) -> Result<Handle> {
+    let subject = source.subject();
+    match source {
+        Source::Memory(memory) => {
+            let backend = Bounded { inner: SharedMemory(Arc::clone(memory)), bytes_max: options.file_bytes_max };
+            let db = health.contain("open", &subject, || Ok(builder(options).create_with_backend(backend)?))?;
+            initialise(&db, &subject, health)?;
+            Ok(Handle::Write(db))
+        }
+        Source::File(path) => open_file(path, &subject, options, health),
+    }
+}
+
+fn builder(options: EngineOptions) -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(options.cache_bytes);
+    builder
+}
+
+fn open_file(path: &Path, subject: &str, options: EngineOptions, health: &Health) -> Result<Handle> {
+    let exists = match fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            return Err(Error::invalid("open", subject, "it is a directory; name a file in it"));
+        }
+        Ok(found) => found.len() > 0,
+        Err(err) if err.kind() == io::ErrorKind::NotFound && options.create && !options.read_only => false,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            let message = "there is no such file, and this call does not create one";
+            return Err(Error::new(ErrorKind::NotFound, "open", subject, message).with_source(err));
+        }
+        Err(err) => return Err(os_error(subject, err)),
+    };
+    if exists {
+        check_redb_header(path, subject)?;
+        let read_only = || Ok(builder(options).open_read_only(path)?);
+        match health.contain("open", subject, read_only) {
+            Ok(db) => {
+                let state = check_stamp(&db.begin_read().map_err(|e| translate("open", subject, e.into()))?, subject)?;
+                if options.read_only {
+                    return match state {
+                        State::Stamped => Ok(Handle::Read(db)),
+                        State::Empty => Err(not_a_store(subject, "it is a redb file without tables")),
+                    };
+                }
+            }
+            // A writer repairs what a reader may not touch, and checks the stamp afterwards.
+            Err(err) if err.kind() == ErrorKind::NeedsRecovery && !options.read_only => {}
+            Err(err) => return Err(err),
+        }
+    } else if options.read_only {
+        return Err(not_a_store(subject, "it is empty"));
+    }
+    open_for_writing(path, subject, options, health)
+}
+
+fn open_for_writing(path: &Path, subject: &str, options: EngineOptions, health: &Health) -> Result<Handle> {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(options.create)
+        .truncate(false)
+        .open(path)
+        .map_err(|err| os_error(subject, err))?;
+    let db = health.contain("open", subject, || {
+        let backend = Bounded { inner: FileBackend::new(file)?, bytes_max: options.file_bytes_max };
+        Ok(builder(options).create_with_backend(backend)?)
+    })?;
+    if initialise(&db, subject, health)? {
+        // A new file's name is durable only once its directory is.
+        sync_directory(path).map_err(|err| os_error(subject, err))?;
+    }
+    Ok(Handle::Write(db))
+}
+
+/// Stamps a database without tables and returns true; checks the stamp of any other.
+fn initialise(db: &Database, subject: &str, health: &Health) -> Result<bool> {
+    let transaction = health.contain("open", subject, || Ok(db.begin_read()?))?;
+    if let State::Stamped = check_stamp(&transaction, subject)? {
+        return Ok(false);
+    }
+    drop(transaction);
+    health.contain("create", subject, || {
+        let mut transaction = db.begin_write()?;
+        transaction.set_two_phase_commit(true);
+        transaction.set_quick_repair(true);
+        for table in Table::ALL {
+            transaction.open_table(table.definition())?;
+        }
+        transaction.open_table(ARCHIVES)?;
+        transaction.open_table(Table::Store.definition())?.insert(stamp::KEY, stamp::write().as_slice())?;
+        transaction.commit()?;
+        Ok(())
+    })?;
+    Ok(true)
+}
+
+enum State {
+    /// A store of a format that this release reads.
+    Stamped,
+    /// No table at all: new, or left by a crash before the first commit.
+    Empty,
+}
+
+fn check_stamp(transaction: &ReadTransaction, subject: &str) -> Result<State> {
+    let failed = |err: redb::Error| translate("open", subject, err);
+    let table = match transaction.open_table(Table::Store.definition()) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => {
+            let mut tables = transaction.list_tables().map_err(|err| failed(err.into()))?;
+            return match tables.next() {
+                None => Ok(State::Empty),
+                Some(_) => Err(not_a_store(subject, "it is a redb file of another program")),
+            };
+        }
+        Err(err) => return Err(failed(err.into())),
+    };
+    match table.get(stamp::KEY).map_err(|err| failed(err.into()))? {
+        Some(stamp) => stamp::check(subject, stamp.value()).map(|()| State::Stamped),
+        None => Err(not_a_store(subject, "it is a redb file of another program")),
+    }
+}
+
+/// Reads the first bytes of an existing, non-empty file and refuses what is not a whole redb file of a known format.
+fn check_redb_header(path: &Path, subject: &str) -> Result<()> {
+    let mut header = Vec::with_capacity(REDB_HEADER_BYTES);
+    let file = File::open(path).map_err(|err| os_error(subject, err))?;
+    let file_len = file.metadata().map_err(|err| os_error(subject, err))?.len();
+    file.take(REDB_HEADER_BYTES as u64).read_to_end(&mut header).map_err(|err| os_error(subject, err))?;
+    if header.iter().zip(REDB_MAGIC).any(|(&found, expected)| found != expected) {
+        return Err(not_a_store(subject, "it is not a redb file"));
+    }
+    let truncated = |needed: u64| {
+        let message = format!("the file has {file_len} bytes where its header needs {needed}: it was cut short");
+        Error::new(ErrorKind::Truncated, "open", subject, message)
+    };
+    let field = |at: usize| Some(u64::from(u32::from_le_bytes(*header.get(at..)?.first_chunk()?)));
+    let geometry = || {
+        Some((
+            *header.get(9)?,
+            *header.get(64)?,
+            *header.get(192)?,
+            field(12)?,
+            field(16)?,
+            field(20)?,
+            field(24)?,
+            field(28)?,
+        ))
+    };
+    let Some((flags, slot_0, slot_1, page, region_header, region_max, full, trailing)) = geometry() else {
+        return Err(truncated(REDB_HEADER_BYTES as u64));
+    };
+    let version = slot_0.max(slot_1);
+    if version > REDB_FORMAT {
+        let message =
+            format!("it is a redb file of format {version}, this release reads {REDB_FORMAT}; upgrade modelkeep");
+        return Err(Error::new(ErrorKind::NewerFormat, "open", subject, message));
+    }
+    // After a crash redb derives the layout from the length; the counts in the header may be torn then.
+    if flags & RECOVERY_REQUIRED == 0 {
+        let trailing_pages = if trailing > 0 { region_header + trailing } else { 0 };
+        let needed = page.saturating_mul(1 + full.saturating_mul(region_header + region_max) + trailing_pages);
+        if file_len < needed {
+            return Err(truncated(needed));
+        }
+    }
+    Ok(())
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn not_a_store(subject: &str, message: &str) -> Error {
+    Error::new(ErrorKind::NotAStore, "open", subject, format!("{message}; nothing was written to it"))
+}
+
+fn os_error(subject: &str, err: io::Error) -> Error {
+    translate("open", subject, redb::Error::Io(err))
+}

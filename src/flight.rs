@@ -1,0 +1,155 @@
+//! One training per key at a time: callers that want the same model wait for the one that is at work.
+//!
+//! Waiting callers look again when the one at work is done, and usually find its result. A training closure that asks
+//! for a model which is, directly or through other threads, waiting for that closure would wait for ever; that is
+//! found before the wait begins and refused.
+
+use std::{
+    collections::HashMap,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, ThreadId},
+};
+
+use crate::{
+    error::{Error, Result},
+    key::ModelKey,
+};
+
+/// The keys that are being trained.
+#[derive(Debug, Default)]
+pub(crate) struct Flights {
+    state: Mutex<State>,
+    landed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    owners: HashMap<ModelKey, ThreadId>,
+    waiting: HashMap<ThreadId, ModelKey>,
+}
+
+/// The right to train one key; given back when dropped, also by a panic.
+#[derive(Debug)]
+pub(crate) struct Flight<'a> {
+    flights: &'a Flights,
+    key: &'a ModelKey,
+}
+
+impl Flights {
+    /// Waits until no other thread holds `key` and takes it.
+    pub(crate) fn board<'a>(&'a self, key: &'a ModelKey) -> Result<Flight<'a>> {
+        let me = thread::current().id();
+        let mut state = self.lock();
+        while state.owners.contains_key(key) {
+            if state.would_wait_for(key, me) {
+                let message = "its training asks for this same model, and would wait for itself for ever";
+                return Err(Error::invalid("train", key.to_string(), message));
+            }
+            state.waiting.insert(me, key.clone());
+            state = self.landed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting.remove(&me);
+        }
+        state.owners.insert(key.clone(), me);
+        Ok(Flight { flights: self, key })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether waiting for `key` would wait for `me`: follows who owns a key and what that thread waits for.
+    fn would_wait_for(&self, key: &ModelKey, me: ThreadId) -> bool {
+        let mut key = key;
+        // Each thread waits for one key at most, so the chain is no longer than the threads that wait.
+        for _ in 0..=self.waiting.len() {
+            match self.owners.get(key) {
+                None => return false,
+                Some(&owner) if owner == me => return true,
+                Some(owner) => match self.waiting.get(owner) {
+                    None => return false,
+                    Some(next) => key = next,
+                },
+            }
+        }
+        false
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        self.flights.lock().owners.remove(self.key);
+        self.flights.landed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Barrier,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    use super::*;
+
+    fn key(name: &str) -> ModelKey {
+        ModelKey::new(name, &()).unwrap()
+    }
+
+    #[test]
+    fn one_thread_at_a_time_holds_a_key() {
+        let flights = Flights::default();
+        let (key, at_work, most) = (key("a"), AtomicU32::new(0), AtomicU32::new(0));
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let _flight = flights.board(&key).unwrap();
+                    most.fetch_max(at_work.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    thread::yield_now();
+                    at_work.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        assert_eq!(most.into_inner(), 1);
+    }
+
+    #[test]
+    fn a_key_is_given_back_by_a_panic() {
+        let flights = Flights::default();
+        let key = key("a");
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _flight = flights.board(&key).unwrap();
+            panic!("training failed badly");
+        }));
+        assert!(panicked.is_err());
+        assert!(flights.board(&key).is_ok());
+    }
+
+    #[test]
+    fn waiting_for_oneself_is_refused() {
+        let flights = Flights::default();
+        let key = key("a");
+        let _flight = flights.board(&key).unwrap();
+        assert!(flights.board(&key).is_err());
+    }
+
+    #[test]
+    fn two_threads_that_wait_for_each_other_are_refused() {
+        let flights = Flights::default();
+        let (a, b) = (key("a"), key("b"));
+        let both_hold = Barrier::new(2);
+        let cross = |mine: &ModelKey, other: &ModelKey| {
+            let _flight = flights.board(mine).unwrap();
+            both_hold.wait();
+            flights.board(other).is_err()
+        };
+        let refused = thread::scope(|scope| {
+            let one = scope.spawn(|| cross(&a, &b));
+            let two = scope.spawn(|| cross(&b, &a));
+            [one.join().unwrap(), two.join().unwrap()]
+        });
+        // The one that came second sees the cycle; the first one goes on when it has given up.
+        assert_eq!(refused.iter().filter(|&&refused| refused).count(), 1);
+    }
+}

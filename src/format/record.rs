@@ -1,0 +1,116 @@
+//! Small sealed records: rkyv values of this crate's own, always verified in full and read into owned values.
+
+use rkyv::{
+    Archive, Deserialize, Serialize,
+    api::high::{HighDeserializer, HighSerializer, HighValidator},
+    bytecheck::CheckBytes,
+    rancor,
+    ser::allocator::ArenaHandle,
+    util::AlignedVec,
+};
+
+use super::{
+    codec::Codec,
+    envelope::{self, Header, Kind, Place, Verify},
+    schema::Schema,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    limits::RECORD_BYTES_MAX,
+};
+
+/// A type that is stored as a sealed record. Frozen once released: a change is a new type with a new version.
+pub(crate) trait Record:
+    Sized
+    + Archive<
+        Archived: for<'a> CheckBytes<HighValidator<'a, rancor::Error>>
+                      + Deserialize<Self, HighDeserializer<rancor::Error>>,
+    > + for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, rancor::Error>>
+{
+    /// The record's schema.
+    const SCHEMA: Schema;
+}
+
+/// Returns the bytes to store at `place` for `record`.
+pub(crate) fn seal<R: Record>(place: Place<'_>, record: &R) -> Result<Vec<u8>> {
+    let payload = rkyv::to_bytes::<rancor::Error>(record).map_err(|err| {
+        Error::new(ErrorKind::Io, "write record", place.to_string(), "it cannot be serialised").with_source(err)
+    })?;
+    if payload.len() > RECORD_BYTES_MAX {
+        let message = format!("{} bytes exceed the limit of {RECORD_BYTES_MAX}", payload.len());
+        return Err(Error::new(ErrorKind::LimitExceeded, "write record", place.to_string(), message));
+    }
+    let header = Header {
+        kind: Kind::Record,
+        codec: Codec::Raw,
+        schema_id: R::SCHEMA.id(),
+        schema_version: R::SCHEMA.version(),
+        raw_len: payload.len() as u64,
+    };
+    let mut value = Vec::with_capacity(envelope::HEADER_BYTES + payload.len());
+    value.extend_from_slice(&envelope::seal(place, &header, &payload));
+    value.extend_from_slice(&payload);
+    Ok(value)
+}
+
+/// Reads the record stored at `place` as `value`.
+pub(crate) fn open<R: Record>(place: Place<'_>, value: &[u8]) -> Result<R> {
+    let envelope = envelope::open(place, Kind::Record, value, Verify::Full)?;
+    let Header { schema_id, schema_version, .. } = envelope.header;
+    let broken = |message: String| Error::corrupt("read record", place.to_string(), message);
+    if (schema_id, schema_version) != (R::SCHEMA.id(), R::SCHEMA.version()) {
+        let expected = R::SCHEMA;
+        return Err(broken(format!("expected a {expected}, found another record (version {schema_version})")));
+    }
+    // rkyv reads in place and needs alignment, which a slice of a page does not promise.
+    let mut payload = AlignedVec::<16>::with_capacity(envelope.payload.len());
+    payload.extend_from_slice(envelope.payload);
+    rkyv::from_bytes::<R, rancor::Error>(&payload)
+        .map_err(|err| broken("its structure is broken".into()).with_source(err))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+    struct Pair {
+        name: String,
+        values: Vec<f64>,
+    }
+
+    impl Record for Pair {
+        const SCHEMA: Schema = Schema::new("test.pair", 1);
+    }
+
+    #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+    struct PairTwo {
+        name: String,
+        values: Vec<f64>,
+    }
+
+    impl Record for PairTwo {
+        const SCHEMA: Schema = Schema::new("test.pair", 2);
+    }
+
+    const PLACE: Place<'static> = Place { table: "t", key: b"k" };
+
+    #[test]
+    fn a_record_comes_back_and_no_flipped_bit_survives() {
+        let pair = Pair { name: "vix".into(), values: vec![1.5, f64::NEG_INFINITY] };
+        let value = seal(PLACE, &pair).unwrap();
+        assert_eq!(open::<Pair>(PLACE, &value).unwrap(), pair);
+        for bit in 0..value.len() * 8 {
+            let mut flipped = value.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(open::<Pair>(PLACE, &flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn another_version_of_a_record_is_refused_by_name() {
+        let value = seal(PLACE, &Pair { name: "vix".into(), values: vec![] }).unwrap();
+        let err = open::<PairTwo>(PLACE, &value).unwrap_err();
+        assert!(err.message().contains("test.pair v2"), "{err}");
+    }
+}
