@@ -10,10 +10,16 @@ mod hot;
 mod interval;
 mod key;
 mod limits;
+mod registry;
+mod store;
 mod time;
+mod training;
 mod version;
+mod vix;
+
 pub use archive::{Invalid, Model};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use engine::TableUsage;
 pub use error::{Error, ErrorKind, Result, TrainError};
 pub use format::{
     codec::Codec,
@@ -23,5 +29,15 @@ pub use format::{
 };
 pub use interval::Interval;
 pub use key::{ConfigHash, Label, ModelKey, ModelName, Symbol};
+pub use registry::{
+    metadata::{Metadata, VixRange},
+    quarantine::Quarantined,
+};
+pub use store::{
+    Decision, Filter, Freshness, Held, Listed, Listing, Options, Removal, Removed, RemovedVersion, Stats, Store, Tier,
+    TierStats, Trained, Update, VersionEntry, VixSeries,
+};
 pub use time::{Day, OutOfRange, Timestamp};
+pub use training::{Merge, Samples, TrainingSet, TrainingSummary};
 pub use version::Version;
+pub use vix::{Levels, Upserted};

@@ -12,6 +12,7 @@
 mod backend;
 mod health;
 mod open;
+pub(crate) mod sealed;
 mod stamp;
 mod tables;
 mod transaction;
@@ -23,8 +24,9 @@ use std::{
 
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase, backends::InMemoryBackend};
 
-pub(crate) use tables::{Table, TableUsage};
-pub(crate) use transaction::{Batch, Reader, Scan, Snapshot, Value};
+pub(crate) use tables::Table;
+pub use tables::TableUsage;
+pub(crate) use transaction::{Batch, Reader, Scan, Snapshot};
 
 use crate::error::{Error, ErrorKind, Result};
 use health::Health;

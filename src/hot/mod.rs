@@ -124,6 +124,14 @@ impl<V> HotTier<V> {
         inner.remove(key);
     }
 
+    /// Forgets every key that `unwanted` says.
+    pub(crate) fn remove_if(&self, unwanted: impl Fn(&ModelKey) -> bool) {
+        let mut inner = self.write();
+        inner.generation += 1;
+        let keys: Vec<ModelKey> = inner.slots.keys().filter(|key| unwanted(key)).cloned().collect();
+        keys.iter().for_each(|key| inner.remove(key));
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&self) {
         let mut inner = self.write();

@@ -111,16 +111,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_of_the_paper() {
-        // Figure 1 of the paper: A to G from the tail to the head, with A, B and G visited and the hand at the tail.
+    fn visited_entries_are_passed_over_once() {
         let mut sieve = Sieve::new();
         "ABCDEFG".chars().for_each(|c| drop(sieve.push(c)));
         let mut visited: HashSet<char> = "ABG".chars().collect();
-        assert_eq!(sieve.evict(|c| visited.remove(c)), Some('C'));
+        assert_eq!(sieve.evict(|c| visited.remove(c)), Some('C'), "A and B were visited");
         sieve.push('H');
-        visited.insert('A');
-        visited.insert('D');
-        assert_eq!(sieve.evict(|c| visited.remove(c)), Some('E'));
+        visited.extend("AD".chars());
+        assert_eq!(sieve.evict(|c| visited.remove(c)), Some('E'), "the hand went on from D");
+        assert!(visited.contains(&'A'), "the hand has not come round to A yet");
     }
 
     /// SIEVE as one would write it on a blackboard.

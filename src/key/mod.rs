@@ -68,6 +68,15 @@ impl ModelKey {
         Self { name, hash, config: None }
     }
 
+    /// Returns this key with the configuration that its hash was made of; unchanged when the hash is another one.
+    #[must_use]
+    pub(crate) fn with_config(mut self, canonical: &str) -> Self {
+        if ConfigHash::of_canonical(canonical) == self.hash {
+            self.config = Some(canonical.into());
+        }
+        self
+    }
+
     /// Returns the model's name.
     #[must_use]
     pub fn name(&self) -> &ModelName {

@@ -1,0 +1,179 @@
+//! Sealed values in transactions: records in tables, blobs among the archives.
+//!
+//! This is where a value meets its place: the seal is made for the very table and key that it is stored under, and
+//! checked against them.
+
+use std::borrow::Cow;
+
+use super::{
+    tables::{ARCHIVES_NAME, Table},
+    transaction::{Batch, Reader, Snapshot, Value},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    format::{
+        buffer::AlignedBuf,
+        codec::{self, Codec},
+        digest::Digest,
+        envelope::{self, Envelope, HEADER_BYTES, Header, Kind, Place, Verify},
+        record::{self, Record},
+        schema::{Schema, SchemaTag},
+    },
+};
+
+/// The row that counts archive ids. An id is never given out twice, so an old archive cannot pass for a newer one.
+const NEXT_ARCHIVE: &[u8] = b"next_archive";
+
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct CounterV1 {
+    next: u64,
+}
+
+impl Record for CounterV1 {
+    const SCHEMA: Schema = Schema::new("modelkeep.counter", 1);
+}
+
+/// Reads the sealed record under `key`.
+pub(crate) fn record<R: Record>(reader: &impl Reader, table: Table, key: &[u8]) -> Result<Option<R>> {
+    let place = Place { table: table.name(), key };
+    reader.get(table, key)?.map(|value| record::open(place, &value)).transpose()
+}
+
+/// Opens a sealed record that was read as bytes already.
+pub(crate) fn open_record<R: Record>(table: Table, key: &[u8], value: &[u8]) -> Result<R> {
+    record::open(Place { table: table.name(), key }, value)
+}
+
+/// A large value, encoded and hashed, ready to be written: the slow part of a write, done before the transaction.
+pub(crate) struct Blob<'a> {
+    header: Header,
+    payload: Cow<'a, [u8]>,
+    payload_hash: Digest,
+}
+
+impl<'a> Blob<'a> {
+    /// Encodes `raw`. Compression that gains nothing is not kept.
+    pub(crate) fn encode(kind: Kind, schema: &SchemaTag, codec: Codec, raw: &'a [u8]) -> Result<Self> {
+        let compressed = match codec {
+            Codec::Raw => None,
+            Codec::Zstd => Some(codec::compress(raw)?).filter(|packed| packed.len() < raw.len()),
+        };
+        let (codec, payload) = match compressed {
+            Some(packed) => (Codec::Zstd, Cow::Owned(packed)),
+            None => (Codec::Raw, Cow::Borrowed(raw)),
+        };
+        let header =
+            Header { kind, codec, schema_id: schema.id(), schema_version: schema.version(), raw_len: raw.len() as u64 };
+        let payload_hash = Digest::of(&payload);
+        Ok(Self { header, payload, payload_hash })
+    }
+
+    pub(crate) fn codec(&self) -> Codec {
+        self.header.codec
+    }
+
+    /// Bytes that it takes in the file.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        (HEADER_BYTES + self.payload.len()) as u64
+    }
+
+    /// The hash of the stored payload; of the raw bytes, too, when the codec is raw.
+    pub(crate) fn payload_hash(&self) -> Digest {
+        self.payload_hash
+    }
+}
+
+impl Batch {
+    /// Writes a sealed record.
+    pub(crate) fn put_record<R: Record>(&self, table: Table, key: &[u8], record: &R) -> Result<()> {
+        let value = record::seal(Place { table: table.name(), key }, record)?;
+        self.put(table, key, &value)
+    }
+
+    /// Writes a large value under a new id and returns the id.
+    pub(crate) fn put_blob(&self, blob: &Blob<'_>) -> Result<u64> {
+        let id = record::<CounterV1>(self, Table::Store, NEXT_ARCHIVE)?.map_or(1, |counter| counter.next);
+        self.put_record(Table::Store, NEXT_ARCHIVE, &CounterV1 { next: id + 1 })?;
+        self.put_blob_at(id, blob)?;
+        Ok(id)
+    }
+
+    /// Writes a large value under an id that holds the same content in another encoding.
+    pub(crate) fn put_blob_at(&self, id: u64, blob: &Blob<'_>) -> Result<()> {
+        let key = id.to_le_bytes();
+        let place = Place { table: ARCHIVES_NAME, key: &key };
+        let header = envelope::seal_hashed(place, &blob.header, blob.payload.len() as u64, blob.payload_hash);
+        self.put_archive(id, &header, &blob.payload)
+    }
+}
+
+/// A large value as it lies in the file.
+pub(crate) struct StoredBlob {
+    id: u64,
+    value: Value,
+}
+
+impl Snapshot {
+    /// Returns the large value under `id`, or an error that names the id when there is none.
+    pub(crate) fn blob(&self, id: u64) -> Result<StoredBlob> {
+        match self.archive(id)? {
+            Some(value) => Ok(StoredBlob { id, value }),
+            None => Err(missing(id)),
+        }
+    }
+}
+
+impl StoredBlob {
+    /// Opens the envelope; checks all bytes of the payload under [`Verify::Full`].
+    pub(crate) fn open(&self, kind: Kind, verify: Verify) -> Result<Envelope<'_>> {
+        let key = self.id.to_le_bytes();
+        envelope::open(Place { table: ARCHIVES_NAME, key: &key }, kind, &self.value, verify)
+    }
+
+    /// Opens, checks in full and decodes.
+    pub(crate) fn read(&self, kind: Kind, schema: &SchemaTag) -> Result<AlignedBuf> {
+        let envelope = self.open(kind, Verify::Full)?;
+        check_schema(self.id, &envelope.header, schema)?;
+        codec::decode(envelope.header.codec, envelope.payload, envelope.header.raw_len)
+    }
+}
+
+/// Checks that a blob is of the schema that its owner says it is of.
+pub(crate) fn check_schema(id: u64, header: &Header, expected: &SchemaTag) -> Result<()> {
+    if (header.schema_id, header.schema_version) == (expected.id(), expected.version()) {
+        return Ok(());
+    }
+    let message = format!("it is of another schema than its owner's, {expected}");
+    Err(Error::corrupt("read archive", subject(id), message))
+}
+
+/// The error for a reference to an archive that is not there.
+pub(crate) fn missing(id: u64) -> Error {
+    Error::corrupt("read archive", subject(id), "it is referred to and not in the file")
+}
+
+/// Opens any sealed value of the archives' table and checks all of it.
+pub(crate) fn check_blob(id: u64, value: &[u8]) -> Result<()> {
+    let key = id.to_le_bytes();
+    let place = Place { table: ARCHIVES_NAME, key: &key };
+    let envelope = envelope::open_any(place, value)?;
+    envelope::check_payload(place, &envelope)
+}
+
+/// Opens any sealed value of a table and checks all of it. The stamp, which is not sealed, is checked when the file
+/// is opened.
+pub(crate) fn check_row(table: Table, key: &[u8], value: &[u8]) -> Result<()> {
+    if table == Table::Store && key == super::stamp::KEY {
+        return Ok(());
+    }
+    let place = Place { table: table.name(), key };
+    let envelope = envelope::open_any(place, value)?;
+    if envelope.header.kind != Kind::Record {
+        return Err(Error::new(ErrorKind::Corrupt, "verify", place.to_string(), "it is no record"));
+    }
+    envelope::check_payload(place, &envelope)
+}
+
+fn subject(id: u64) -> String {
+    format!("{ARCHIVES_NAME}/{id}")
+}

@@ -1,0 +1,121 @@
+//! Heads: which version of a model is current. The only reference that moves.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    engine::{Batch, Reader, Table, sealed},
+    error::{Error, ErrorKind, Result},
+    format::{record::Record, schema::Schema},
+    key::ModelKey,
+    limits::PINS_MAX,
+    version::Version,
+};
+
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct HeadV1 {
+    current: u64,
+    previous: u64,
+    last: u64,
+    pins: Vec<u64>,
+}
+
+impl Record for HeadV1 {
+    const SCHEMA: Schema = Schema::new("modelkeep.head", 1);
+}
+
+/// The head of a model key. It stays when the last version is removed, so that no version number is used twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// The version that is served.
+    pub(crate) current: Option<Version>,
+    /// The version that was current before, where a rollback leads.
+    pub(crate) previous: Option<Version>,
+    /// The highest version number that was ever given out.
+    pub(crate) last: Option<Version>,
+    /// Versions that must not be deleted.
+    pub(crate) pins: BTreeSet<Version>,
+}
+
+impl Head {
+    /// The number of the next version.
+    pub(crate) fn next_version(&self) -> Version {
+        self.last.map_or(Version::FIRST, Version::next)
+    }
+
+    /// Makes `version` current.
+    pub(crate) fn advance(&mut self, version: Version) {
+        if self.current != Some(version) {
+            self.previous = self.current;
+        }
+        self.current = Some(version);
+        self.last = self.last.max(Some(version));
+    }
+
+    /// Forgets a version that was deleted.
+    pub(crate) fn forget(&mut self, version: Version) {
+        self.current.take_if(|current| *current == version);
+        self.previous.take_if(|previous| *previous == version);
+        self.pins.remove(&version);
+    }
+
+    /// Adds or removes a pin.
+    pub(crate) fn set_pin(&mut self, key: &ModelKey, version: Version, pinned: bool) -> Result<()> {
+        if !pinned {
+            self.pins.remove(&version);
+            return Ok(());
+        }
+        if self.pins.len() >= PINS_MAX {
+            let message = format!("at most {PINS_MAX} versions can be pinned");
+            return Err(Error::new(ErrorKind::LimitExceeded, "pin", key.to_string(), message));
+        }
+        self.pins.insert(version);
+        Ok(())
+    }
+}
+
+/// Returns the head of `key`; `None` when nothing was ever published under it.
+pub(crate) fn read(reader: &impl Reader, key: &ModelKey) -> Result<Option<Head>> {
+    Ok(sealed::record::<HeadV1>(reader, Table::Heads, &key.to_bytes())?.map(Head::from))
+}
+
+/// Reads a head that a scan of the table found.
+pub(crate) fn from_row(key: &[u8], value: &[u8]) -> Result<(ModelKey, Head)> {
+    let model = ModelKey::from_bytes(key)?;
+    Ok((model, sealed::open_record::<HeadV1>(Table::Heads, key, value)?.into()))
+}
+
+/// Returns the head of `key` for a write, rebuilt from the versions that exist when the row itself is damaged.
+pub(crate) fn read_or_rebuild(batch: &Batch, key: &ModelKey) -> Result<Head> {
+    match read(batch, key) {
+        Ok(head) => Ok(head.unwrap_or_default()),
+        Err(err) if err.kind() == ErrorKind::Corrupt => {
+            let last = super::metadata::last_version(batch, key)?;
+            tracing::error!(%key, error = %err, rebuilt_at = ?last, "the head is damaged; its pins are lost");
+            Ok(Head { last, ..Head::default() })
+        }
+        Err(err) => Err(err),
+    }
+}
+
+/// Writes the head of `key`.
+pub(crate) fn write(batch: &Batch, key: &ModelKey, head: &Head) -> Result<()> {
+    let number = |version: Option<Version>| version.map_or(0, Version::get);
+    let record = HeadV1 {
+        current: number(head.current),
+        previous: number(head.previous),
+        last: number(head.last),
+        pins: head.pins.iter().map(|pin| pin.get()).collect(),
+    };
+    batch.put_record(Table::Heads, &key.to_bytes(), &record)
+}
+
+impl From<HeadV1> for Head {
+    fn from(record: HeadV1) -> Self {
+        Self {
+            current: Version::new(record.current),
+            previous: Version::new(record.previous),
+            last: Version::new(record.last),
+            pins: record.pins.into_iter().filter_map(Version::new).collect(),
+        }
+    }
+}

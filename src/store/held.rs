@@ -1,0 +1,218 @@
+//! A model in the caller's hand.
+
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
+
+use crate::{
+    archive::{Checked, HoldsChecked, Model, Typed},
+    clock::Clock,
+    error::{Error, Result},
+    format::schema::SchemaTag,
+    registry::metadata::Metadata,
+    version::Version,
+};
+
+/// Where a model came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Tier {
+    /// From memory.
+    Hot,
+    /// From the file.
+    Disk,
+    /// It was trained by this call.
+    Trained,
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Hot => "hot",
+            Self::Disk => "disk",
+            Self::Trained => "trained",
+        })
+    }
+}
+
+/// Why a call served the stored model, or trained one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Decision {
+    /// The stored model was good enough.
+    Fresh,
+    /// There was none.
+    Missing,
+    /// It was too old.
+    Expired {
+        /// How old it was.
+        age: Duration,
+        /// How old it was allowed to be.
+        max_age: Duration,
+    },
+    /// The caller wanted a new one.
+    Forced,
+    /// The caller wanted the store neither read nor written.
+    Bypassed,
+    /// The stored model was damaged; it is quarantined.
+    Corrupt {
+        /// What was wrong.
+        reason: String,
+    },
+    /// The stored model has another schema than the caller's type.
+    SchemaChanged {
+        /// The schema in the file.
+        stored: SchemaTag,
+        /// The schema of the caller's type.
+        requested: SchemaTag,
+    },
+    /// The stored model could not be read, for a reason that may pass; it stays where it is.
+    Unreadable {
+        /// What was wrong.
+        reason: String,
+    },
+    /// New training data arrived: what [`Store::update`](crate::Store::update) trains for.
+    NewData,
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fresh => f.write_str("fresh"),
+            Self::Missing => f.write_str("missing"),
+            Self::Expired { age, max_age } => write!(f, "expired: {age:?} old, at most {max_age:?} allowed"),
+            Self::Forced => f.write_str("forced"),
+            Self::Bypassed => f.write_str("bypassed"),
+            Self::Corrupt { reason } => write!(f, "corrupt: {reason}"),
+            Self::SchemaChanged { stored, requested } => write!(f, "schema changed: {stored} to {requested}"),
+            Self::Unreadable { reason } => write!(f, "unreadable: {reason}"),
+            Self::NewData => f.write_str("new data"),
+        }
+    }
+}
+
+/// What the hot tier holds and a held model shares: a checked archive and what is known of it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) checked: Checked,
+    pub(super) metadata: Metadata,
+    pub(super) clock: Arc<dyn Clock>,
+    /// How long it took to read from disk; zero when it was trained here.
+    pub(super) load_time: Duration,
+    /// Why it is not in the file, if it should be.
+    pub(super) publish_error: Option<Error>,
+}
+
+impl Entry {
+    /// Bytes that it takes in the hot tier.
+    pub(super) fn weight_bytes(&self) -> u64 {
+        (self.checked.bytes().len() + self.metadata.config.len() + size_of::<Self>()) as u64
+    }
+}
+
+impl HoldsChecked for Entry {
+    fn checked(&self) -> &Checked {
+        &self.checked
+    }
+}
+
+/// A model that is ready to be used: dereferences to the archived type, read in place.
+///
+/// It stays valid for as long as it is held, whatever happens to the store, the file or the hot tier. A clone is a
+/// reference count.
+pub struct Held<M> {
+    typed: Typed<M, Entry>,
+    tier: Tier,
+    decision: Decision,
+}
+
+impl<M: Model> Held<M> {
+    pub(super) fn new(entry: Arc<Entry>, tier: Tier, decision: Decision) -> Result<Self> {
+        Ok(Self { typed: Typed::new(entry)?, tier, decision })
+    }
+
+    pub(super) fn with_decision(mut self, decision: Decision) -> Self {
+        self.decision = decision;
+        self
+    }
+
+    /// The shared part, for the hot tier.
+    pub(super) fn shared(&self) -> &Arc<Entry> {
+        self.typed.holder()
+    }
+
+    fn entry(&self) -> &Entry {
+        self.typed.holder()
+    }
+
+    /// Returns where the model came from.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// Returns why it was served or trained.
+    #[must_use]
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// Returns what the store knows of it.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.entry().metadata
+    }
+
+    /// Returns its version; `None` when it was trained and not stored.
+    #[must_use]
+    pub fn version(&self) -> Option<Version> {
+        self.entry().metadata.version
+    }
+
+    /// Returns how long ago it was trained or updated, by the store's clock; zero when that lies in the future.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.entry().clock.now().since(self.entry().metadata.last_updated)
+    }
+
+    /// Returns how long it took to read from disk, checks included; zero for a model that was trained here.
+    #[must_use]
+    pub fn load_time(&self) -> Duration {
+        self.entry().load_time
+    }
+
+    /// Returns why the model could not be stored after it was trained; `None` when it was stored, or need not be.
+    #[must_use]
+    pub fn publish_error(&self) -> Option<&Error> {
+        self.entry().publish_error.as_ref()
+    }
+
+    /// Returns the archive's bytes: what rkyv wrote, aligned to 64 bytes.
+    #[must_use]
+    pub fn archive_bytes(&self) -> &[u8] {
+        self.entry().checked.bytes()
+    }
+}
+
+impl<M: Model> Deref for Held<M> {
+    type Target = M::Archived;
+
+    #[inline]
+    fn deref(&self) -> &M::Archived {
+        &self.typed
+    }
+}
+
+impl<M> Clone for Held<M> {
+    fn clone(&self) -> Self {
+        Self { typed: self.typed.clone(), tier: self.tier, decision: self.decision.clone() }
+    }
+}
+
+impl<M> fmt::Debug for Held<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("tier", &self.tier)
+            .field("decision", &self.decision)
+            .field("entry", &self.typed)
+            .finish()
+    }
+}

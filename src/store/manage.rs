@@ -1,0 +1,297 @@
+//! Changing what is there: rollbacks, pins, and deletions with a dry run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Store, list::name_prefix};
+use crate::{
+    engine::{Batch, Reader, Table, sealed::Blob},
+    error::{Error, ErrorKind, Result},
+    format::{
+        codec::{self, Codec},
+        envelope::{Kind, Verify},
+    },
+    key::{ModelKey, ModelName},
+    registry::{head, metadata, quarantine, removal},
+    training,
+    version::Version,
+};
+
+/// What a deletion removed, or would remove.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Removed {
+    /// The versions, in order of key and version.
+    pub versions: Vec<RemovedVersion>,
+    /// Bytes of all keys and values, training data included.
+    pub bytes: u64,
+}
+
+/// One version that was removed, or would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RemovedVersion {
+    /// The model's key.
+    pub key: ModelKey,
+    /// The version.
+    pub version: Version,
+    /// Bytes of its archive, metadata and artifacts.
+    pub bytes: u64,
+}
+
+/// A deletion that is ready to be run. Nothing happens before [`run`](Self::run).
+///
+/// ```
+/// use modelkeep::{ModelKey, Store};
+///
+/// let store = Store::in_memory()?;
+/// let removal = store.remove(&ModelKey::new("bounce", &())?);
+/// println!("{} bytes would go", removal.dry_run()?.bytes);
+/// removal.run()?;
+/// # Ok::<(), modelkeep::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is removed before `run`"]
+pub struct Removal<'a> {
+    store: &'a Store,
+    scope: Scope,
+}
+
+#[derive(Clone, Debug)]
+enum Scope {
+    Key(ModelKey),
+    Name(ModelName),
+    Beyond { key: ModelKey, keep: usize },
+    BeyondAll { keep: usize },
+    OlderThan(Duration),
+}
+
+impl Store {
+    /// Makes the previous version current again and returns it. The version that is left becomes the previous one, so
+    /// that a second rollback undoes the first.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no previous version, `Corrupt` when it is quarantined, or what a write can fail with.
+    pub fn rollback(&self, key: &ModelKey) -> Result<Version> {
+        self.move_head(key, None)
+    }
+
+    /// Makes `version` current.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such version; otherwise as for [`rollback`](Self::rollback).
+    pub fn rollback_to(&self, key: &ModelKey, version: Version) -> Result<()> {
+        self.move_head(key, Some(version)).map(drop)
+    }
+
+    fn move_head(&self, key: &ModelKey, to: Option<Version>) -> Result<Version> {
+        let operation = "roll back";
+        let missing = |message| Error::new(ErrorKind::NotFound, operation, key.to_string(), message);
+        let head = head::read(&self.snapshot()?, key)?.unwrap_or_default();
+        let target = to.or(head.previous).ok_or_else(|| missing("there is no previous version".to_owned()))?;
+        let raw = self.inner.decompressed(key, target)?;
+        let change = |batch: &Batch| {
+            let mut head = head::read(batch, key)?.unwrap_or_default();
+            let Some(stored) = metadata::read(batch, key, target)? else {
+                return Err(missing(format!("there is no version {target}")));
+            };
+            if let Some(reason) = quarantine::reason(batch, key, target)? {
+                return Err(Error::corrupt(operation, key.to_string(), format!("{target} is quarantined: {reason}")));
+            }
+            // The current version is read often and in place; superseded ones may have been compressed.
+            if let Some(raw) = &raw {
+                let blob = Blob::encode(Kind::Model, &stored.metadata.schema, Codec::Raw, raw)?;
+                batch.put_blob_at(stored.archive_id, &blob)?;
+            }
+            head.advance(target);
+            head::write(batch, key, &head)
+        };
+        self.inner.commit(operation, change, |()| self.inner.hot.remove(key))?;
+        tracing::info!(%key, version = %target, "rolled back");
+        Ok(target)
+    }
+
+    /// Pins a version: no prune, retention or clear deletes it, and a removal of the whole model refuses.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such version, `LimitExceeded` beyond 1024 pins, or what a write can fail with.
+    pub fn pin(&self, key: &ModelKey, version: Version) -> Result<()> {
+        self.set_pin(key, version, true)
+    }
+
+    /// Takes the pin off a version. Does nothing when there is none.
+    ///
+    /// # Errors
+    /// As for [`pin`](Self::pin).
+    pub fn unpin(&self, key: &ModelKey, version: Version) -> Result<()> {
+        self.set_pin(key, version, false)
+    }
+
+    fn set_pin(&self, key: &ModelKey, version: Version, pinned: bool) -> Result<()> {
+        let change = |batch: &Batch| {
+            let mut head = head::read(batch, key)?.unwrap_or_default();
+            if !metadata::versions(batch, key)?.contains(&version) {
+                let message = format!("there is no version {version}");
+                return Err(Error::new(ErrorKind::NotFound, "pin", key.to_string(), message));
+            }
+            head.set_pin(key, version, pinned)?;
+            head::write(batch, key, &head)
+        };
+        self.inner.commit("pin", change, |()| ())
+    }
+
+    /// Deletes all but the newest `keep` versions of a model; the current version and pinned ones stay in any case.
+    pub fn prune(&self, key: &ModelKey, keep: usize) -> Removal<'_> {
+        self.removal(Scope::Beyond { key: key.clone(), keep })
+    }
+
+    /// Does [`prune`](Self::prune) for every model.
+    pub fn prune_all(&self, keep: usize) -> Removal<'_> {
+        self.removal(Scope::BeyondAll { keep })
+    }
+
+    /// Deletes a model: every version and the training data, on disk and in memory. Fails with `Pinned` when a version
+    /// is pinned. Its number goes on where it was when the key is published again.
+    pub fn remove(&self, key: &ModelKey) -> Removal<'_> {
+        self.removal(Scope::Key(key.clone()))
+    }
+
+    /// Deletes all models of this name, under every configuration, on disk and in memory. Fails with `Pinned` when a
+    /// version of one of them is pinned, and deletes nothing then.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the name breaks the rules of [`ModelName`].
+    pub fn invalidate(&self, name: &str) -> Result<Removal<'_>> {
+        Ok(self.removal(Scope::Name(ModelName::new(name)?)))
+    }
+
+    /// Deletes every version, of any model, that was last updated longer than `older_than` ago and is not pinned. A
+    /// model whose current version goes has none until it is published again or rolled back by hand; nothing older
+    /// is put in its place.
+    pub fn clear(&self, older_than: Duration) -> Removal<'_> {
+        self.removal(Scope::OlderThan(older_than))
+    }
+
+    fn removal(&self, scope: Scope) -> Removal<'_> {
+        Removal { store: self, scope }
+    }
+}
+
+impl super::Inner {
+    /// The archive of a version in decoded form, if it is stored compressed.
+    fn decompressed(&self, key: &ModelKey, version: Version) -> Result<Option<Vec<u8>>> {
+        let snapshot = self.engine.read()?;
+        let Some(stored) = metadata::read(&snapshot, key, version)? else {
+            return Ok(None);
+        };
+        let blob = snapshot.blob(stored.archive_id)?;
+        let envelope = blob.open(Kind::Model, Verify::Full)?;
+        if envelope.header.codec == Codec::Raw {
+            return Ok(None);
+        }
+        Ok(Some(codec::decode(envelope.header.codec, envelope.payload, envelope.header.raw_len)?.to_vec()))
+    }
+}
+
+impl Removal<'_> {
+    /// Says what [`run`](Self::run) would remove. It is the run itself, without the commit.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run).
+    pub fn dry_run(&self) -> Result<Removed> {
+        let inner = &self.store.inner;
+        let _writer = inner.lock_writer();
+        let batch = inner.engine.write("remove")?;
+        Ok(self.apply(&batch)?.0)
+    }
+
+    /// Removes, in one transaction, and returns what was removed. The pages are free for later writes; the file
+    /// shrinks when it is compacted.
+    ///
+    /// # Errors
+    /// `Pinned`, `ReadOnly`, `Corrupt` when a head is damaged, or what a write can fail with. Nothing is removed then.
+    pub fn run(&self) -> Result<Removed> {
+        let inner = &self.store.inner;
+        let swap = |(_, gone): &(Removed, Vec<ModelKey>)| match &self.scope {
+            // Also what was trained and never reached the file.
+            Scope::Name(name) => inner.hot.remove_if(|key| key.name() == name),
+            Scope::Key(key) => inner.hot.remove(key),
+            _ => gone.iter().for_each(|key| inner.hot.remove(key)),
+        };
+        let (removed, _) = inner.commit("remove", |batch| self.apply(batch), swap)?;
+        tracing::info!(versions = removed.versions.len(), bytes = removed.bytes, "removed");
+        Ok(removed)
+    }
+
+    /// Removes in `batch`; returns also the keys whose current version is gone.
+    fn apply(&self, batch: &Batch) -> Result<(Removed, Vec<ModelKey>)> {
+        let (mut removed, mut gone) = (Removed::default(), Vec::new());
+        for (key, unwanted) in self.unwanted(batch)? {
+            let mut head = head::read_or_rebuild(batch, &key)?;
+            let had_current = head.current.is_some();
+            for version in unwanted {
+                let bytes = removal::remove_version(batch, &key, version)?;
+                head.forget(version);
+                removed.bytes += bytes;
+                removed.versions.push(RemovedVersion { key: key.clone(), version, bytes });
+            }
+            if metadata::versions(batch, &key)?.is_empty() {
+                removed.bytes += training::stored::remove(batch, &key)?;
+            }
+            if had_current && head.current.is_none() {
+                gone.push(key.clone());
+            }
+            head::write(batch, &key, &head)?;
+        }
+        Ok((removed, gone))
+    }
+
+    /// The versions to delete, by key.
+    fn unwanted(&self, batch: &Batch) -> Result<BTreeMap<ModelKey, Vec<Version>>> {
+        let prefix = match &self.scope {
+            Scope::Key(key) | Scope::Beyond { key, .. } => key.to_bytes(),
+            Scope::Name(name) => name_prefix(name),
+            Scope::BeyondAll { .. } | Scope::OlderThan(_) => Vec::new(),
+        };
+        let mut by_key: BTreeMap<ModelKey, Vec<Version>> = BTreeMap::new();
+        for (row, _) in batch.prefix(Table::Metadata, &prefix)? {
+            if let Some((key, version)) = metadata::split_row(&row) {
+                by_key.entry(key).or_default().push(version);
+            }
+        }
+        for (key, versions) in &mut by_key {
+            let head = head::read_or_rebuild(batch, key)?;
+            match &self.scope {
+                Scope::Key(_) | Scope::Name(_) if !head.pins.is_empty() => {
+                    let pins: Vec<String> = head.pins.iter().map(ToString::to_string).collect();
+                    let message = format!("{} pinned; unpin before removing", pins.join(", "));
+                    return Err(Error::new(ErrorKind::Pinned, "remove", key.to_string(), message));
+                }
+                Scope::Key(_) | Scope::Name(_) => {}
+                Scope::Beyond { keep, .. } | Scope::BeyondAll { keep } => {
+                    *versions = removal::beyond(versions, &head, *keep);
+                    versions.reverse();
+                }
+                Scope::OlderThan(age) => {
+                    versions
+                        .retain(|&version| !head.pins.contains(&version) && self.is_older(batch, key, version, *age));
+                }
+            }
+        }
+        by_key.retain(|_, versions| !versions.is_empty());
+        Ok(by_key)
+    }
+
+    /// Whether a version is older than `age`; one whose metadata is damaged has no age and is left alone.
+    fn is_older(&self, batch: &Batch, key: &ModelKey, version: Version, age: Duration) -> bool {
+        let now = self.store.inner.clock.now();
+        match metadata::read(batch, key, version) {
+            Ok(Some(stored)) => now.since(stored.metadata.last_updated) > age,
+            Ok(None) => false,
+            Err(error) => {
+                tracing::warn!(%key, %version, %error, "its age cannot be read; left alone");
+                false
+            }
+        }
+    }
+}

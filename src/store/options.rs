@@ -1,0 +1,153 @@
+//! Options of a store.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use super::Store;
+use crate::{
+    clock::{Clock, SystemClock},
+    engine::{Engine, EngineOptions},
+    error::Result,
+    format::envelope::Verify,
+};
+
+/// Options of a [`Store`], to be set before it is opened.
+///
+/// ```
+/// use modelkeep::{Store, Verify};
+///
+/// let store = Store::options()
+///     .hot_bytes(64 << 20)
+///     .verify(Verify::Full)
+///     .retention(4)
+///     .in_memory()?;
+/// assert_eq!(store.stats().hot_bytes, 0);
+/// # Ok::<(), modelkeep::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Options {
+    engine: EngineOptions,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+}
+
+/// What the store itself needs of the options once it is open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    pub(super) hot_bytes: u64,
+    pub(super) hot_max_age: Option<Duration>,
+    pub(super) verify: Verify,
+    pub(super) retention: Option<usize>,
+    pub(super) compress_superseded: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            engine: EngineOptions { create: true, read_only: false, cache_bytes: 8 << 20, file_bytes_max: u64::MAX },
+            settings: Settings {
+                hot_bytes: 256 << 20,
+                hot_max_age: None,
+                verify: Verify::Full,
+                retention: Some(8),
+                compress_superseded: true,
+            },
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+impl Options {
+    /// Whether a file that does not exist is created. Default: true.
+    pub fn create(mut self, create: bool) -> Self {
+        self.engine.create = create;
+        self
+    }
+
+    /// Whether the file is opened for reading only: it is never created, changed or repaired, other read-only stores
+    /// may have it open at the same time, and a writer may not. Default: false.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.engine.read_only = read_only;
+        self
+    }
+
+    /// Bytes of models that the hot tier holds at most. Default: 256 MiB. More bytes mean fewer loads from disk; 0
+    /// switches the tier off.
+    pub fn hot_bytes(mut self, bytes: u64) -> Self {
+        self.settings.hot_bytes = bytes;
+        self
+    }
+
+    /// How long a model stays in the hot tier before it is read from disk again. Default: without end. This is about
+    /// the copy in memory; how old a *model* may be is said by [`Freshness`](crate::Freshness).
+    pub fn hot_max_age(mut self, age: Duration) -> Self {
+        self.settings.hot_max_age = Some(age);
+        self
+    }
+
+    /// Bytes of file pages that the storage engine keeps in memory. Default: 8 MiB. Archives are read once and then
+    /// held by the hot tier, so that more helps only when many metadata rows are read again and again.
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.engine.cache_bytes = bytes;
+        self
+    }
+
+    /// Bytes beyond which the file is not grown: a write that needs more fails with `StorageFull`. Default: no bound
+    /// but the disk.
+    pub fn file_bytes_max(mut self, bytes: u64) -> Self {
+        self.engine.file_bytes_max = bytes;
+        self
+    }
+
+    /// How much of an archive is checked when it is loaded. Default: [`Verify::Full`].
+    pub fn verify(mut self, verify: Verify) -> Self {
+        self.settings.verify = verify;
+        self
+    }
+
+    /// How many versions of a model a publish leaves, the new one included; the current version and pinned ones stay
+    /// whatever their number. Default: 8.
+    ///
+    /// 1 keeps no version to roll back to, and 0 means the same.
+    pub fn retention(mut self, versions: usize) -> Self {
+        self.settings.retention = Some(versions);
+        self
+    }
+
+    /// Keeps every version until it is removed by hand.
+    pub fn keep_all_versions(mut self) -> Self {
+        self.settings.retention = None;
+        self
+    }
+
+    /// Whether a publish compresses the archive of the version that it supersedes, which is rarely read again.
+    /// Default: true. It costs the publish about a second per GB on one core, and saves about half of the space.
+    pub fn compress_superseded(mut self, compress: bool) -> Self {
+        self.settings.compress_superseded = compress;
+        self
+    }
+
+    /// Where the time comes from. Default: [`SystemClock`].
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Opens the store in the file `path`.
+    ///
+    /// # Errors
+    /// As for [`Store::open`]; and `NotFound` when the file does not exist and is not to be created, `NeedsRecovery`
+    /// when a read-only store was not closed cleanly.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
+        Ok(Store::start(Engine::open(path.as_ref(), self.engine)?, self.settings, self.clock))
+    }
+
+    /// Makes an empty store in memory.
+    ///
+    /// # Errors
+    /// As for [`Store::in_memory`].
+    pub fn in_memory(self) -> Result<Store> {
+        let engine = EngineOptions { read_only: false, ..self.engine };
+        Ok(Store::start(Engine::in_memory(engine)?, self.settings, self.clock))
+    }
+}

@@ -1,0 +1,449 @@
+//! Publishing: everything that a training produced, in one transaction.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, MutexGuard},
+    time::Duration,
+};
+
+use super::{Inner, Store, held::Entry, read::nanos};
+use crate::{
+    archive::{Checked, Model},
+    counters::Counter,
+    engine::{
+        Batch,
+        sealed::{Blob, StoredBlob},
+    },
+    error::{Error, ErrorKind, Result},
+    format::{
+        codec::Codec,
+        digest::Digest,
+        envelope::{Kind, Verify},
+    },
+    key::{Label, ModelKey},
+    limits::{LABELS_MAX, TAG_VALUE_BYTES_MAX},
+    registry::{
+        artifacts,
+        head::{self, Head},
+        metadata::{self, Metadata, VixRange},
+        removal,
+    },
+    time::Timestamp,
+    training::{self, TrainingSet, stored::Prepared},
+    version::Version,
+};
+
+/// Below this size compressing a superseded archive saves less than a page.
+const COMPRESS_BYTES_MIN: usize = 8192;
+
+/// What a training produced: the model, and whatever is to be kept with it.
+///
+/// ```
+/// # use modelkeep::{Model, Schema, Trained};
+/// # #[derive(rkyv::Archive, rkyv::Serialize)]
+/// # struct Momentum { weights: Vec<f64> }
+/// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+/// let trained = Trained::new(Momentum { weights: vec![0.5] })
+///     .metric("auc", 0.61)
+///     .tag("desk", "equities")
+///     .artifact("report.txt", "all is well");
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Trained<M> {
+    pub(super) model: M,
+    pub(super) training_data: Option<TrainingSet>,
+    pub(super) artifacts: Vec<(String, Vec<u8>)>,
+    pub(super) vix: Vec<VixRange>,
+    pub(super) metrics: Vec<(String, f64)>,
+    pub(super) tags: Vec<(String, String)>,
+    pub(super) trained_through: Option<Timestamp>,
+    pub(super) training_duration: Option<Duration>,
+}
+
+impl<M> Trained<M> {
+    /// Returns a model with nothing beside it.
+    pub fn new(model: M) -> Self {
+        Self {
+            model,
+            training_data: None,
+            artifacts: Vec::new(),
+            vix: Vec::new(),
+            metrics: Vec::new(),
+            tags: Vec::new(),
+            trained_through: None,
+            training_duration: None,
+        }
+    }
+
+    /// Keeps the training data, in place of what was stored for the key. Without it, what was stored stays.
+    ///
+    /// [`Store::update`] stores the merged set by itself.
+    pub fn training_data(mut self, data: TrainingSet) -> Self {
+        self.training_data = Some(data);
+        self
+    }
+
+    /// Keeps named bytes with this version. The last one of a name counts.
+    pub fn artifact(mut self, name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        self.artifacts.push((name.into(), bytes.into()));
+        self
+    }
+
+    /// Records the index levels that the training saw; see [`VixSeries::seen`](crate::VixSeries::seen).
+    pub fn vix(mut self, seen: VixRange) -> Self {
+        self.vix.push(seen);
+        self
+    }
+
+    /// Records a metric. The last one of a name counts.
+    pub fn metric(mut self, name: impl Into<String>, value: f64) -> Self {
+        self.metrics.push((name.into(), value));
+        self
+    }
+
+    /// Tags the version, to be found by [`Filter::tag`](crate::Filter::tag). The last one of a name counts.
+    pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tags.push((name.into(), value.into()));
+        self
+    }
+
+    /// Records up to when the training data reaches. Default: the newest timestamp of the training data.
+    pub fn trained_through(mut self, at: Timestamp) -> Self {
+        self.trained_through = Some(at);
+        self
+    }
+
+    /// Records how long the training took. Default: what the store measured around the training closure; zero for
+    /// [`Store::publish`], which cannot know.
+    pub fn took(mut self, duration: Duration) -> Self {
+        self.training_duration = Some(duration);
+        self
+    }
+}
+
+/// What the head must be for a publish to go through.
+#[derive(Clone, Copy)]
+pub(super) enum Expect {
+    Anything,
+    Current(Option<Version>),
+}
+
+/// Where a version comes from.
+#[derive(Clone, Default)]
+pub(super) struct Origin {
+    /// The version that it was trained from.
+    pub(super) parent: Option<Version>,
+    /// The parent's metadata, when the version continues its lineage: artifacts, VIX, tags and birth are inherited.
+    pub(super) inherit: Option<Metadata>,
+}
+
+/// A version that is ready to be written: checked, hashed, encoded.
+pub(super) struct Draft {
+    checked: Checked,
+    metadata: Metadata,
+    prepared: Option<Prepared>,
+    artifacts: BTreeMap<Label, Vec<u8>>,
+    /// Artifacts to take over from the parent.
+    carried: Vec<Label>,
+}
+
+/// A draft that could not be written, and why.
+pub(super) struct Unwritten {
+    pub(super) error: Error,
+    pub(super) draft: Draft,
+}
+
+impl Store {
+    /// Publishes a new version: archive, metadata, training data, artifacts and head, in one durable transaction.
+    /// Returns the version's number. The hot tier holds it when the call returns.
+    ///
+    /// Costs one transaction: two fsyncs and the archive's bytes.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the model refuses itself, when a name breaks the rules of [`Label`], or when the key knows
+    /// no configuration and none is stored. `LimitExceeded`, `ReadOnly`, `StorageFull` or `Io`. Nothing is changed.
+    pub fn publish<M: Model>(&self, key: &ModelKey, trained: Trained<M>) -> Result<Version> {
+        self.publish_expecting(key, Expect::Anything, trained)
+    }
+
+    /// Publishes if the current version is still `expected`; `None` expects that there is none yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`], with both versions, when somebody else moved the head; otherwise as for
+    /// [`publish`](Self::publish).
+    pub fn publish_if<M: Model>(
+        &self,
+        key: &ModelKey,
+        expected: Option<Version>,
+        trained: Trained<M>,
+    ) -> Result<Version> {
+        self.publish_expecting(key, Expect::Current(expected), trained)
+    }
+
+    fn publish_expecting<M: Model>(&self, key: &ModelKey, expect: Expect, trained: Trained<M>) -> Result<Version> {
+        if self.is_read_only() {
+            let message = "the store was opened read-only";
+            return Err(Error::new(ErrorKind::ReadOnly, "publish", key.to_string(), message));
+        }
+        let draft = self.inner.draft(key, trained, Origin::default())?;
+        match self.inner.write_draft(key, expect, draft) {
+            Ok((version, _)) => Ok(version),
+            Err(unwritten) => Err(unwritten.error),
+        }
+    }
+}
+
+impl Inner {
+    /// Serialises, checks and hashes what was trained.
+    pub(super) fn draft<M: Model>(&self, key: &ModelKey, trained: Trained<M>, origin: Origin) -> Result<Draft> {
+        let now = self.clock.now();
+        let checked = Checked::from_model(&trained.model)?;
+        let inherit = origin.inherit.as_ref();
+        let metrics = labels(key, "metric", trained.metrics)?;
+        let mut tags = inherit.map(|parent| parent.tags.clone()).unwrap_or_default();
+        tags.extend(labels(key, "tag", trained.tags)?);
+        check_tags(key, &tags)?;
+        let artifacts = labels(key, "artifact", trained.artifacts)?;
+        let carried: Vec<Label> = inherit
+            .map(|parent| parent.artifacts.iter().filter(|name| !artifacts.contains_key(*name)).cloned().collect())
+            .unwrap_or_default();
+        let vix = match inherit {
+            Some(parent) if trained.vix.is_empty() => parent.vix.clone(),
+            _ => trained.vix,
+        };
+        let prepared = trained.training_data.as_ref().map(Prepared::new).transpose()?;
+        let data = trained.training_data.as_ref();
+        let mut names: Vec<Label> = artifacts.keys().chain(&carried).cloned().collect();
+        names.sort();
+        let metadata = Metadata {
+            model: key.name().clone(),
+            version: None,
+            config: key.config().unwrap_or_default().to_owned(),
+            config_hash: key.config_hash(),
+            model_hash: Digest::of(checked.bytes()),
+            training_hash: prepared.as_ref().map(Prepared::hash),
+            created: inherit.map_or(now, |parent| parent.created),
+            last_updated: now,
+            trained_through: trained.trained_through.or_else(|| data.and_then(TrainingSet::last_timestamp)),
+            sample_count: data.map_or(0, |data| data.len() as u64),
+            symbols: data.map(|data| data.symbols().cloned().collect()).unwrap_or_default(),
+            metrics,
+            schema: M::SCHEMA.tag()?,
+            codec: Codec::Raw,
+            archive_bytes: checked.bytes().len() as u64,
+            stored_bytes: 0,
+            parent: origin.parent,
+            training_duration: trained.training_duration.unwrap_or_default(),
+            tags,
+            vix,
+            artifacts: names,
+        };
+        Ok(Draft { checked, metadata, prepared, artifacts, carried })
+    }
+
+    /// The configuration to store: the key's own, or the one that an earlier version stored.
+    pub(super) fn config_of(&self, key: &ModelKey) -> Result<String> {
+        if let Some(config) = key.config() {
+            return Ok(config.to_owned());
+        }
+        let snapshot = self.engine.read()?;
+        let newest = metadata::versions(&snapshot, key)?.into_iter().next_back();
+        match newest.map(|version| metadata::require(&snapshot, key, version)).transpose()? {
+            Some(stored) => Ok(stored.metadata.config),
+            None => {
+                let message = "the key was made from a hash and no configuration is stored for it; use ModelKey::new";
+                Err(Error::invalid("publish", key.to_string(), message))
+            }
+        }
+    }
+
+    /// Writes the draft as the next version, in one transaction, and puts it into the hot tier. Gives the draft back
+    /// when that fails.
+    pub(super) fn write_draft(
+        &self,
+        key: &ModelKey,
+        expect: Expect,
+        draft: Draft,
+    ) -> Result<(Version, Arc<Entry>), Box<Unwritten>> {
+        let written = self.encode_and_write(key, expect, &draft);
+        let (version, metadata, writer) = match written {
+            Ok(written) => written,
+            Err(error) => return Err(Box::new(Unwritten { error, draft })),
+        };
+        tracing::info!(%key, %version, bytes = metadata.archive_bytes, "published");
+        let entry = self.admit(key, Draft { metadata, ..draft }, None);
+        drop(writer);
+        Ok((version, entry))
+    }
+
+    fn encode_and_write(
+        &self,
+        key: &ModelKey,
+        expect: Expect,
+        draft: &Draft,
+    ) -> Result<(Version, Metadata, MutexGuard<'_, ()>)> {
+        let model = Blob::encode(Kind::Model, &draft.metadata.schema, Codec::Raw, draft.checked.bytes())?;
+        let artifacts = draft
+            .artifacts
+            .iter()
+            .map(|(name, raw)| Ok((name, raw.as_slice(), artifacts::encode(raw)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let superseded = self.superseded(key)?;
+        let recoded = superseded.as_ref().map(Superseded::encode).transpose()?.flatten();
+        let mut metadata = draft.metadata.clone();
+        metadata.config = self.config_of(key)?;
+        metadata.stored_bytes = model.stored_bytes();
+
+        let writer = self.lock_writer();
+        let batch = self.engine.write("publish")?;
+        let mut head = head::read_or_rebuild(&batch, key)?;
+        check_expected(key, expect, &head)?;
+        let version = head.next_version();
+        metadata.version = Some(version);
+        if let (Some(superseded), Some(blob)) = (&superseded, &recoded)
+            && head.current == Some(superseded.version)
+        {
+            batch.put_blob_at(superseded.archive_id, blob)?;
+        }
+        let archive_id = batch.put_blob(&model)?;
+        for (name, raw, blob) in &artifacts {
+            artifacts::write(&batch, key, version, name, raw, blob)?;
+        }
+        for name in &draft.carried {
+            let Some(parent) = metadata.parent else { break };
+            if !artifacts::carry(&batch, key, parent, version, name)? {
+                metadata.artifacts.retain(|known| known != name);
+            }
+        }
+        metadata::write(&batch, key, version, archive_id, &metadata)?;
+        if let Some(prepared) = &draft.prepared {
+            training::stored::write(&batch, key, prepared)?;
+        }
+        head.advance(version);
+        self.retain(&batch, key, &mut head)?;
+        head::write(&batch, key, &head)?;
+        batch.commit()?;
+        Ok((version, metadata, writer))
+    }
+
+    /// Keeps a model that could not be stored: in the hot tier, too, when the store is at fault and nobody else moved
+    /// the head, so that it is not trained again by the next call.
+    pub(super) fn keep_unwritten(&self, key: &ModelKey, unwritten: Unwritten) -> Arc<Entry> {
+        let Unwritten { error, draft } = unwritten;
+        tracing::error!(%key, %error, "a trained model could not be stored");
+        match error.kind() {
+            ErrorKind::ReadOnly | ErrorKind::StorageFull | ErrorKind::Io => {
+                let _writer = self.lock_writer();
+                self.admit(key, draft, Some(error))
+            }
+            _ => Arc::new(self.entry(draft, Some(error))),
+        }
+    }
+
+    /// A model that is not to be stored.
+    pub(super) fn entry(&self, draft: Draft, publish_error: Option<Error>) -> Entry {
+        let Draft { checked, metadata, .. } = draft;
+        Entry { checked, metadata, clock: Arc::clone(&self.clock), load_time: Duration::ZERO, publish_error }
+    }
+
+    /// Puts a model into the hot tier. The caller holds the writer's lock, so that no newer one can be there.
+    fn admit(&self, key: &ModelKey, draft: Draft, publish_error: Option<Error>) -> Arc<Entry> {
+        let entry = Arc::new(self.entry(draft, publish_error));
+        let evicted = self.hot.replace(key, Arc::clone(&entry), entry.weight_bytes(), self.clock.now());
+        self.counters.add(Counter::Evictions, evicted);
+        entry
+    }
+
+    /// Counts a training.
+    pub(super) fn count_training(&self, took: Duration) {
+        self.counters.add(Counter::Trainings, 1);
+        self.counters.add(Counter::TrainingNanos, nanos(took));
+    }
+
+    fn retain(&self, batch: &Batch, key: &ModelKey, head: &mut Head) -> Result<()> {
+        let Some(keep) = self.settings.retention else {
+            return Ok(());
+        };
+        let versions = metadata::versions(batch, key)?;
+        for version in removal::beyond(&versions, head, keep) {
+            let bytes = removal::remove_version(batch, key, version)?;
+            head.forget(version);
+            tracing::debug!(%key, %version, bytes, "pruned by retention");
+        }
+        Ok(())
+    }
+
+    /// The current version's archive, if it is to be compressed once it is superseded.
+    fn superseded(&self, key: &ModelKey) -> Result<Option<Superseded>> {
+        if !self.settings.compress_superseded {
+            return Ok(None);
+        }
+        let snapshot = self.engine.read()?;
+        // Compression is a saving and not worth failing for: what cannot be read stays as it is.
+        let readable = || {
+            let version = head::read(&snapshot, key).ok()??.current?;
+            let stored = metadata::read(&snapshot, key, version).ok()??;
+            let blob = snapshot.blob(stored.archive_id).ok()?;
+            Some((version, stored, blob))
+        };
+        Ok(readable().map(|(version, stored, blob)| Superseded {
+            version,
+            archive_id: stored.archive_id,
+            metadata: stored.metadata,
+            blob,
+        }))
+    }
+}
+
+struct Superseded {
+    version: Version,
+    archive_id: u64,
+    metadata: Metadata,
+    blob: StoredBlob,
+}
+
+impl Superseded {
+    /// The archive in compressed form, when it is large, raw and whole; damaged bytes are not sealed anew.
+    fn encode(&self) -> Result<Option<Blob<'_>>> {
+        match self.blob.open(Kind::Model, Verify::Full) {
+            Ok(envelope) if envelope.header.codec == Codec::Raw && envelope.payload.len() >= COMPRESS_BYTES_MIN => {
+                Blob::encode(Kind::Model, &self.metadata.schema, Codec::Zstd, envelope.payload).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn check_expected(key: &ModelKey, expect: Expect, head: &Head) -> Result<()> {
+    let current = head.current;
+    match expect {
+        Expect::Current(expected) if expected != current => {
+            let name = |version: Option<Version>| version.map_or("no version".into(), |version| version.to_string());
+            let message = format!("expected {} to be current, found {}", name(expected), name(current));
+            Err(Error::new(ErrorKind::Conflict { expected, current }, "publish", key.to_string(), message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks names and their number.
+fn labels<V>(key: &ModelKey, what: &str, named: Vec<(String, V)>) -> Result<BTreeMap<Label, V>> {
+    let checked: BTreeMap<Label, V> =
+        named.into_iter().map(|(name, value)| Ok((Label::new(&name)?, value))).collect::<Result<_>>()?;
+    if checked.len() > LABELS_MAX {
+        let message = format!("{} {what}s, at most {LABELS_MAX} are allowed", checked.len());
+        return Err(Error::new(ErrorKind::LimitExceeded, "publish", key.to_string(), message));
+    }
+    Ok(checked)
+}
+
+fn check_tags(key: &ModelKey, tags: &BTreeMap<Label, String>) -> Result<()> {
+    match tags.iter().find(|(_, value)| value.len() > TAG_VALUE_BYTES_MAX) {
+        None => Ok(()),
+        Some((name, value)) => {
+            let message = format!("tag {name} has {} bytes, at most {TAG_VALUE_BYTES_MAX} are allowed", value.len());
+            Err(Error::new(ErrorKind::LimitExceeded, "publish", key.to_string(), message))
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Reading models: the hot tier, then the disk.
+
+use std::{
+    sync::{Arc, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use super::{
+    Inner, Store,
+    held::{Decision, Entry, Held, Tier},
+};
+use crate::{
+    archive::{Checked, HoldsChecked, Model},
+    counters::Counter,
+    engine::{Snapshot, sealed},
+    error::{Error, ErrorKind, Result},
+    format::{
+        codec::{self, Codec},
+        digest::Digest,
+        envelope::{Kind, Verify},
+        schema::SchemaTag,
+    },
+    hot::Lookup,
+    key::{Label, ModelKey},
+    registry::{
+        self, artifacts, head,
+        metadata::{self, Metadata},
+        quarantine::{self, Quarantined},
+    },
+    training::{self, TrainingSet, TrainingSummary},
+    version::Version,
+};
+
+/// What a search for a model came to.
+pub(super) enum Found<M> {
+    Model(Held<M>),
+    Missing,
+    OtherSchema { stored: SchemaTag, requested: SchemaTag },
+    Failed(Error),
+}
+
+impl Store {
+    /// Returns the current version of a model, from the hot tier or from disk; `None` when there is none.
+    ///
+    /// A hit in the hot tier costs a hash lookup and a reference count. A load from disk costs two small reads, one
+    /// read of the archive into aligned memory and, under [`Verify::Full`], a hash of it.
+    ///
+    /// # Errors
+    /// `SchemaMismatch` when the stored model has another schema than `M`; the message names both. `Corrupt` when the
+    /// stored bytes do not hold: the version is quarantined and not read again. `Io` when the file cannot be read.
+    pub fn get<M: Model>(&self, key: &ModelKey) -> Result<Option<Held<M>>> {
+        let found = self.inner.find::<M>(key);
+        self.inner.count(&found, true);
+        self.inner.into_result(key, found)
+    }
+
+    /// Returns a certain version of a model; `None` when there is none of that number. Does not use the hot tier.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get).
+    pub fn get_version<M: Model>(&self, key: &ModelKey, version: Version) -> Result<Option<Held<M>>> {
+        let found = self.inner.load::<M>(&self.snapshot()?, key, version);
+        self.inner.into_result(key, found)
+    }
+
+    /// Returns the metadata of the current version; `None` when there is none. The archive is not read.
+    ///
+    /// # Errors
+    /// `Corrupt` when the head or the metadata is damaged, `Io` when the file cannot be read.
+    pub fn metadata(&self, key: &ModelKey) -> Result<Option<Metadata>> {
+        Ok(registry::current(&self.snapshot()?, key)?.map(|(_, stored)| stored.metadata))
+    }
+
+    /// Returns the metadata of a certain version; `None` when there is none of that number.
+    ///
+    /// # Errors
+    /// As for [`metadata`](Self::metadata).
+    pub fn metadata_of(&self, key: &ModelKey, version: Version) -> Result<Option<Metadata>> {
+        Ok(metadata::read(&self.snapshot()?, key, version)?.map(|stored| stored.metadata))
+    }
+
+    /// Returns an artifact of a version, checked in full; `None` when the version has none of that name.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the name breaks the rules of [`Label`], `Corrupt` or `Io` when it cannot be read.
+    pub fn artifact(&self, key: &ModelKey, version: Version, name: &str) -> Result<Option<Vec<u8>>> {
+        artifacts::read(&self.snapshot()?, key, version, &Label::new(name)?)
+    }
+
+    /// Returns the training data that is stored for a model; `None` when there is none.
+    ///
+    /// It belongs to the key and not to a version: it is what the newest publish or update was trained on.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the symbol, or `Io` when it cannot be read.
+    pub fn training_data(&self, key: &ModelKey) -> Result<Option<TrainingSet>> {
+        training::stored::read(&self.snapshot()?, key)
+    }
+
+    /// Says what training data is stored for a model, symbol by symbol, without reading the columns.
+    ///
+    /// # Errors
+    /// As for [`training_data`](Self::training_data).
+    pub fn training_summary(&self, key: &ModelKey) -> Result<Vec<TrainingSummary>> {
+        training::stored::summaries(&self.snapshot()?, key)
+    }
+
+    /// Returns the versions that were found damaged and are not served.
+    ///
+    /// # Errors
+    /// `Io` when the file cannot be read.
+    pub fn quarantined(&self) -> Result<Vec<Quarantined>> {
+        quarantine::list(&self.snapshot()?)
+    }
+
+    /// Returns the bytes of a version's archive, decoded and checked in full; `None` when there is none of that number.
+    ///
+    /// # Errors
+    /// `Corrupt` or `Io` when it cannot be read.
+    pub fn archive_bytes(&self, key: &ModelKey, version: Version) -> Result<Option<Vec<u8>>> {
+        let snapshot = self.snapshot()?;
+        let Some(stored) = metadata::read(&snapshot, key, version)? else {
+            return Ok(None);
+        };
+        let bytes = snapshot.blob(stored.archive_id)?.read(Kind::Model, &stored.metadata.schema)?;
+        check_hash(key, version, &stored.metadata, &bytes)?;
+        Ok(Some(bytes.to_vec()))
+    }
+}
+
+impl Inner {
+    /// Looks for the current version in the hot tier and then on disk. Counts loads, but neither hits nor misses.
+    pub(super) fn find<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Found<M> {
+        match self.hot.get(key, &*self.clock) {
+            Lookup::Hit(entry) if entry.metadata.schema.is(&M::SCHEMA) => {
+                return match Held::new(entry, Tier::Hot, Decision::Fresh) {
+                    Ok(held) => Found::Model(held),
+                    Err(err) => Found::Failed(err),
+                };
+            }
+            Lookup::Hit(entry) => return other_schema::<M>(&entry.metadata.schema),
+            Lookup::Expired => self.counters.add(Counter::Expirations, 1),
+            Lookup::Miss => {}
+        }
+        let generation = self.hot.generation();
+        let current = self.engine.read().and_then(|snapshot| {
+            let head = head::read(&snapshot, key)?;
+            Ok((snapshot, head.and_then(|head| head.current)))
+        });
+        let found = match current {
+            Ok((_, None)) => Found::Missing,
+            Ok((snapshot, Some(version))) => self.load::<M>(&snapshot, key, version),
+            Err(err) => Found::Failed(err),
+        };
+        if let Found::Model(held) = &found {
+            let entry = Arc::clone(held.shared());
+            let weight = entry.weight_bytes();
+            let evicted = self.hot.admit_loaded(key, entry, weight, self.clock.now(), generation);
+            self.counters.add(Counter::Evictions, evicted);
+        }
+        found
+    }
+
+    /// Reads one version from disk and checks it as the policy says. Quarantines what is damaged.
+    fn load<M: Model>(self: &Arc<Self>, snapshot: &Snapshot, key: &ModelKey, version: Version) -> Found<M> {
+        let started = self.clock.monotonic();
+        let stored =
+            match self.refuse_quarantined(snapshot, key, version).and_then(|()| metadata::read(snapshot, key, version))
+            {
+                Ok(Some(stored)) => stored,
+                Ok(None) => return Found::Missing,
+                Err(err) => return Found::Failed(err),
+            };
+        if !stored.metadata.schema.is(&M::SCHEMA) {
+            return other_schema::<M>(&stored.metadata.schema);
+        }
+        let loaded = self.read_archive::<M>(snapshot, key, version, &stored).and_then(|checked| {
+            let load_time = self.clock.monotonic().saturating_sub(started);
+            self.counters.add(Counter::Loads, 1);
+            self.counters.add(Counter::LoadNanos, nanos(load_time));
+            tracing::debug!(%key, %version, ?load_time, "loaded from disk");
+            let clock = Arc::clone(&self.clock);
+            let entry = Entry { checked, metadata: stored.metadata, clock, load_time, publish_error: None };
+            Held::<M>::new(Arc::new(entry), Tier::Disk, Decision::Fresh)
+        });
+        match loaded {
+            Ok(held) => {
+                if self.settings.verify == Verify::Background {
+                    self.verify_later(key.clone(), version, Arc::clone(held.shared()));
+                }
+                Found::Model(held)
+            }
+            Err(err) => {
+                if err.kind() == ErrorKind::Corrupt {
+                    self.quarantine(key, version, &err);
+                }
+                Found::Failed(err)
+            }
+        }
+    }
+
+    fn read_archive<M: Model>(
+        &self,
+        snapshot: &Snapshot,
+        key: &ModelKey,
+        version: Version,
+        stored: &metadata::Stored,
+    ) -> Result<Checked> {
+        let verify = self.settings.verify;
+        let blob = snapshot.blob(stored.archive_id)?;
+        let envelope = blob.open(Kind::Model, verify)?;
+        sealed::check_schema(stored.archive_id, &envelope.header, &stored.metadata.schema)?;
+        let raw = envelope.header.codec == Codec::Raw;
+        // The seal binds these bytes to their id; this binds the id to the version that names it.
+        if raw && envelope.payload_hash != stored.metadata.model_hash {
+            let message = format!("its archive is not the one that was published as {version}");
+            return Err(Error::corrupt("read archive", key.to_string(), message));
+        }
+        let bytes = codec::decode(envelope.header.codec, envelope.payload, envelope.header.raw_len)?;
+        if !raw && verify == Verify::Full {
+            check_hash(key, version, &stored.metadata, &bytes)?;
+        }
+        Checked::from_bytes::<M>(bytes)
+    }
+
+    /// Hashes the bytes of a model that is in use already, on a thread of its own.
+    fn verify_later(self: &Arc<Self>, key: ModelKey, version: Version, entry: Arc<Entry>) {
+        let inner = Arc::downgrade(self);
+        let work = move || {
+            if let Err(err) = check_hash(&key, version, &entry.metadata, entry.checked().bytes())
+                && let Some(inner) = inner.upgrade()
+            {
+                inner.quarantine(&key, version, &err);
+            }
+        };
+        if let Err(err) = thread::Builder::new().name("modelkeep-verify".into()).spawn(work) {
+            tracing::error!(error = %err, "no thread for the background check of a model");
+        }
+    }
+
+    fn refuse_quarantined(&self, snapshot: &Snapshot, key: &ModelKey, version: Version) -> Result<()> {
+        let remembered = self.quarantined.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = match remembered.get(&(key.clone(), version)) {
+            Some(reason) => Some(reason.clone()),
+            None => quarantine::reason(snapshot, key, version)?,
+        };
+        match reason {
+            None => Ok(()),
+            Some(reason) => Err(Error::corrupt("read", format!("{key} {version}"), format!("quarantined: {reason}"))),
+        }
+    }
+
+    /// Takes a damaged version out of service, and writes that down if the store can be written.
+    pub(super) fn quarantine(&self, key: &ModelKey, version: Version, reason: &Error) {
+        let text = reason.to_string();
+        tracing::error!(%key, %version, reason = %text, "quarantined a damaged model");
+        let mut remembered = self.quarantined.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.insert((key.clone(), version), text.clone()).is_some() {
+            return;
+        }
+        drop(remembered);
+        let now = self.clock.now();
+        let write = |batch: &_| quarantine::write(batch, key, version, &text, now);
+        match self.commit("quarantine", write, |()| self.hot.remove(key)) {
+            Ok(()) => {}
+            Err(err) => {
+                self.hot.remove(key);
+                tracing::warn!(%key, %version, error = %err, "the quarantine is in this process alone");
+            }
+        }
+    }
+
+    /// Counts the outcome of a search: `served` says whether the model that was found is what the caller gets.
+    pub(super) fn count<M: Model>(&self, found: &Found<M>, served: bool) {
+        let counters = &self.counters;
+        match found {
+            Found::Model(held) if served => {
+                counters.add(Counter::HitTrainingNanos, nanos(held.metadata().training_duration));
+                if held.tier() == Tier::Hot {
+                    counters.add(Counter::HotHits, 1);
+                } else {
+                    counters.add(Counter::HotMisses, 1);
+                    counters.add(Counter::DiskHits, 1);
+                    counters.add(Counter::HitLoadNanos, nanos(held.load_time()));
+                }
+            }
+            _ => {
+                counters.add(Counter::HotMisses, 1);
+                counters.add(Counter::DiskMisses, 1);
+            }
+        }
+    }
+
+    fn into_result<M>(&self, key: &ModelKey, found: Found<M>) -> Result<Option<Held<M>>> {
+        match found {
+            Found::Model(held) => Ok(Some(held)),
+            Found::Missing => Ok(None),
+            Found::Failed(err) => Err(err),
+            Found::OtherSchema { stored, requested } => {
+                let message = format!("it is stored as {stored}, and was asked for as {requested}");
+                Err(Error::new(ErrorKind::SchemaMismatch, "get", key.to_string(), message))
+            }
+        }
+    }
+}
+
+fn other_schema<M: Model>(stored: &SchemaTag) -> Found<M> {
+    match M::SCHEMA.tag() {
+        Ok(requested) => Found::OtherSchema { stored: stored.clone(), requested },
+        Err(err) => Found::Failed(err),
+    }
+}
+
+fn check_hash(key: &ModelKey, version: Version, metadata: &Metadata, bytes: &[u8]) -> Result<()> {
+    let found = Digest::of(bytes);
+    if found == metadata.model_hash {
+        return Ok(());
+    }
+    let message = format!("the archive hashes to {}, expected {}", found.short(), metadata.model_hash.short());
+    Err(Error::corrupt("read archive", format!("{key} {version}"), message))
+}
+
+/// A duration as the counters hold it.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

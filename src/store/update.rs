@@ -1,0 +1,76 @@
+//! Incremental training: new data, the stored data, and the model that was trained on it.
+
+use std::fmt;
+
+use super::{
+    Store,
+    held::{Decision, Held},
+    publish::{Expect, Origin, Trained},
+    read::Found,
+};
+use crate::{
+    archive::Model,
+    error::TrainError,
+    key::ModelKey,
+    registry,
+    training::{Merge, TrainingSet, stored},
+};
+
+/// What an update came to.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Update<M> {
+    /// The model: a new version, or the current one when nothing had changed.
+    pub model: Held<M>,
+    /// What the new data did to the stored data.
+    pub merge: Merge,
+    /// Whether a training took place.
+    pub trained: bool,
+}
+
+impl Store {
+    /// Merges `new_data` into the training data that is stored for `key`, trains on the merged set, and publishes
+    /// model and set together as a new version.
+    ///
+    /// Rows are merged by symbol and timestamp: new symbols are appended, newer rows replace older ones. `train` gets
+    /// the merged set and the current model. Artifacts, tags and VIX ranges of the current version are taken over,
+    /// unless `train` gives new ones of the same name. When the merge changes nothing and a model is there, `train` is
+    /// not called and [`Update::trained`] is false.
+    ///
+    /// # Errors
+    /// [`TrainError::Train`] with what `train` returned, untouched. [`TrainError::Store`] when the feature names differ
+    /// from the stored ones, or the stored data is damaged (the symbol is named; publish a whole set to replace it), or
+    /// as for [`get_or_train`](Self::get_or_train). As there, a trained model that cannot be stored is returned with
+    /// the reason attached; that includes a conflict with somebody else's publish.
+    pub fn update<M, E, F>(&self, key: &ModelKey, new_data: &TrainingSet, train: F) -> Result<Update<M>, TrainError<E>>
+    where
+        M: Model,
+        E: fmt::Debug + fmt::Display,
+        F: FnOnce(&TrainingSet, Option<&Held<M>>) -> Result<Trained<M>, E>,
+    {
+        let inner = &self.inner;
+        let _flight = inner.flights.board(key)?;
+        let snapshot = self.snapshot()?;
+        let expected = registry::head::read(&snapshot, key).ok().flatten().and_then(|head| head.current);
+        let mut data = stored::read(&snapshot, key)?.unwrap_or_default();
+        drop(snapshot);
+        let merge = data.merge(new_data)?;
+        let prior = match inner.find::<M>(key) {
+            Found::Model(held) => Some(held),
+            _ => None,
+        };
+        if let Some(model) = prior.as_ref().filter(|_| !merge.changed()) {
+            tracing::info!(%key, "the new data changes nothing; not trained");
+            let model = model.clone().with_decision(Decision::Fresh);
+            return Ok(Update { model, merge, trained: false });
+        }
+        let inherit = prior.as_ref().map(|held| held.metadata().clone());
+        let origin = Origin { parent: prior.as_ref().and_then(Held::version), inherit };
+        let draft = inner.train(key, prior.as_ref(), origin, |prior| {
+            let trained = train(&data, prior)?;
+            Ok(trained.training_data(data))
+        })?;
+        let model = inner.publish_trained(key, Expect::Current(expected), draft, Decision::NewData)?;
+        Ok(Update { model, merge, trained: true })
+    }
+}
