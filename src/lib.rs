@@ -4,6 +4,7 @@ mod clock;
 mod counters;
 mod engine;
 mod error;
+pub mod estimators;
 mod flight;
 mod format;
 mod hot;

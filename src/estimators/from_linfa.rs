@@ -1,0 +1,181 @@
+//! Conversions from fitted linfa objects.
+//!
+//! Each conversion reads the fitted parameters through linfa's public accessors; none of them fits anything.
+
+use std::collections::BTreeSet;
+
+use linfa::Label;
+use linfa_elasticnet::ElasticNet;
+use linfa_linear::FittedLinearRegression;
+use linfa_logistic::FittedLogisticRegression;
+use linfa_preprocessing::linear_scaling::{LinearScaler, ScalingMethod};
+
+use super::{DecisionTree, LinearRegression, LogisticRegression, Node, RandomForest, StandardScaler};
+use crate::error::{Error, Result};
+
+/// A class label that can be stored as an integer.
+pub trait ClassLabel {
+    /// Returns the label as it is stored.
+    fn to_class(&self) -> i64;
+}
+
+impl ClassLabel for bool {
+    fn to_class(&self) -> i64 {
+        i64::from(*self)
+    }
+}
+
+impl ClassLabel for usize {
+    /// Labels beyond 2^63 - 1 are all taken for the largest one.
+    fn to_class(&self) -> i64 {
+        i64::try_from(*self).unwrap_or(i64::MAX)
+    }
+}
+
+impl ClassLabel for i32 {
+    fn to_class(&self) -> i64 {
+        i64::from(*self)
+    }
+}
+
+impl ClassLabel for u32 {
+    fn to_class(&self) -> i64 {
+        i64::from(*self)
+    }
+}
+
+impl TryFrom<&LinearScaler<f64>> for StandardScaler {
+    type Error = Error;
+
+    /// Takes over a scaler that was fitted by the standard method, with or without mean and deviation.
+    ///
+    /// # Errors
+    /// `InvalidInput` for the other methods of linfa's linear scaler.
+    fn try_from(fitted: &LinearScaler<f64>) -> Result<Self> {
+        let (offsets, scales) = (fitted.offsets().to_vec(), fitted.scales().to_vec());
+        match fitted.method() {
+            ScalingMethod::Standard(true, _) => Ok(Self::new(offsets, scales)),
+            ScalingMethod::Standard(false, _) => Ok(Self::with_shifts(offsets.clone(), scales, offsets)),
+            other => Err(Error::invalid("take over scaler", other.to_string(), "it is not the standard method")),
+        }
+    }
+}
+
+impl From<&FittedLinearRegression<f64>> for LinearRegression {
+    fn from(fitted: &FittedLinearRegression<f64>) -> Self {
+        Self::new(fitted.params().to_vec(), fitted.intercept())
+    }
+}
+
+impl From<&ElasticNet<f64>> for LinearRegression {
+    fn from(fitted: &ElasticNet<f64>) -> Self {
+        Self::new(fitted.hyperplane().to_vec(), fitted.intercept())
+    }
+}
+
+impl<C: ClassLabel + PartialOrd + Clone> From<&FittedLogisticRegression<f64, C>> for LogisticRegression {
+    /// Takes over weights, intercept and classes. linfa does not tell its threshold, so that one other than 0.5 has to
+    /// be set again by [`LogisticRegression::with_threshold`].
+    fn from(fitted: &FittedLogisticRegression<f64, C>) -> Self {
+        let labels = fitted.labels();
+        Self::new(fitted.params().to_vec(), fitted.intercept())
+            .with_classes(labels.neg.class.to_class(), labels.pos.class.to_class())
+    }
+}
+
+impl DecisionTree {
+    /// Takes over a fitted tree that was trained on `features` features.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the tree splits on a feature beyond `features`, or has more nodes than 32 bits count.
+    pub fn from_linfa<L>(fitted: &linfa_trees::DecisionTree<f64, L>, features: usize) -> Result<Self>
+    where
+        L: Label + ClassLabel,
+    {
+        let columns: Vec<usize> = (0..features).collect();
+        let mut arena = Arena::new([fitted]);
+        arena.plant(fitted, &columns)?;
+        Ok(Self::new(number(features)?, arena.classes, arena.nodes))
+    }
+}
+
+impl RandomForest {
+    /// Takes over a fitted ensemble of trees that was trained on `features` features. A tree that was trained on some
+    /// of them is made to read its own columns of the whole row.
+    ///
+    /// # Errors
+    /// As for [`DecisionTree::from_linfa`]; also when the ensemble has no tree.
+    pub fn from_linfa<L>(fitted: &linfa_ensemble::RandomForest<f64, L>, features: usize) -> Result<Self>
+    where
+        L: Label + ClassLabel,
+    {
+        if fitted.models.is_empty() || fitted.models.len() != fitted.model_features.len() {
+            return Err(refuse("the ensemble has no trees, or does not know their features"));
+        }
+        let mut arena = Arena::new(&fitted.models);
+        let mut roots = Vec::with_capacity(fitted.models.len());
+        for (tree, columns) in fitted.models.iter().zip(&fitted.model_features) {
+            roots.push(number(arena.nodes.len())?);
+            if columns.iter().any(|&column| column >= features) {
+                return Err(refuse("a tree reads a feature that there is not"));
+            }
+            arena.plant(tree, columns)?;
+        }
+        Ok(Self::new(number(features)?, arena.classes, roots, arena.nodes))
+    }
+}
+
+/// Nodes of trees, one behind the other, and the classes of all their leaves.
+struct Arena {
+    nodes: Vec<Node>,
+    classes: Vec<i64>,
+}
+
+impl Arena {
+    fn new<'a, L>(trees: impl IntoIterator<Item = &'a linfa_trees::DecisionTree<f64, L>>) -> Self
+    where
+        L: Label + ClassLabel + 'a,
+    {
+        let leaves = trees.into_iter().flat_map(|tree| tree.iter_nodes().filter_map(|node| node.prediction()));
+        let classes: BTreeSet<i64> = leaves.map(|label| label.to_class()).collect();
+        Self { nodes: Vec::new(), classes: classes.into_iter().collect() }
+    }
+
+    /// Appends a tree in preorder. `columns` says which column of a row each of the tree's features is.
+    fn plant<L>(&mut self, tree: &linfa_trees::DecisionTree<f64, L>, columns: &[usize]) -> Result<()>
+    where
+        L: Label + ClassLabel,
+    {
+        // A right child waits on the stack, with its parent, until the left subtree is planted.
+        let mut waiting = vec![(tree.root_node(), None)];
+        while let Some((node, parent)) = waiting.pop() {
+            let at = self.nodes.len();
+            if let Some(parent) = parent.and_then(|parent: usize| self.nodes.get_mut(parent)) {
+                parent.set_right(number(at)?);
+            }
+            if let Some(label) = node.prediction() {
+                let class = self.classes.binary_search(&label.to_class());
+                self.nodes.push(Node::leaf(number(class.unwrap_or_else(|missing| missing))?));
+                continue;
+            }
+            let (feature, threshold, _) = node.split();
+            let Some(&column) = columns.get(feature) else {
+                return Err(refuse("a tree reads a feature that there is not"));
+            };
+            self.nodes.push(Node::split(number(column)?, threshold, 0));
+            match node.children().as_slice() {
+                [Some(left), Some(right)] => waiting.extend([(&**right, Some(at)), (&**left, None)]),
+                _ => return Err(refuse("an inner node has not two children")),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn number(number: usize) -> Result<u32> {
+    u32::try_from(number).map_err(|err| refuse("it is too large").with_source(err))
+}
+
+fn refuse(message: &str) -> Error {
+    Error::invalid("take over tree", "linfa model", message)
+}
