@@ -8,6 +8,7 @@ pub mod estimators;
 mod flight;
 mod format;
 mod hot;
+mod inspect;
 mod interval;
 mod key;
 mod limits;
@@ -28,6 +29,7 @@ pub use format::{
     envelope::Verify,
     schema::{Schema, SchemaTag},
 };
+pub use inspect::{Damage, FieldChange, Usage, Verification};
 pub use interval::Interval;
 pub use key::{ConfigHash, Label, ModelKey, ModelName, Symbol};
 pub use registry::{

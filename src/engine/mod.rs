@@ -24,8 +24,8 @@ use std::{
 
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase, backends::InMemoryBackend};
 
-pub(crate) use tables::Table;
 pub use tables::TableUsage;
+pub(crate) use tables::{ARCHIVES_NAME, Table};
 pub(crate) use transaction::{Batch, Reader, Scan, Snapshot};
 
 use crate::error::{Error, ErrorKind, Result};

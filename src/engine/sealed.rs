@@ -68,18 +68,9 @@ impl<'a> Blob<'a> {
         Ok(Self { header, payload, payload_hash })
     }
 
-    pub(crate) fn codec(&self) -> Codec {
-        self.header.codec
-    }
-
     /// Bytes that it takes in the file.
     pub(crate) fn stored_bytes(&self) -> u64 {
         (HEADER_BYTES + self.payload.len()) as u64
-    }
-
-    /// The hash of the stored payload; of the raw bytes, too, when the codec is raw.
-    pub(crate) fn payload_hash(&self) -> Digest {
-        self.payload_hash
     }
 }
 

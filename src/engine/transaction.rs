@@ -10,6 +10,8 @@ use super::{
 };
 use crate::error::Result;
 
+type Rows = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
+
 /// What both a snapshot and a batch can read: small rows, as owned bytes.
 pub(crate) trait Reader {
     /// Returns the row under `key`.
@@ -17,9 +19,6 @@ pub(crate) trait Reader {
 
     /// Returns all rows whose keys begin with `prefix`, in order.
     fn prefix(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
-
-    /// Returns a copy of the large value under `id`.
-    fn archive_copy(&self, id: u64) -> Result<Option<Vec<u8>>>;
 }
 
 /// The smallest key that is greater than every key which begins with `prefix`; `None` when there is none.
@@ -52,10 +51,7 @@ impl Snapshot {
         Self { transaction, health }
     }
 
-    fn table(
-        &self,
-        definition: Definition,
-    ) -> Result<Option<redb::ReadOnlyTable<&'static [u8], &'static [u8]>>, redb::Error> {
+    fn table(&self, definition: Definition) -> Result<Option<Rows>, redb::Error> {
         match self.transaction.open_table(definition) {
             Ok(table) => Ok(Some(table)),
             // A table that this release knows and an older file does not have is empty.
@@ -140,10 +136,6 @@ impl Reader for Snapshot {
 
     fn prefix(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         self.scan(table, prefix)?.collect()
-    }
-
-    fn archive_copy(&self, id: u64) -> Result<Option<Vec<u8>>> {
-        Ok(self.archive(id)?.map(|value| value.to_vec()))
     }
 }
 
@@ -261,14 +253,6 @@ impl Reader for Batch {
                 Ok((key.value().to_vec(), value.value().to_vec()))
             })
             .collect()
-        })
-    }
-
-    fn archive_copy(&self, id: u64) -> Result<Option<Vec<u8>>> {
-        self.run(ARCHIVES_NAME, |transaction| {
-            let table = transaction.open_table(ARCHIVES)?;
-            let value = table.get(id)?.map(|value| value.value().to_vec());
-            Ok(value)
         })
     }
 }

@@ -259,3 +259,8 @@ impl TryFrom<VixRangeV1> for VixRange {
         })
     }
 }
+
+/// The archive id that a row refers to; `None` for an unreadable row.
+pub(crate) fn reference(row: &[u8], value: &[u8]) -> Option<u64> {
+    sealed::open_record::<MetadataV1>(Table::Metadata, row, value).ok().map(|record| record.archive_id)
+}

@@ -1,0 +1,66 @@
+//! What takes up the space of a file.
+
+use std::fs;
+
+use crate::{
+    engine::TableUsage,
+    error::{Error, ErrorKind, Result},
+    store::Store,
+};
+
+/// What a store takes up, on the device and in its tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// The file's length; 0 for a store in memory.
+    pub file_bytes: u64,
+    /// What the file system has allocated for it, which is less when the file has holes; 0 for a store in memory.
+    pub allocated_bytes: u64,
+    /// Every table.
+    pub tables: Vec<TableUsage>,
+}
+
+impl Usage {
+    /// Returns the bytes of pages that hold the current state: keys, values, and the trees around them.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        self.tables.iter().map(|table| table.stored_bytes + table.overhead_bytes).sum()
+    }
+
+    /// Returns the allocated bytes that hold nothing of the current state: free pages, pages of older states, and the
+    /// engine's own bookkeeping. A compaction gives most of them back.
+    #[must_use]
+    pub fn dead_bytes(&self) -> u64 {
+        self.allocated_bytes.saturating_sub(self.live_bytes())
+    }
+}
+
+impl Store {
+    /// Says what the store takes up. Walks the trees of all tables, which reads every page of the current state.
+    ///
+    /// # Errors
+    /// `Corrupt` or `Io` when a tree cannot be walked.
+    pub fn usage(&self) -> Result<Usage> {
+        let (file_bytes, allocated_bytes) = match self.path() {
+            None => (0, 0),
+            Some(path) => {
+                let found = fs::metadata(path).map_err(|err| {
+                    Error::new(ErrorKind::Io, "measure", self.subject(), "its length cannot be read").with_source(err)
+                })?;
+                (found.len(), allocated(&found))
+            }
+        };
+        Ok(Usage { file_bytes, allocated_bytes, tables: self.snapshot()?.usage()? })
+    }
+}
+
+#[cfg(unix)]
+fn allocated(found: &fs::Metadata) -> u64 {
+    // POSIX counts blocks of 512 bytes, whatever the file system's own block size is.
+    std::os::unix::fs::MetadataExt::blocks(found) * 512
+}
+
+#[cfg(not(unix))]
+fn allocated(found: &fs::Metadata) -> u64 {
+    found.len()
+}

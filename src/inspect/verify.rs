@@ -1,0 +1,148 @@
+//! Is everything in the file what was written, and does everything that is referred to exist?
+
+use std::collections::BTreeSet;
+
+use crate::{
+    engine::{Reader, Table, sealed},
+    error::{Error, Result},
+    key::hex,
+    registry::{artifacts, head, metadata},
+    store::Store,
+    training,
+};
+
+/// What a verification found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verification {
+    /// Sealed values that were checked, byte by byte.
+    pub values: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What is damaged, missing or misplaced.
+    pub damage: Vec<Damage>,
+    /// Archives that no row refers to: left when the row that named them was damaged. They only take up space.
+    pub unreferenced: Vec<u64>,
+}
+
+/// One value that is not what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Damage {
+    /// The table.
+    pub table: &'static str,
+    /// The key, as text where it is text.
+    pub key: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Verification {
+    /// Returns whether nothing is damaged.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.damage.is_empty()
+    }
+
+    fn add(&mut self, table: &'static str, key: String, err: &Error) {
+        self.damage.push(Damage { table, key, reason: err.message().to_owned() });
+    }
+
+    fn check(&mut self, table: &'static str, key: impl FnOnce() -> String, bytes: usize, result: Result<()>) {
+        self.values += 1;
+        self.bytes += bytes as u64;
+        if let Err(err) = result {
+            self.add(table, key(), &err);
+        }
+    }
+}
+
+impl Store {
+    /// Checks every sealed value of the file in full, and that everything exists that is referred to.
+    ///
+    /// Reads the whole file. Damage is part of the result and not an error.
+    ///
+    /// # Errors
+    /// `Io` when the file cannot be read at all.
+    pub fn verify(&self) -> Result<Verification> {
+        let snapshot = self.snapshot()?;
+        let mut found = Verification::default();
+        let (mut present, mut referenced) = (BTreeSet::new(), BTreeSet::new());
+        let archives = crate::engine::ARCHIVES_NAME;
+        let walked = snapshot.for_each_archive(|id, value| {
+            present.insert(id);
+            found.check(archives, || id.to_string(), value.len(), sealed::check_blob(id, value));
+        });
+        if let Err(err) = walked {
+            found.add(archives, "(the rest)".into(), &err);
+        }
+        for table in Table::ALL {
+            for row in snapshot.scan(table, b"")? {
+                match row {
+                    Err(err) => found.add(table.name(), "(the rest)".into(), &err),
+                    Ok((key, value)) => {
+                        let checked = sealed::check_row(table, &key, &value);
+                        found.check(table.name(), || row_name(&key), key.len() + value.len(), checked);
+                        check_references(&snapshot, table, &key, &value, &present, &mut referenced, &mut found);
+                    }
+                }
+            }
+        }
+        found.unreferenced = present.difference(&referenced).copied().collect();
+        Ok(found)
+    }
+}
+
+/// Checks that what a readable row refers to is there.
+fn check_references(
+    reader: &impl Reader,
+    table: Table,
+    key: &[u8],
+    value: &[u8],
+    present: &BTreeSet<u64>,
+    referenced: &mut BTreeSet<u64>,
+    found: &mut Verification,
+) {
+    let id = match table {
+        Table::Metadata => metadata::reference(key, value),
+        Table::Artifacts => artifacts::reference(key, value),
+        Table::Training => training::stored::reference(key, value),
+        Table::Heads => {
+            let missing = head::from_row(key, value).and_then(|(model, head)| match head.current {
+                Some(version) => metadata::require(reader, &model, version).map(drop),
+                None => Ok(()),
+            });
+            if let Err(err) = missing {
+                found.add(table.name(), row_name(key), &err);
+            }
+            None
+        }
+        _ => None,
+    };
+    if let Some(id) = id {
+        referenced.insert(id);
+        if !present.contains(&id) {
+            found.add(table.name(), row_name(key), &sealed::missing(id));
+        }
+    }
+}
+
+/// A row's key for people: `name@hash` and what follows, or hex digits.
+fn row_name(key: &[u8]) -> String {
+    let Ok((model, rest)) = crate::key::ModelKey::split_from(key) else {
+        let (text, rest) = key.split_at(key.iter().take_while(|byte| byte.is_ascii_graphic()).count());
+        let text = String::from_utf8_lossy(text);
+        return match rest {
+            [] => text.into_owned(),
+            // An index series' year.
+            [0, high, low] => format!("{text} {}", u16::from_be_bytes([*high, *low])),
+            _ => format!("{text}\\x{}", hex(rest)),
+        };
+    };
+    match rest.split_first_chunk() {
+        Some((version, name)) if version.first() == Some(&0) => {
+            format!("{model} v{} {}", u64::from_be_bytes(*version), String::from_utf8_lossy(name)).trim_end().to_owned()
+        }
+        _ => format!("{model} {}", String::from_utf8_lossy(rest)).trim_end().to_owned(),
+    }
+}
