@@ -136,7 +136,7 @@ impl Arena {
     where
         L: Label + ClassLabel + 'a,
     {
-        let leaves = trees.into_iter().flat_map(|tree| tree.iter_nodes().filter_map(|node| node.prediction()));
+        let leaves = trees.into_iter().flat_map(|tree| tree.iter_nodes().filter_map(linfa_trees::TreeNode::prediction));
         let classes: BTreeSet<i64> = leaves.map(|label| label.to_class()).collect();
         Self { nodes: Vec::new(), classes: classes.into_iter().collect() }
     }

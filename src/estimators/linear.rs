@@ -65,6 +65,7 @@ impl ArchivedLinearRegression {
     }
 
     /// Returns the weights, `[d]`.
+    #[must_use]
     pub fn weights(&self) -> impl ExactSizeIterator<Item = f64> {
         self.weights.iter().map(|weight| weight.to_native())
     }
@@ -93,6 +94,7 @@ impl ArchivedLogisticRegression {
     }
 
     /// Returns the weights, `[d]`.
+    #[must_use]
     pub fn weights(&self) -> impl ExactSizeIterator<Item = f64> {
         self.weights.iter().map(|weight| weight.to_native())
     }

@@ -115,6 +115,7 @@ impl ArchivedRandomForest {
     }
 
     /// Returns the classes, in the order in which [`votes_into`](Self::votes_into) counts them.
+    #[must_use]
     pub fn classes(&self) -> impl ExactSizeIterator<Item = i64> {
         self.classes.iter().map(|class| class.to_native())
     }

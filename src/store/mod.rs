@@ -104,7 +104,6 @@ impl Store {
     }
 
     /// Returns the options, to be changed before [`Options::open`].
-    #[must_use]
     pub fn options() -> Options {
         Options::default()
     }

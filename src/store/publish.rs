@@ -186,7 +186,7 @@ impl Store {
             let message = "the store was opened read-only";
             return Err(Error::new(ErrorKind::ReadOnly, "publish", key.to_string(), message));
         }
-        let draft = self.inner.draft(key, trained, Origin::default())?;
+        let draft = self.inner.draft(key, trained, &Origin::default())?;
         match self.inner.write_draft(key, expect, draft) {
             Ok((version, _)) => Ok(version),
             Err(unwritten) => Err(unwritten.error),
@@ -196,7 +196,7 @@ impl Store {
 
 impl Inner {
     /// Serialises, checks and hashes what was trained.
-    pub(super) fn draft<M: Model>(&self, key: &ModelKey, trained: Trained<M>, origin: Origin) -> Result<Draft> {
+    pub(super) fn draft<M: Model>(&self, key: &ModelKey, trained: Trained<M>, origin: &Origin) -> Result<Draft> {
         let now = self.clock.now();
         let checked = Checked::from_model(&trained.model)?;
         let inherit = origin.inherit.as_ref();

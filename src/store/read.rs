@@ -52,7 +52,7 @@ impl Store {
     pub fn get<M: Model>(&self, key: &ModelKey) -> Result<Option<Held<M>>> {
         let found = self.inner.find::<M>(key);
         self.inner.count(&found, true);
-        self.inner.into_result(key, found)
+        found.into_result(key)
     }
 
     /// Returns a certain version of a model; `None` when there is none of that number. Does not use the hot tier.
@@ -61,7 +61,7 @@ impl Store {
     /// As for [`get`](Self::get).
     pub fn get_version<M: Model>(&self, key: &ModelKey, version: Version) -> Result<Option<Held<M>>> {
         let found = self.inner.load::<M>(&self.snapshot()?, key, version);
-        self.inner.into_result(key, found)
+        found.into_result(key)
     }
 
     /// Returns the metadata of the current version; `None` when there is none. The archive is not read.
@@ -291,13 +291,15 @@ impl Inner {
             }
         }
     }
+}
 
-    fn into_result<M>(&self, key: &ModelKey, found: Found<M>) -> Result<Option<Held<M>>> {
-        match found {
-            Found::Model(held) => Ok(Some(held)),
-            Found::Missing => Ok(None),
-            Found::Failed(err) => Err(err),
-            Found::OtherSchema { stored, requested } => {
+impl<M> Found<M> {
+    fn into_result(self, key: &ModelKey) -> Result<Option<Held<M>>> {
+        match self {
+            Self::Model(held) => Ok(Some(held)),
+            Self::Missing => Ok(None),
+            Self::Failed(err) => Err(err),
+            Self::OtherSchema { stored, requested } => {
                 let message = format!("it is stored as {stored}, and was asked for as {requested}");
                 Err(Error::new(ErrorKind::SchemaMismatch, "get", key.to_string(), message))
             }

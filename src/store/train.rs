@@ -101,7 +101,7 @@ impl Store {
     {
         let inner = &self.inner;
         if !freshness.use_cache {
-            let draft = inner.train(key, None, Origin::default(), train)?;
+            let draft = inner.train(key, None, &Origin::default(), train)?;
             let entry = Arc::new(inner.entry(draft, None));
             return Ok(Held::new(entry, Tier::Trained, Decision::Bypassed)?);
         }
@@ -136,7 +136,7 @@ impl Store {
             _ => None,
         };
         let origin = Origin { parent: prior.as_ref().and_then(Held::version), inherit: None };
-        let draft = inner.train(key, prior.as_ref(), origin, train)?;
+        let draft = inner.train(key, prior.as_ref(), &origin, train)?;
         Ok(inner.publish_trained(key, Expect::Anything, draft, decision)?)
     }
 }
@@ -156,7 +156,7 @@ impl Inner {
         &self,
         key: &ModelKey,
         prior: Option<&Held<M>>,
-        origin: Origin,
+        origin: &Origin,
         train: F,
     ) -> Result<Draft, TrainError<E>>
     where

@@ -66,7 +66,7 @@ impl Store {
         }
         let inherit = prior.as_ref().map(|held| held.metadata().clone());
         let origin = Origin { parent: prior.as_ref().and_then(Held::version), inherit };
-        let draft = inner.train(key, prior.as_ref(), origin, |prior| {
+        let draft = inner.train(key, prior.as_ref(), &origin, |prior| {
             let trained = train(&data, prior)?;
             Ok(trained.training_data(data))
         })?;

@@ -65,7 +65,7 @@ fn merge_symbol(stored: &Samples, newer: &Samples, merge: &mut Merge) -> Samples
         let old = old_rows.next_if(|_| take_old);
         let new = new_rows.next_if(|new| old.is_none_or(|old| old.0 == new.0));
         match (old, new) {
-            (Some(old), Some(new)) if same_bits(old, new) => merge.unchanged += 1,
+            (Some(old), Some(new)) if same_bits(&old, &new) => merge.unchanged += 1,
             (Some(_), Some(_)) => merge.replaced += 1,
             (None, Some(_)) => merge.added += 1,
             (Some(_), None) => {}
@@ -80,7 +80,7 @@ fn merge_symbol(stored: &Samples, newer: &Samples, merge: &mut Merge) -> Samples
 }
 
 /// Bits and not values: NaN equals itself, and 0.0 differs from -0.0.
-fn same_bits<T>(a: (T, &[f64], f64), b: (T, &[f64], f64)) -> bool {
+fn same_bits<T>(a: &(T, &[f64], f64), b: &(T, &[f64], f64)) -> bool {
     a.2.to_bits() == b.2.to_bits() && a.1.iter().map(|x| x.to_bits()).eq(b.1.iter().map(|x| x.to_bits()))
 }
 

@@ -248,11 +248,13 @@ impl TrainingSet {
     }
 
     /// Returns the samples of every symbol, in order of the symbols.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Samples> {
         self.by_symbol.values()
     }
 
     /// Returns the symbols, in order.
+    #[must_use]
     pub fn symbols(&self) -> impl ExactSizeIterator<Item = &Symbol> {
         self.by_symbol.keys()
     }

@@ -47,6 +47,7 @@ impl Levels {
     }
 
     /// Returns days and levels.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Day, f64)> {
         self.days.iter().copied().zip(self.levels.iter().copied())
     }

@@ -1,0 +1,171 @@
+//! What a run came to, for people and for programs.
+
+use std::error::Error;
+
+use modelkeep::Filter;
+use serde_json::json;
+
+use super::{
+    Outcome, Signal,
+    table::{human_bytes, human_us, table},
+};
+
+pub fn print(outcome: &Outcome) -> Result<(), Box<dyn Error>> {
+    println!(
+        "{} symbols, {} daily bars, {} VIX days; {} dips with a known outcome\n",
+        outcome.symbols, outcome.bars, outcome.vix_days, outcome.samples
+    );
+    quality(outcome);
+    times(outcome);
+    models(outcome)?;
+    cache(outcome);
+    signals(&outcome.signals);
+    Ok(())
+}
+
+fn quality(outcome: &Outcome) {
+    let mut rows = table(&["out of sample", "train", "test", "AUC", "Brier", "base rate"], &[1, 2, 3, 4, 5]);
+    let names = [format!("{} symbols", outcome.symbols), format!("with {}", outcome.added.join(" and "))];
+    for (name, report) in names.iter().zip([outcome.first, outcome.merged]) {
+        rows.add_row([
+            name.clone(),
+            report.train_samples.to_string(),
+            report.test_samples.to_string(),
+            report.auc.map_or("n/a".into(), |auc| format!("{auc:.3}")),
+            format!("{:.4}", report.brier),
+            format!("{:.3}", report.base_rate),
+        ]);
+    }
+    let base = outcome.first.base_rate;
+    println!("How good it is, on the last year, which it did not see\n{rows}");
+    println!(
+        "(AUC 0.5 is a coin; always saying the test year's own base rate would have a Brier score of {:.4})\n",
+        base * (1.0 - base)
+    );
+}
+
+fn times(outcome: &Outcome) {
+    let times = &outcome.times;
+    let [first, second, reopened] = outcome.tiers.map(|tier| tier.to_string());
+    let mut rows = table(&["what", "from", "get the model", "whole scan", "against training"], &[2, 3, 4]);
+    let none = || "-".to_owned();
+    for (what, from, get, scan) in [
+        ("first scan", first.as_str(), times.train, Some(times.scan_first)),
+        ("repeat scan", second.as_str(), times.hot, Some(times.scan_hot)),
+        ("store reopened", reopened.as_str(), times.disk, Some(times.scan_disk)),
+        ("update, 2 new tickers", "trained", times.incremental, None),
+        ("the same, all retrained", "trained", times.full_retrain, None),
+        ("forced refresh", "trained", times.forced, None),
+    ] {
+        rows.add_row([
+            what.to_owned(),
+            from.to_owned(),
+            human_us(get),
+            scan.map_or_else(none, human_us),
+            format!("{:.1} x", times.train / get),
+        ]);
+    }
+    println!("What keeping it saves (medians of several; opening the file took {})\n{rows}", human_us(times.open));
+    println!(
+        "The update is {:.1} x as fast as retraining on all tickers: the stored samples of the others are used again.\n",
+        times.full_retrain / times.incremental
+    );
+}
+
+fn models(outcome: &Outcome) -> Result<(), Box<dyn Error>> {
+    let mut rows = table(&["model", "version", "symbols", "samples", "AUC", "trained in", "archive"], &[2, 3, 4, 5, 6]);
+    for listed in outcome.store.list(Filter::all())? {
+        let listed = listed?;
+        let metadata = &listed.metadata;
+        let auc = metadata.metrics.get("auc").map_or("n/a".into(), |auc| format!("{auc:.3}"));
+        rows.add_row([
+            listed.key.to_string(),
+            metadata.version.map(|version| version.to_string()).unwrap_or_default(),
+            metadata.symbols.len().to_string(),
+            metadata.sample_count.to_string(),
+            auc,
+            human_us(metadata.training_duration.as_secs_f64() * 1e6),
+            human_bytes(metadata.archive_bytes),
+        ]);
+    }
+    println!("What the store holds\n{rows}\n");
+    Ok(())
+}
+
+fn cache(outcome: &Outcome) {
+    let stats = outcome.store.stats();
+    let rate = |rate: Option<f64>| rate.map_or("-".into(), |rate| format!("{:.0} %", 100.0 * rate));
+    println!(
+        "Since the last open: {} models hot ({}), hot hits {}, disk hits {}, {} trainings in {:.1?}, saved {:.1?}\n",
+        stats.hot_entries,
+        human_bytes(stats.hot_bytes),
+        rate(stats.hot.hit_rate()),
+        rate(stats.disk.hit_rate()),
+        stats.trainings,
+        stats.training_time,
+        stats.time_saved,
+    );
+}
+
+fn signals(signals: &[Signal]) {
+    let mut rows = table(&["day", "symbol", "z-score", "RSI2", "VIX", "P(bounce)"], &[2, 3, 4, 5]);
+    for signal in signals.iter().take(10) {
+        let [zscore, rsi2, .., vix, _] = signal.dip.features;
+        rows.add_row([
+            signal.dip.day.to_string(),
+            signal.symbol.clone(),
+            format!("{zscore:.2}"),
+            format!("{rsi2:.1}"),
+            format!("{vix:.2}"),
+            format!("{:.3}", signal.probability),
+        ]);
+    }
+    println!("The newest signals\n{rows}");
+}
+
+pub fn json(outcome: &Outcome) -> Result<serde_json::Value, Box<dyn Error>> {
+    let signals: Vec<_> = outcome
+        .signals
+        .iter()
+        .map(|signal| {
+            json!({
+                "day": signal.dip.day.to_string(),
+                "symbol": signal.symbol,
+                "features": signal.dip.features,
+                "probability": signal.probability,
+            })
+        })
+        .collect();
+    let times = &outcome.times;
+    let [first, second, reopened] = outcome.tiers.map(|tier| tier.to_string());
+    let version = outcome.store.metadata(&outcome.key)?.and_then(|metadata| metadata.version);
+    Ok(json!({
+        "symbols": outcome.symbols,
+        "bars": outcome.bars,
+        "vix_days": outcome.vix_days,
+        "samples": outcome.samples,
+        "train_samples": outcome.first.train_samples,
+        "test_samples": outcome.first.test_samples,
+        "auc": outcome.first.auc,
+        "brier": outcome.first.brier,
+        "base_rate": outcome.first.base_rate,
+        "auc_merged": outcome.merged.auc,
+        "train_us": times.train,
+        "hot_us": times.hot,
+        "disk_us": times.disk,
+        "open_us": times.open,
+        "incremental_us": times.incremental,
+        "full_retrain_us": times.full_retrain,
+        "forced_us": times.forced,
+        "scan_first_us": times.scan_first,
+        "scan_hot_us": times.scan_hot,
+        "scan_disk_us": times.scan_disk,
+        "tier_first": first,
+        "tier_second": second,
+        "tier_reopened": reopened,
+        "config_hash": outcome.key.config_hash().to_string(),
+        "full_config_hash": outcome.full_key.config_hash().to_string(),
+        "version": version.map(|version| version.get()),
+        "signals": signals,
+    }))
+}
