@@ -7,7 +7,7 @@
 
 #![allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "an example prints, and its counts are small")]
 #![allow(clippy::indexing_slicing, reason = "indices of a program that was read; a panic would say where")]
-#![allow(missing_docs, unreachable_pub, reason = "an example has no public API")]
+#![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "an example has no public API")]
 
 #[path = "bounce/dips.rs"]
 mod dips;
@@ -94,6 +94,10 @@ pub struct Outcome {
     pub times: Times,
     pub signals: Vec<Signal>,
     pub added: Vec<String>,
+    /// Statistics after the first and the repeated scan.
+    pub stats: modelkeep::Stats,
+    /// How far the updated model's probabilities are from the retrained one's, at most.
+    pub difference: f64,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -146,6 +150,7 @@ fn run(data: &std::path::Path, path: &std::path::Path) -> Result<Outcome, Box<dy
     let (held, again, scan_hot) = scanner.scan(&store, &key, |_| Err("a hot model was trained again".into()))?;
     let tier_second = held.tier();
     assert!(signals.iter().zip(&again).all(|(a, b)| a.probability == b.probability), "a hit changed a prediction");
+    let stats = store.stats();
     let hot = median(|| {
         // One get is shorter than a clock's tick; a thousand are not.
         let started = Instant::now();
@@ -173,6 +178,8 @@ fn run(data: &std::path::Path, path: &std::path::Path) -> Result<Outcome, Box<dy
     let (merged, incremental) = scanner.update(&store, &key, data, &added)?;
     let (full_key, full, full_retrain) = scanner.retrain(&store, data, &added)?;
     assert_eq!(merged.train_samples, full.train_samples, "both ways end with the same samples");
+    let difference = largest_difference(&store, &key, &full_key)?;
+    assert!(difference < 1e-3, "both ways end with the same model, up to where the optimiser stops");
     let started = Instant::now();
     let forced = store.get_or_train(&key, &Freshness::forced(), |prior| {
         let set = store.training_data(&key)?.ok_or("the training data is gone")?;
@@ -196,6 +203,8 @@ fn run(data: &std::path::Path, path: &std::path::Path) -> Result<Outcome, Box<dy
         signals,
         added,
         store,
+        stats,
+        difference,
     })
 }
 
@@ -287,7 +296,7 @@ impl Scanner {
         let set = training_set(&scanner.bars, &scanner.vix, &scanner.config.rules)?;
         let vix = store.vix("VIX")?.seen(scanner.range)?;
         let (trained, report) = model::train(&set, None, &scanner.plan, vix)?;
-        store.publish(&key, trained.training_data(set))?;
+        store.publish(&key, trained.training_data(set).took(started.elapsed()))?;
         Ok((key, report, started.elapsed().as_secs_f64() * 1e6))
     }
 }
@@ -298,6 +307,21 @@ fn training_set(bars: &[Bars], vix: &Levels, rules: &Rules) -> modelkeep::Result
         set.insert(dips::samples(bars, vix, rules)?)?;
     }
     Ok(set)
+}
+
+/// How far the probabilities of two models are apart, over all training samples of the first.
+fn largest_difference(store: &Store, one: &ModelKey, other: &ModelKey) -> Result<f64, Box<dyn Error>> {
+    let get = |key| -> Result<_, Box<dyn Error>> {
+        Ok(store.get::<BounceModel>(key)?.ok_or("a model that was just published is gone")?)
+    };
+    let (a, b) = (get(one)?, get(other)?);
+    let data = store.training_data(one)?.ok_or("the training data is gone")?;
+    let mut largest = 0.0f64;
+    for (_, features, _) in data.iter().flat_map(|samples| samples.rows()) {
+        let features = features.try_into()?;
+        largest = largest.max((a.probability(features) - b.probability(features)).abs());
+    }
+    Ok(largest)
 }
 
 fn micros(duration: std::time::Duration) -> f64 {

@@ -51,7 +51,7 @@ pub struct Plan {
 }
 
 /// How well the probabilities fit what happened in the test year.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Report {
     pub train_samples: usize,
     pub test_samples: usize,

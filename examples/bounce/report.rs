@@ -6,7 +6,7 @@ use modelkeep::Filter;
 use serde_json::json;
 
 use super::{
-    Outcome, Signal,
+    Outcome, REPEATS, Signal,
     table::{human_bytes, human_us, table},
 };
 
@@ -37,38 +37,41 @@ fn quality(outcome: &Outcome) {
         ]);
     }
     let base = outcome.first.base_rate;
+    let (brier, constant) = (outcome.first.brier, base * (1.0 - base));
     println!("How good it is, on the last year, which it did not see\n{rows}");
     println!(
-        "(AUC 0.5 is a coin; always saying the test year's own base rate would have a Brier score of {:.4})\n",
-        base * (1.0 - base)
+        "AUC 0.5 is a coin. Always saying the test year's own base rate would have a Brier score of {constant:.4}: the\n\
+         model's probabilities are {} than that.\n",
+        if brier < constant { "better" } else { "no better" }
     );
 }
 
 fn times(outcome: &Outcome) {
     let times = &outcome.times;
     let [first, second, reopened] = outcome.tiers.map(|tier| tier.to_string());
-    let mut rows = table(&["what", "from", "get the model", "whole scan", "against training"], &[2, 3, 4]);
-    let none = || "-".to_owned();
-    for (what, from, get, scan) in [
-        ("first scan", first.as_str(), times.train, Some(times.scan_first)),
-        ("repeat scan", second.as_str(), times.hot, Some(times.scan_hot)),
-        ("store reopened", reopened.as_str(), times.disk, Some(times.scan_disk)),
-        ("update, 2 new tickers", "trained", times.incremental, None),
-        ("the same, all retrained", "trained", times.full_retrain, None),
-        ("forced refresh", "trained", times.forced, None),
+    let mut rows = table(&["what", "tier", "time", "whole scan", "against"], &[2, 3]);
+    for (what, tier, time, scan, against) in [
+        ("first scan: trained", first.as_str(), times.train, Some(times.scan_first), None),
+        ("repeat scan", second.as_str(), times.hot, Some(times.scan_hot), Some(("training", times.train))),
+        ("store reopened", reopened.as_str(), times.disk, Some(times.scan_disk), Some(("training", times.train))),
+        ("all files, features, fit", "trained", times.full_retrain, None, None),
+        ("update by 2 new tickers", "trained", times.incremental, None, Some(("full retrain", times.full_retrain))),
+        ("forced refresh, stored data", "trained", times.forced, None, Some(("full retrain", times.full_retrain))),
     ] {
         rows.add_row([
             what.to_owned(),
-            from.to_owned(),
-            human_us(get),
-            scan.map_or_else(none, human_us),
-            format!("{:.1} x", times.train / get),
+            tier.to_owned(),
+            human_us(time),
+            scan.map_or_else(|| "-".to_owned(), human_us),
+            against.map_or_else(|| "-".to_owned(), |(name, slow)| format!("{:.1} x as fast as {name}", slow / time)),
         ]);
     }
-    println!("What keeping it saves (medians of several; opening the file took {})\n{rows}", human_us(times.open));
+    println!("What keeping it saves\n{rows}");
     println!(
-        "The update is {:.1} x as fast as retraining on all tickers: the stored samples of the others are used again.\n",
-        times.full_retrain / times.incremental
+        "Hot and disk are medians of {REPEATS}; opening the file took {} more. Updated and retrained model differ by at\n\
+         most {:.0e} in probability.\n",
+        human_us(times.open),
+        outcome.difference
     );
 }
 
@@ -93,17 +96,16 @@ fn models(outcome: &Outcome) -> Result<(), Box<dyn Error>> {
 }
 
 fn cache(outcome: &Outcome) {
-    let stats = outcome.store.stats();
-    let rate = |rate: Option<f64>| rate.map_or("-".into(), |rate| format!("{:.0} %", 100.0 * rate));
+    let stats = outcome.stats;
     println!(
-        "Since the last open: {} models hot ({}), hot hits {}, disk hits {}, {} trainings in {:.1?}, saved {:.1?}\n",
+        "After the first two scans: {} model hot ({}), {} hit and {} miss, {} training in {}, {} saved\n",
         stats.hot_entries,
         human_bytes(stats.hot_bytes),
-        rate(stats.hot.hit_rate()),
-        rate(stats.disk.hit_rate()),
+        stats.hot.hits,
+        stats.hot.misses,
         stats.trainings,
-        stats.training_time,
-        stats.time_saved,
+        human_us(stats.training_time.as_secs_f64() * 1e6),
+        human_us(stats.time_saved.as_secs_f64() * 1e6),
     );
 }
 
@@ -150,22 +152,28 @@ pub fn json(outcome: &Outcome) -> Result<serde_json::Value, Box<dyn Error>> {
         "brier": outcome.first.brier,
         "base_rate": outcome.first.base_rate,
         "auc_merged": outcome.merged.auc,
-        "train_us": times.train,
-        "hot_us": times.hot,
-        "disk_us": times.disk,
-        "open_us": times.open,
-        "incremental_us": times.incremental,
-        "full_retrain_us": times.full_retrain,
-        "forced_us": times.forced,
-        "scan_first_us": times.scan_first,
-        "scan_hot_us": times.scan_hot,
-        "scan_disk_us": times.scan_disk,
+        "train_us": rounded(times.train),
+        "hot_us": rounded(times.hot),
+        "disk_us": rounded(times.disk),
+        "open_us": rounded(times.open),
+        "incremental_us": rounded(times.incremental),
+        "full_retrain_us": rounded(times.full_retrain),
+        "forced_us": rounded(times.forced),
+        "scan_first_us": rounded(times.scan_first),
+        "scan_hot_us": rounded(times.scan_hot),
+        "scan_disk_us": rounded(times.scan_disk),
         "tier_first": first,
         "tier_second": second,
         "tier_reopened": reopened,
         "config_hash": outcome.key.config_hash().to_string(),
         "full_config_hash": outcome.full_key.config_hash().to_string(),
         "version": version.map(|version| version.get()),
+        "largest_difference": outcome.difference,
         "signals": signals,
     }))
+}
+
+/// Three digits behind the point: a nanosecond.
+fn rounded(us: f64) -> f64 {
+    (us * 1e3).round() / 1e3
 }

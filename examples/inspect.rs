@@ -1,0 +1,167 @@
+//! Looks into a store without changing it: what is in it, is it whole, what takes up its space.
+//!
+//!     cargo run --release --example inspect -- models.redb list
+//!     cargo run --release --example inspect -- models.redb diff bounce 1 2
+//!
+//! Ends with status 0, with 1 when `verify` finds damage, and with 2 for everything that went wrong.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program prints")]
+#![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "an example has no public API")]
+
+#[path = "inspect/show.rs"]
+mod show;
+#[path = "common/table.rs"]
+#[allow(dead_code, reason = "shared with the other examples")]
+mod table;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Parser, Subcommand};
+use modelkeep::{Filter, ModelKey, Store, Version};
+
+/// Look into a modelkeep store. It is opened read-only and never changed.
+#[derive(Parser)]
+#[command(
+    after_help = "A KEY is a model's name, or name@ and the first digits of its config hash where several configurations \
+of one model are stored: bounce, bounce@b842. A VERSION is a number: 3 or v3.\n\nExamples:\n  inspect models.redb list \
+--tag desk=equities\n  inspect models.redb show bounce\n  inspect models.redb diff bounce v1 v2\n  inspect models.redb \
+export bounce --to bounce.rkyv    (b3sum of the file is the model hash that `show` prints)"
+)]
+struct Args {
+    /// The store's file
+    store: PathBuf,
+    /// Print one JSON value instead of tables
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The models, with their current versions
+    List {
+        /// Only models of this name
+        #[arg(long)]
+        name: Option<String>,
+        /// Only models with this tag
+        #[arg(long, value_name = "TAG=VALUE")]
+        tag: Vec<String>,
+        /// Only models that were last updated longer ago than this
+        #[arg(long, value_name = "HOURS")]
+        older_than: Option<u64>,
+        /// Only models that were last updated at most this long ago
+        #[arg(long, value_name = "HOURS")]
+        younger_than: Option<u64>,
+    },
+    /// Everything that is known of a model's current version, or of another one
+    Show {
+        key: String,
+        #[arg(long)]
+        version: Option<Version>,
+    },
+    /// The versions of a model
+    Versions { key: String },
+    /// The training data that is stored for a model, symbol by symbol
+    Training { key: String },
+    /// The index series, their days and their gaps
+    Vix,
+    /// What takes up the file's space
+    Stats,
+    /// Check every sealed value; one line for each that is damaged
+    Verify,
+    /// Write a model's archive to a file that does not exist yet
+    Export {
+        key: String,
+        #[arg(long)]
+        to: PathBuf,
+        #[arg(long)]
+        version: Option<Version>,
+    },
+    /// The fields in which two versions of a model differ
+    Diff { key: String, left: Version, right: Version },
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(status) => status,
+        Err(err) => {
+            eprintln!("inspect: {err}");
+            let mut cause = err.source();
+            while let Some(err) = cause {
+                eprintln!("  because: {err}");
+                cause = err.source();
+            }
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let store = Store::options().read_only(true).open(&args.store)?;
+    let show = show::Show { store: &store, json: args.json };
+    match &args.command {
+        Command::List { name, tag, older_than, younger_than } => {
+            show.list(filter(name.as_deref(), tag, *older_than, *younger_than)?)?;
+        }
+        Command::Show { key, version } => {
+            let (key, version) = resolve(&store, key, *version)?;
+            show.metadata(&key, version)?;
+        }
+        Command::Versions { key } => show.versions(&store.find_key(key)?)?,
+        Command::Training { key } => show.training(&store.find_key(key)?)?,
+        Command::Vix => show.vix()?,
+        Command::Stats => show.stats()?,
+        Command::Verify => {
+            if !show.verify()? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Export { key, to, version } => {
+            let (key, version) = resolve(&store, key, *version)?;
+            show.export(&key, version, to)?;
+        }
+        Command::Diff { key, left, right } => show.diff(&store.find_key(key)?, *left, *right)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The key that is meant, and the version: the current one, when none is named.
+fn resolve(
+    store: &Store,
+    key: &str,
+    version: Option<Version>,
+) -> Result<(ModelKey, Version), Box<dyn std::error::Error>> {
+    let key = store.find_key(key)?;
+    let current = || Ok::<_, modelkeep::Error>(store.metadata(&key)?.and_then(|metadata| metadata.version));
+    let version = match version {
+        Some(version) => version,
+        None => current()?.ok_or_else(|| format!("{key} has no current version; name one with --version"))?,
+    };
+    Ok((key, version))
+}
+
+fn filter(
+    name: Option<&str>,
+    tags: &[String],
+    older_than: Option<u64>,
+    younger_than: Option<u64>,
+) -> Result<Filter, Box<dyn std::error::Error>> {
+    let hours = |hours: u64| Duration::from_secs(hours.saturating_mul(3600));
+    let mut filter = Filter::all();
+    if let Some(name) = name {
+        filter = filter.name(name)?;
+    }
+    for tag in tags {
+        let (tag, value) = tag.split_once('=').ok_or_else(|| format!("--tag {tag}: expected TAG=VALUE"))?;
+        filter = filter.tag(tag, value)?;
+    }
+    if let Some(age) = older_than {
+        filter = filter.older_than(hours(age));
+    }
+    if let Some(age) = younger_than {
+        filter = filter.younger_than(hours(age));
+    }
+    Ok(filter)
+}
