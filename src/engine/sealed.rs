@@ -56,16 +56,23 @@ impl<'a> Blob<'a> {
     pub(crate) fn encode(kind: Kind, schema: &SchemaTag, codec: Codec, raw: &'a [u8]) -> Result<Self> {
         let compressed = match codec {
             Codec::Raw => None,
-            Codec::Zstd => Some(codec::compress(raw)?).filter(|packed| packed.len() < raw.len()),
+            Codec::Zstd => Blob::compress(kind, schema, raw)?,
         };
-        let (codec, payload) = match compressed {
-            Some(packed) => (Codec::Zstd, Cow::Owned(packed)),
-            None => (Codec::Raw, Cow::Borrowed(raw)),
-        };
+        Ok(compressed.unwrap_or_else(|| Self::hashed(kind, schema, Codec::Raw, raw.len(), Cow::Borrowed(raw))))
+    }
+
+    /// Compresses `raw`; `None` when that gains nothing.
+    pub(crate) fn compress(kind: Kind, schema: &SchemaTag, raw: &[u8]) -> Result<Option<Blob<'static>>> {
+        let packed = codec::compress(raw)?;
+        let gained = packed.len() < raw.len();
+        Ok(gained.then(|| Blob::hashed(kind, schema, Codec::Zstd, raw.len(), Cow::Owned(packed))))
+    }
+
+    fn hashed(kind: Kind, schema: &SchemaTag, codec: Codec, raw_len: usize, payload: Cow<'a, [u8]>) -> Self {
         let header =
-            Header { kind, codec, schema_id: schema.id(), schema_version: schema.version(), raw_len: raw.len() as u64 };
+            Header { kind, codec, schema_id: schema.id(), schema_version: schema.version(), raw_len: raw_len as u64 };
         let payload_hash = Digest::of(&payload);
-        Ok(Self { header, payload, payload_hash })
+        Self { header, payload, payload_hash }
     }
 
     /// Bytes that it takes in the file.

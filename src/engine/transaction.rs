@@ -2,7 +2,7 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use redb::{AccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
+use redb::{OwnedAccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use super::{
     health::Health,
@@ -36,7 +36,9 @@ pub(crate) struct Snapshot {
 }
 
 /// A value in redb's own buffer.
-pub(crate) struct Value(AccessGuard<'static, &'static [u8]>);
+///
+/// It keeps its transaction alive: redb may free a page as soon as no transaction can see it, whoever holds a guard.
+pub(crate) struct Value(OwnedAccessGuard<&'static [u8]>);
 
 impl Deref for Value {
     type Target = [u8];
@@ -63,7 +65,12 @@ impl Snapshot {
     /// Returns the large value under `id`, without copying it.
     pub(crate) fn archive(&self, id: u64) -> Result<Option<Value>> {
         self.health.contain("read", ARCHIVES_NAME, || match self.transaction.open_table(ARCHIVES) {
-            Ok(table) => Ok(table.get(id)?.map(Value)),
+            Ok(table) => Ok(table.get_owned(id)?.map(|guard| {
+                // redb cuts the value out of its page here and panics when a broken page gives it a range outside;
+                // once it went well it goes well again, and later reads need no containment.
+                let _: usize = guard.value().len();
+                Value(guard)
+            })),
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
             Err(err) => Err(err.into()),
         })

@@ -1,9 +1,11 @@
 //! The hot tier: models in memory, bounded by bytes.
 //!
 //! A hit takes a read lock, clones an `Arc` and sets a "visited" bit if it is not set yet. What is handed out stays
-//! valid after an eviction, because it is shared. Age is checked when an entry is read. The tier carries a generation
-//! number that every replacement and removal raises, so that a reader who loaded an old version from disk cannot put
-//! it over a newer one: see [`HotTier::admit_loaded`].
+//! valid after an eviction, because it is shared. Age is checked when an entry is read.
+//!
+//! The tier carries a generation number: even while nothing changes, odd from before a commit until the tier shows it.
+//! What a reader loaded from disk is admitted only if the generation is even and was the same when the load began.
+//! Otherwise a slow reader could put an old version over a newer one, and a model would go back in time.
 
 mod sieve;
 
@@ -93,8 +95,8 @@ impl<V> HotTier<V> {
         self.read().generation
     }
 
-    /// Admits what was loaded from disk, unless anything was replaced or removed since `generation`: the load may have
-    /// read an older state. Returns how many entries were evicted for it.
+    /// Admits what was loaded from disk since `generation`, unless anything changed meanwhile or is changing. Returns
+    /// how many entries were evicted for it.
     pub(crate) fn admit_loaded(
         &self,
         key: &ModelKey,
@@ -104,38 +106,23 @@ impl<V> HotTier<V> {
         generation: u64,
     ) -> u64 {
         let mut inner = self.write();
-        if inner.generation != generation {
+        if inner.generation != generation || !generation.is_multiple_of(2) {
             return 0;
         }
         inner.admit(key, value, weight, now, self.capacity_bytes)
     }
 
-    /// Admits the version that is current from now on. Returns how many entries were evicted for it.
-    pub(crate) fn replace(&self, key: &ModelKey, value: Arc<V>, weight: u64, now: Timestamp) -> u64 {
-        let mut inner = self.write();
-        inner.generation += 1;
-        inner.admit(key, value, weight, now, self.capacity_bytes)
-    }
-
-    /// Forgets `key`.
-    pub(crate) fn remove(&self, key: &ModelKey) {
-        let mut inner = self.write();
-        inner.generation += 1;
-        inner.remove(key);
-    }
-
-    /// Forgets every key that `unwanted` says.
-    pub(crate) fn remove_if(&self, unwanted: impl Fn(&ModelKey) -> bool) {
-        let mut inner = self.write();
-        inner.generation += 1;
-        let keys: Vec<ModelKey> = inner.slots.keys().filter(|key| unwanted(key)).cloned().collect();
-        keys.iter().for_each(|key| inner.remove(key));
+    /// Begins a change: call it before a commit that moves heads, one at a time.
+    pub(crate) fn change(&self) -> Change<'_, V> {
+        self.write().generation += 1;
+        Change { tier: self }
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
         let mut inner = self.write();
-        inner.generation += 1;
+        // Loads that are under way began before this; the parity belongs to a change.
+        inner.generation += 2;
         inner.slots.clear();
         inner.queue = Sieve::new();
         inner.bytes = 0;
@@ -153,6 +140,36 @@ impl<V> HotTier<V> {
 
     fn write(&self) -> RwLockWriteGuard<'_, Inner<V>> {
         self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A change of the tier that goes with a commit. Ends when dropped.
+pub(crate) struct Change<'a, V> {
+    tier: &'a HotTier<V>,
+}
+
+impl<V> Change<'_, V> {
+    /// Admits the version that is current from now on. Returns how many entries were evicted for it.
+    pub(crate) fn replace(&self, key: &ModelKey, value: Arc<V>, weight: u64, now: Timestamp) -> u64 {
+        self.tier.write().admit(key, value, weight, now, self.tier.capacity_bytes)
+    }
+
+    /// Forgets `key`.
+    pub(crate) fn remove(&self, key: &ModelKey) {
+        self.tier.write().remove(key);
+    }
+
+    /// Forgets every key that `unwanted` says.
+    pub(crate) fn remove_if(&self, unwanted: impl Fn(&ModelKey) -> bool) {
+        let mut inner = self.tier.write();
+        let keys: Vec<ModelKey> = inner.slots.keys().filter(|key| unwanted(key)).cloned().collect();
+        keys.iter().for_each(|key| inner.remove(key));
+    }
+}
+
+impl<V> Drop for Change<'_, V> {
+    fn drop(&mut self) {
+        self.tier.write().generation += 1;
     }
 }
 
@@ -212,7 +229,7 @@ mod tests {
     }
 
     fn admit(tier: &HotTier<u32>, i: u32, weight: u64) -> u64 {
-        tier.replace(&key(i), Arc::new(i), weight, Timestamp::from_nanos(0))
+        tier.change().replace(&key(i), Arc::new(i), weight, Timestamp::from_nanos(0))
     }
 
     fn holds(tier: &HotTier<u32>, i: u32) -> bool {
@@ -268,18 +285,23 @@ mod tests {
     }
 
     #[test]
-    fn a_load_that_began_before_a_replacement_is_not_admitted() {
+    fn a_load_that_began_before_a_change_or_during_one_is_not_admitted() {
         let tier = HotTier::new(100, None);
+        let load = |value: u32, since| tier.admit_loaded(&key(1), Arc::new(value), 10, Timestamp::from_nanos(0), since);
         let before = tier.generation();
         admit(&tier, 1, 10);
-        tier.admit_loaded(&key(1), Arc::new(99), 10, Timestamp::from_nanos(0), before);
-        assert!(holds(&tier, 1));
+        load(99, before);
+        assert!(holds(&tier, 1), "the newer version stays");
+        let change = tier.change();
+        change.remove(&key(1));
+        load(1, tier.generation());
+        assert!(!holds(&tier, 1), "the commit may or may not have happened yet");
+        drop(change);
         let before = tier.generation();
-        tier.remove(&key(1));
-        tier.admit_loaded(&key(1), Arc::new(1), 10, Timestamp::from_nanos(0), before);
+        tier.clear();
+        load(1, before);
         assert!(!holds(&tier, 1));
-        let now = tier.generation();
-        tier.admit_loaded(&key(1), Arc::new(1), 10, Timestamp::from_nanos(0), now);
+        load(1, tier.generation());
         assert!(holds(&tier, 1));
     }
 }

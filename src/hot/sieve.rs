@@ -113,7 +113,9 @@ mod tests {
     #[test]
     fn visited_entries_are_passed_over_once() {
         let mut sieve = Sieve::new();
-        "ABCDEFG".chars().for_each(|c| drop(sieve.push(c)));
+        for c in "ABCDEFG".chars() {
+            sieve.push(c);
+        }
         let mut visited: HashSet<char> = "ABG".chars().collect();
         assert_eq!(sieve.evict(|c| visited.remove(c)), Some('C'), "A and B were visited");
         sieve.push('H');

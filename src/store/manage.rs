@@ -11,6 +11,7 @@ use crate::{
         codec::{self, Codec},
         envelope::{Kind, Verify},
     },
+    hot::Change,
     key::{ModelKey, ModelName},
     registry::{head, metadata, quarantine, removal},
     training,
@@ -106,7 +107,7 @@ impl Store {
             head.advance(target);
             head::write(batch, key, &head)
         };
-        self.inner.commit(operation, change, |()| self.inner.hot.remove(key))?;
+        self.inner.commit(operation, change, |hot, ()| hot.remove(key))?;
         tracing::info!(%key, version = %target, "rolled back");
         Ok(target)
     }
@@ -137,7 +138,7 @@ impl Store {
             head.set_pin(key, version, pinned)?;
             head::write(batch, key, &head)
         };
-        self.inner.commit("pin", change, |()| ())
+        self.inner.commit("pin", change, |_, ()| ())
     }
 
     /// Deletes all but the newest `keep` versions of a model; the current version and pinned ones stay in any case.
@@ -212,11 +213,11 @@ impl Removal<'_> {
     /// `Pinned`, `ReadOnly`, `Corrupt` when a head is damaged, or what a write can fail with. Nothing is removed then.
     pub fn run(&self) -> Result<Removed> {
         let inner = &self.store.inner;
-        let swap = |(_, gone): &(Removed, Vec<ModelKey>)| match &self.scope {
+        let swap = |hot: &Change<'_, _>, (_, gone): &(Removed, Vec<ModelKey>)| match &self.scope {
             // Also what was trained and never reached the file.
-            Scope::Name(name) => inner.hot.remove_if(|key| key.name() == name),
-            Scope::Key(key) => inner.hot.remove(key),
-            _ => gone.iter().for_each(|key| inner.hot.remove(key)),
+            Scope::Name(name) => hot.remove_if(|key| key.name() == name),
+            Scope::Key(key) => hot.remove(key),
+            _ => gone.iter().for_each(|key| hot.remove(key)),
         };
         let (removed, _) = inner.commit("remove", |batch| self.apply(batch), swap)?;
         tracing::info!(versions = removed.versions.len(), bytes = removed.bytes, "removed");

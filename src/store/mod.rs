@@ -38,7 +38,7 @@ use crate::{
     engine::{Batch, Engine, Snapshot},
     error::Result,
     flight::Flights,
-    hot::HotTier,
+    hot::{Change, HotTier},
     key::ModelKey,
     version::Version,
 };
@@ -174,18 +174,20 @@ impl Inner {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `change` in one transaction and commits it; then, still holding the writer's lock, `swap`.
+    /// Runs `change` in one transaction and commits it; then shows it in the hot tier by `swap`, still holding the
+    /// writer's lock.
     fn commit<T>(
         &self,
         operation: &'static str,
         change: impl FnOnce(&Batch) -> Result<T>,
-        swap: impl FnOnce(&T),
+        swap: impl FnOnce(&Change<'_, Entry>, &T),
     ) -> Result<T> {
         let _writer = self.lock_writer();
         let batch = self.engine.write(operation)?;
         let value = change(&batch)?;
+        let hot = self.hot.change();
         batch.commit()?;
-        swap(&value);
+        swap(&hot, &value);
         Ok(value)
     }
 }

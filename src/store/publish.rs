@@ -10,20 +10,18 @@ use super::{Inner, Store, held::Entry, read::nanos};
 use crate::{
     archive::{Checked, Model},
     counters::Counter,
-    engine::{
-        Batch,
-        sealed::{Blob, StoredBlob},
-    },
+    engine::{Batch, sealed::Blob},
     error::{Error, ErrorKind, Result},
     format::{
         codec::Codec,
         digest::Digest,
         envelope::{Kind, Verify},
     },
+    hot::Change,
     key::{Label, ModelKey},
     limits::{LABELS_MAX, TAG_VALUE_BYTES_MAX},
     registry::{
-        artifacts,
+        self, artifacts,
         head::{self, Head},
         metadata::{self, Metadata, VixRange},
         removal,
@@ -266,31 +264,30 @@ impl Inner {
         expect: Expect,
         draft: Draft,
     ) -> Result<(Version, Arc<Entry>), Box<Unwritten>> {
-        let written = self.encode_and_write(key, expect, &draft);
-        let (version, metadata, writer) = match written {
+        let (version, metadata, hot, writer) = match self.encode_and_write(key, expect, &draft) {
             Ok(written) => written,
             Err(error) => return Err(Box::new(Unwritten { error, draft })),
         };
         tracing::info!(%key, %version, bytes = metadata.archive_bytes, "published");
-        let entry = self.admit(key, Draft { metadata, ..draft }, None);
-        drop(writer);
+        let entry = self.admit(&hot, key, Draft { metadata, ..draft }, None);
+        drop((hot, writer));
         Ok((version, entry))
     }
 
+    /// Returns what was written, the begun change of the hot tier, and the writer's lock.
     fn encode_and_write(
         &self,
         key: &ModelKey,
         expect: Expect,
         draft: &Draft,
-    ) -> Result<(Version, Metadata, MutexGuard<'_, ()>)> {
+    ) -> Result<(Version, Metadata, Change<'_, Entry>, MutexGuard<'_, ()>)> {
         let model = Blob::encode(Kind::Model, &draft.metadata.schema, Codec::Raw, draft.checked.bytes())?;
         let artifacts = draft
             .artifacts
             .iter()
             .map(|(name, raw)| Ok((name, raw.as_slice(), artifacts::encode(raw)?)))
             .collect::<Result<Vec<_>>>()?;
-        let superseded = self.superseded(key)?;
-        let recoded = superseded.as_ref().map(Superseded::encode).transpose()?.flatten();
+        let superseded = self.superseded(key);
         let mut metadata = draft.metadata.clone();
         metadata.config = self.config_of(key)?;
         metadata.stored_bytes = model.stored_bytes();
@@ -301,10 +298,8 @@ impl Inner {
         check_expected(key, expect, &head)?;
         let version = head.next_version();
         metadata.version = Some(version);
-        if let (Some(superseded), Some(blob)) = (&superseded, &recoded)
-            && head.current == Some(superseded.version)
-        {
-            batch.put_blob_at(superseded.archive_id, blob)?;
+        if let Some(superseded) = superseded.filter(|superseded| head.current == Some(superseded.version)) {
+            batch.put_blob_at(superseded.archive_id, &superseded.compressed)?;
         }
         let archive_id = batch.put_blob(&model)?;
         for (name, raw, blob) in &artifacts {
@@ -323,8 +318,9 @@ impl Inner {
         head.advance(version);
         self.retain(&batch, key, &mut head)?;
         head::write(&batch, key, &head)?;
+        let hot = self.hot.change();
         batch.commit()?;
-        Ok((version, metadata, writer))
+        Ok((version, metadata, hot, writer))
     }
 
     /// Keeps a model that could not be stored: in the hot tier, too, when the store is at fault and nobody else moved
@@ -335,7 +331,7 @@ impl Inner {
         match error.kind() {
             ErrorKind::ReadOnly | ErrorKind::StorageFull | ErrorKind::Io => {
                 let _writer = self.lock_writer();
-                self.admit(key, draft, Some(error))
+                self.admit(&self.hot.change(), key, draft, Some(error))
             }
             _ => Arc::new(self.entry(draft, Some(error))),
         }
@@ -348,9 +344,9 @@ impl Inner {
     }
 
     /// Puts a model into the hot tier. The caller holds the writer's lock, so that no newer one can be there.
-    fn admit(&self, key: &ModelKey, draft: Draft, publish_error: Option<Error>) -> Arc<Entry> {
+    fn admit(&self, hot: &Change<'_, Entry>, key: &ModelKey, draft: Draft, publish_error: Option<Error>) -> Arc<Entry> {
         let entry = Arc::new(self.entry(draft, publish_error));
-        let evicted = self.hot.replace(key, Arc::clone(&entry), entry.weight_bytes(), self.clock.now());
+        let evicted = hot.replace(key, Arc::clone(&entry), entry.weight_bytes(), self.clock.now());
         self.counters.add(Counter::Evictions, evicted);
         entry
     }
@@ -374,45 +370,29 @@ impl Inner {
         Ok(())
     }
 
-    /// The current version's archive, if it is to be compressed once it is superseded.
-    fn superseded(&self, key: &ModelKey) -> Result<Option<Superseded>> {
+    /// The current version's archive in compressed form, when it is large, raw and whole. Compression is a saving and
+    /// not worth failing for: what cannot be read stays as it is, and damaged bytes are not sealed anew.
+    fn superseded(&self, key: &ModelKey) -> Option<Superseded> {
         if !self.settings.compress_superseded {
-            return Ok(None);
+            return None;
         }
-        let snapshot = self.engine.read()?;
-        // Compression is a saving and not worth failing for: what cannot be read stays as it is.
-        let readable = || {
-            let version = head::read(&snapshot, key).ok()??.current?;
-            let stored = metadata::read(&snapshot, key, version).ok()??;
-            let blob = snapshot.blob(stored.archive_id).ok()?;
-            Some((version, stored, blob))
-        };
-        Ok(readable().map(|(version, stored, blob)| Superseded {
-            version,
-            archive_id: stored.archive_id,
-            metadata: stored.metadata,
-            blob,
-        }))
+        let snapshot = self.engine.read().ok()?;
+        let (version, stored) = registry::current(&snapshot, key).ok()??;
+        let blob = snapshot.blob(stored.archive_id).ok()?;
+        let envelope = blob.open(Kind::Model, Verify::Full).ok()?;
+        if envelope.header.codec != Codec::Raw || envelope.payload.len() < COMPRESS_BYTES_MIN {
+            return None;
+        }
+        let compressed = Blob::compress(Kind::Model, &stored.metadata.schema, envelope.payload).ok()??;
+        Some(Superseded { version, archive_id: stored.archive_id, compressed })
     }
 }
 
+/// The archive of the version that a publish supersedes, in the form that it is to have from then on.
 struct Superseded {
     version: Version,
     archive_id: u64,
-    metadata: Metadata,
-    blob: StoredBlob,
-}
-
-impl Superseded {
-    /// The archive in compressed form, when it is large, raw and whole; damaged bytes are not sealed anew.
-    fn encode(&self) -> Result<Option<Blob<'_>>> {
-        match self.blob.open(Kind::Model, Verify::Full) {
-            Ok(envelope) if envelope.header.codec == Codec::Raw && envelope.payload.len() >= COMPRESS_BYTES_MIN => {
-                Blob::encode(Kind::Model, &self.metadata.schema, Codec::Zstd, envelope.payload).map(Some)
-            }
-            _ => Ok(None),
-        }
-    }
+    compressed: Blob<'static>,
 }
 
 fn check_expected(key: &ModelKey, expect: Expect, head: &Head) -> Result<()> {

@@ -262,12 +262,10 @@ impl Inner {
         drop(remembered);
         let now = self.clock.now();
         let write = |batch: &_| quarantine::write(batch, key, version, &text, now);
-        match self.commit("quarantine", write, |()| self.hot.remove(key)) {
-            Ok(()) => {}
-            Err(err) => {
-                self.hot.remove(key);
-                tracing::warn!(%key, %version, error = %err, "the quarantine is in this process alone");
-            }
+        if let Err(err) = self.commit("quarantine", write, |hot, ()| hot.remove(key)) {
+            let _writer = self.lock_writer();
+            self.hot.change().remove(key);
+            tracing::warn!(%key, %version, error = %err, "the quarantine is in this process alone");
         }
     }
 

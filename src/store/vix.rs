@@ -58,7 +58,7 @@ impl VixSeries<'_> {
     /// then. Otherwise what a write can fail with.
     pub fn upsert(&self, rows: &[(Day, f64)]) -> Result<Upserted> {
         let change = |batch: &Batch| vix::upsert(batch, &self.series, rows);
-        self.store.inner.commit("write levels", change, |_| ())
+        self.store.inner.commit("write levels", change, |_, _| ())
     }
 
     /// Returns the levels of the days in `range`.

@@ -1,0 +1,233 @@
+//! Damage: found, never served, never fatal.
+
+use std::{fs, panic::AssertUnwindSafe, time::Duration};
+
+use modelkeep::{Decision, ErrorKind, Freshness, Tier, Verify, Version};
+
+use crate::support::{Folder, Weights, damage, error, first_weight, flip_first_bit, key, large, samples, weights};
+
+/// A weight that no other byte of the file looks like.
+const MARK: f64 = 123_456.789_012_345;
+
+fn marked() -> [u8; 8] {
+    MARK.to_le_bytes()
+}
+
+fn damaged_folder() -> Folder {
+    let folder = Folder::new();
+    folder.open().publish(&key("m"), weights(MARK)).unwrap();
+    damage(&folder.path(), &marked(), flip_first_bit);
+    folder
+}
+
+#[test]
+fn a_flipped_bit_in_a_model_is_an_error_and_quarantines_it() {
+    let folder = damaged_folder();
+    let store = folder.open();
+    let err = error(store.get::<Weights>(&key("m")));
+    assert_eq!(err.kind(), ErrorKind::Corrupt);
+    assert!(err.message().contains("hashes to"), "{err}");
+    let found = store.quarantined().unwrap();
+    assert_eq!((found.len(), &found[0].key, found[0].version), (1, &key("m"), Version::FIRST));
+    drop(store);
+    // The note is in the file: the archive is not read again.
+    let err = error(folder.open().get::<Weights>(&key("m")));
+    assert!(err.message().contains("quarantined"), "{err}");
+}
+
+#[test]
+fn training_takes_over_from_a_damaged_model() {
+    let folder = damaged_folder();
+    let store = folder.open();
+    let held = store
+        .get_or_train(&key("m"), &Freshness::any_age(), |prior| {
+            assert!(prior.is_none());
+            Ok::<_, String>(weights(2.0))
+        })
+        .unwrap();
+    match held.decision() {
+        Decision::Corrupt { reason } => assert!(reason.contains("hashes to"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!((held.tier(), held.version().unwrap().get()), (Tier::Trained, 2));
+    drop(store);
+    let store = folder.open();
+    assert_eq!(first_weight(&store.get(&key("m")).unwrap().unwrap()), 2.0);
+    let versions = store.versions(&key("m")).unwrap();
+    assert!(versions[0].quarantined.is_some() && versions[1].quarantined.is_none());
+    assert_eq!(error(store.rollback(&key("m"))).kind(), ErrorKind::Corrupt);
+    store.prune(&key("m"), 1).run().unwrap();
+    assert!(store.verify().unwrap().is_whole() && store.quarantined().unwrap().is_empty());
+}
+
+#[test]
+fn a_reader_that_cannot_write_quarantines_for_itself() {
+    let folder = damaged_folder();
+    let before = fs::read(folder.path()).unwrap();
+    let store = folder.open_read_only();
+    assert_eq!(error(store.get::<Weights>(&key("m"))).kind(), ErrorKind::Corrupt);
+    let err = error(store.get::<Weights>(&key("m")));
+    assert!(err.message().contains("quarantined"), "{err}");
+    drop(store);
+    assert!(fs::read(folder.path()).unwrap() == before);
+}
+
+#[test]
+fn a_damaged_compressed_version_is_found() {
+    let folder = Folder::new();
+    let store = folder.open();
+    store.publish(&key("m"), large(1.0)).unwrap();
+    store.publish(&key("m"), large(2.0)).unwrap();
+    drop(store);
+    // The magic number of a zstd frame.
+    damage(&folder.path(), &[0x28, 0xb5, 0x2f, 0xfd], flip_first_bit);
+    let store = folder.open();
+    assert_eq!(error(store.get_version::<Weights>(&key("m"), Version::FIRST)).kind(), ErrorKind::Corrupt);
+    assert_eq!(first_weight(&store.get(&key("m")).unwrap().unwrap()), 2.0);
+}
+
+#[test]
+fn the_background_check_takes_a_damaged_model_out_of_service() {
+    let folder = damaged_folder();
+    let store = folder.options().verify(Verify::Background).open(folder.path()).unwrap();
+    let held = store.get::<Weights>(&key("m")).unwrap().unwrap();
+    assert_eq!(held.tier(), Tier::Disk);
+    // The check runs on a thread of its own; wait for what it does.
+    let waited = (0..2000).any(|_| {
+        std::thread::sleep(Duration::from_millis(5));
+        !store.quarantined().unwrap().is_empty()
+    });
+    assert!(waited, "the background check did not find the damage");
+    assert_eq!(error(store.get::<Weights>(&key("m"))).kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_structural_check_serves_what_a_full_one_refuses() {
+    let folder = damaged_folder();
+    let store = folder.options().verify(Verify::Structure).open(folder.path()).unwrap();
+    let held = store.get::<Weights>(&key("m")).unwrap().unwrap();
+    assert_ne!(first_weight(&held), MARK, "this is what the policy gives up");
+    assert!(!store.verify().unwrap().is_whole());
+}
+
+#[test]
+fn damaged_metadata_is_found_and_trained_over() {
+    let folder = Folder::new();
+    folder.open().publish(&key("m"), weights(1.0).tag("note", "find-me-in-the-file")).unwrap();
+    damage(&folder.path(), b"find-me-in-the-file", flip_first_bit);
+    let store = folder.open();
+    assert_eq!(error(store.metadata(&key("m"))).kind(), ErrorKind::Corrupt);
+    let held = store.get_or_train(&key("m"), &Freshness::any_age(), |_| Ok::<_, String>(weights(2.0))).unwrap();
+    assert!(matches!(held.decision(), Decision::Corrupt { .. }), "{:?}", held.decision());
+    assert!(held.publish_error().is_none(), "{:?}", held.publish_error());
+    assert_eq!(held.version().unwrap().get(), 2);
+}
+
+#[test]
+fn damaged_training_data_is_an_error_that_names_the_symbol_and_can_be_replaced() {
+    let folder = Folder::new();
+    let data = samples("KO", &[(1, 0.1), (2, MARK)]);
+    folder.open().publish(&key("m"), weights(1.0).training_data(data.clone())).unwrap();
+    damage(&folder.path(), &marked(), flip_first_bit);
+    let store = folder.open();
+    let err = error(store.training_data(&key("m")));
+    assert_eq!(err.kind(), ErrorKind::Corrupt);
+    let update = store.update(&key("m"), &data, |_, _| Ok::<_, String>(weights(2.0)));
+    assert!(update.is_err());
+    assert_eq!(first_weight(&store.get(&key("m")).unwrap().unwrap()), 1.0, "the model itself is whole");
+    store.publish(&key("m"), weights(3.0).training_data(samples("KO", &[(1, 0.5)]))).unwrap();
+    assert_eq!(store.training_data(&key("m")).unwrap().unwrap().len(), 1);
+}
+
+#[test]
+fn damaged_index_levels_are_not_read() {
+    let folder = Folder::new();
+    folder.open().vix("VIX").unwrap().upsert(&[("2018-12-24".parse().unwrap(), MARK)]).unwrap();
+    damage(&folder.path(), &marked(), flip_first_bit);
+    let store = folder.open();
+    let range = modelkeep::Interval::parse("2018-01-01", "2019-01-01").unwrap();
+    assert_eq!(error(store.vix("VIX").unwrap().range(range)).kind(), ErrorKind::Corrupt);
+}
+
+/// A model that was moved, seal and all, to another place in the file is not taken for the one that belongs there.
+#[test]
+fn a_sealed_value_that_was_moved_is_refused() {
+    let folder = Folder::new();
+    let store = folder.open();
+    store.publish(&key("a"), weights(1.0)).unwrap();
+    store.publish(&key("b"), weights(2.0)).unwrap();
+    drop(store);
+    let db = redb::Database::create(folder.path()).unwrap();
+    let transaction = db.begin_write().unwrap();
+    {
+        let definition: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("archives");
+        let mut table = transaction.open_table(definition).unwrap();
+        let other = redb::ReadableTable::get(&table, 2).unwrap().unwrap().value().to_vec();
+        table.insert(1, other.as_slice()).unwrap();
+    }
+    transaction.commit().unwrap();
+    drop(db);
+    let store = folder.open();
+    let err = error(store.get::<Weights>(&key("a")));
+    assert!(err.kind() == ErrorKind::Corrupt && err.message().contains("moved"), "{err}");
+    assert_eq!(first_weight(&store.get(&key("b")).unwrap().unwrap()), 2.0);
+}
+
+/// Every byte of a small store is damaged in turn, and the store read as far as it goes: nothing wrong is served.
+///
+/// The bytes are sampled, and only read-only opens are tried, because redb repairs what it opens for writing.
+#[test]
+fn whatever_byte_is_damaged_no_wrong_model_is_served() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for i in 1..=3u32 {
+        let trained = weights(f64::from(i)).tag("i", i.to_string()).artifact("a", vec![7; 50]);
+        store.publish(&key(&format!("m{i}")), trained.training_data(samples("KO", &[(1, f64::from(i))]))).unwrap();
+    }
+    store.compact().unwrap();
+    drop(store);
+    let whole = fs::read(folder.path()).unwrap();
+    let used: Vec<usize> = (0..whole.len()).filter(|&at| whole[at] != 0).collect();
+    let hook = std::panic::take_hook();
+    // redb panics on some broken pages; the store turns that into errors, and this keeps the test's output readable.
+    if std::env::var_os("SHOWPANIC").is_none() {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
+    let mut served = 0;
+    for at in used.iter().step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[*at] ^= 0x10;
+        fs::write(folder.path(), &bytes).unwrap();
+        let escaped = std::panic::catch_unwind(AssertUnwindSafe(|| read_all(&folder)));
+        match escaped {
+            Ok(count) => served += count,
+            Err(_) => {
+                std::panic::set_hook(hook);
+                panic!("a panic escaped after the damage at byte {at}");
+            }
+        }
+    }
+    std::panic::set_hook(hook);
+    assert!(served > 0, "most damage leaves most models readable");
+}
+
+/// Reads every model that can be read; returns how many.
+fn read_all(folder: &Folder) -> u32 {
+    let Ok(store) = folder.options().read_only(true).open(folder.path()) else {
+        return 0;
+    };
+    let mut served = 0;
+    for i in 1..=3u32 {
+        let key = key(&format!("m{i}"));
+        if let Ok(Some(held)) = store.get::<Weights>(&key) {
+            assert_eq!(first_weight(&held), f64::from(i), "a wrong model was served");
+            served += 1;
+        }
+        if let Ok(Some(data)) = store.training_data(&key) {
+            assert_eq!(data, samples("KO", &[(1, f64::from(i))]));
+        }
+        drop(store.artifact(&key, Version::FIRST, "a"));
+    }
+    drop(store.verify());
+    served
+}

@@ -1,0 +1,168 @@
+//! Opening: what is a store, what is not, and that nothing else is ever written to.
+
+use std::{fs, process::Command};
+
+use modelkeep::{ErrorKind, Store};
+use redb::TableDefinition;
+
+use crate::support::{Folder, Weights, error, key, weights};
+
+const HELD: &str = "MODELKEEP_TEST_HELD_STORE";
+
+#[test]
+fn what_was_published_is_there_after_a_reopen() {
+    let folder = Folder::new();
+    let version = folder.open().publish(&key("m"), weights(1.5)).unwrap();
+    let store = folder.open();
+    let held = store.get::<Weights>(&key("m")).unwrap().unwrap();
+    assert_eq!((held.version(), held.weights[0].to_native()), (Some(version), 1.5));
+    assert_eq!(store.path(), Some(folder.path().as_path()));
+}
+
+#[test]
+fn a_second_opener_is_told_who_holds_which_file() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for read_only in [false, true] {
+        let err = error(folder.options().read_only(read_only).open(folder.path()));
+        assert_eq!(err.kind(), ErrorKind::InUse);
+        let text = err.to_string();
+        assert!(text.contains(&folder.path().display().to_string()) && text.contains("another process"), "{text}");
+    }
+    // And from another process, by way of the test below.
+    let test = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "opening::in_another_process", "--nocapture"])
+        .env(HELD, folder.path())
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&test.stdout).into_owned();
+    assert!(test.status.success() && output.contains("the other process was refused"), "{output}");
+    drop(store);
+    folder.open();
+}
+
+/// Runs as a child of the test above; alone it has no store to try.
+#[test]
+fn in_another_process() {
+    if let Some(path) = std::env::var_os(HELD) {
+        let err = error(Store::open(path));
+        assert_eq!(err.kind(), ErrorKind::InUse, "{err}");
+        println!("the other process was refused");
+    }
+}
+
+#[test]
+fn readers_share_a_file_and_keep_writers_out() {
+    let folder = Folder::new();
+    folder.open().publish(&key("m"), weights(1.0)).unwrap();
+    let (one, two) = (folder.open_read_only(), folder.open_read_only());
+    assert!(one.get::<Weights>(&key("m")).unwrap().is_some());
+    assert!(two.get::<Weights>(&key("m")).unwrap().is_some());
+    assert_eq!(error(folder.options().open(folder.path())).kind(), ErrorKind::InUse);
+    assert_eq!(error(one.publish(&key("m"), weights(2.0))).kind(), ErrorKind::ReadOnly);
+    assert_eq!(error(one.remove(&key("m")).run()).kind(), ErrorKind::ReadOnly);
+}
+
+/// Opens a file in every way, expects the same refusal each time, and that the file is as it was.
+fn refused(folder: &Folder, kind: ErrorKind) {
+    let before = fs::read(folder.path()).unwrap();
+    for (read_only, create) in [(false, true), (false, false), (true, false)] {
+        let err = error(folder.options().read_only(read_only).create(create).open(folder.path()));
+        assert_eq!(err.kind(), kind, "{err}");
+        assert!(err.to_string().contains(&folder.path().display().to_string()), "{err}");
+        assert!(fs::read(folder.path()).unwrap() == before, "the file was changed");
+    }
+}
+
+#[test]
+fn files_of_other_programs_are_refused_and_left_alone() {
+    let folder = Folder::new();
+    for content in [b"date,open,high\n".to_vec(), vec![0; 4096], b"redb".to_vec().repeat(2000), b"r".to_vec()] {
+        fs::write(folder.path(), &content).unwrap();
+        let kind = if content == b"r" { ErrorKind::Truncated } else { ErrorKind::NotAStore };
+        refused(&folder, kind);
+    }
+    let path = folder.path();
+    fs::remove_file(&path).unwrap();
+    // redb files of other programs: with tables of their own, and with a table of the same name as one of ours.
+    for name in ["accounts", "store"] {
+        let db = redb::Database::create(&path).unwrap();
+        let transaction = db.begin_write().unwrap();
+        let table: TableDefinition<'_, &str, u64> = TableDefinition::new(name);
+        transaction.open_table(table).unwrap().insert("alice", 7).unwrap();
+        transaction.commit().unwrap();
+        drop(db);
+        refused(&folder, ErrorKind::NotAStore);
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+/// Writes the stamp of a store as the format describes it, with another format version.
+fn stamp(folder: &Folder, format: u32, spoil: bool) {
+    drop(folder.open());
+    let mut stamp = b"modelkeep store\0".to_vec();
+    stamp.extend_from_slice(&format.to_le_bytes());
+    stamp.resize(32, 0);
+    stamp.extend_from_slice(blake3::hash(&stamp).as_bytes());
+    stamp[40] ^= u8::from(spoil);
+    let db = redb::Database::create(folder.path()).unwrap();
+    let transaction = db.begin_write().unwrap();
+    let table: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("store");
+    transaction.open_table(table).unwrap().insert(b"stamp".as_slice(), stamp.as_slice()).unwrap();
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_alone() {
+    let folder = Folder::new();
+    stamp(&folder, 2, false);
+    refused(&folder, ErrorKind::NewerFormat);
+    stamp_again(&folder);
+}
+
+fn stamp_again(folder: &Folder) {
+    fs::remove_file(folder.path()).unwrap();
+    stamp(folder, 1, true);
+    refused(folder, ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_truncated_file_is_refused_and_left_alone() {
+    let folder = Folder::new();
+    folder.open().publish(&key("m"), weights(1.0)).unwrap();
+    let whole = fs::read(folder.path()).unwrap();
+    for len in [1, 9, 100, 319, 320, 4096, whole.len() / 2, whole.len() - 4096, whole.len() - 1] {
+        fs::write(folder.path(), &whole[..len]).unwrap();
+        refused(&folder, ErrorKind::Truncated);
+    }
+    fs::write(folder.path(), &whole).unwrap();
+    assert!(folder.open().get::<Weights>(&key("m")).unwrap().is_some());
+}
+
+#[test]
+fn what_does_not_exist_is_created_only_on_demand() {
+    let folder = Folder::new();
+    for options in [folder.options().create(false), folder.options().read_only(true)] {
+        assert_eq!(error(options.open(folder.path())).kind(), ErrorKind::NotFound);
+        assert!(!folder.path().exists());
+    }
+    let nowhere = folder.path().join("no").join("such").join("folder");
+    assert_eq!(error(Store::open(nowhere)).kind(), ErrorKind::Io);
+    assert_eq!(error(Store::open(folder.path().parent().unwrap())).kind(), ErrorKind::InvalidInput);
+    // An empty file is what a crash right after the creation leaves.
+    fs::write(folder.path(), b"").unwrap();
+    assert_eq!(error(folder.options().read_only(true).open(folder.path())).kind(), ErrorKind::NotAStore);
+    folder.open();
+}
+
+#[test]
+fn reading_does_not_change_the_file() {
+    let folder = Folder::new();
+    folder.open().publish(&key("m"), weights(1.0)).unwrap();
+    let before = fs::read(folder.path()).unwrap();
+    let store = folder.open_read_only();
+    store.get::<Weights>(&key("m")).unwrap().unwrap();
+    store.verify().unwrap();
+    drop(store);
+    assert!(fs::read(folder.path()).unwrap() == before);
+}

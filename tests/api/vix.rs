@@ -1,0 +1,117 @@
+//! Index levels, on the real VIX.
+
+use std::path::Path;
+
+use modelkeep::{Day, ErrorKind, Interval};
+
+use crate::{
+    dips::market,
+    support::{Folder, both, error},
+};
+
+fn real_vix() -> Vec<(Day, f64)> {
+    market::read_vix(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data"))).unwrap()
+}
+
+fn day(text: &str) -> Day {
+    text.parse().unwrap()
+}
+
+#[test]
+fn five_years_of_real_levels_come_back() {
+    let folder = Folder::new();
+    let levels = real_vix();
+    let done = folder.open().vix("VIX").unwrap().upsert(&levels).unwrap();
+    assert_eq!((done.added, done.replaced, done.unchanged), (1259, 0, 0));
+    let store = folder.open();
+    let vix = store.vix("VIX").unwrap();
+    let all = vix.range(Interval::parse("2014-01-01", "2020-01-01").unwrap()).unwrap();
+    assert_eq!(all.iter().collect::<Vec<_>>(), levels);
+    let year = vix.range(Interval::parse("2018-02-05", "2018-02-07").unwrap()).unwrap();
+    assert_eq!(year.iter().collect::<Vec<_>>(), [(day("2018-02-05"), 37.32), (day("2018-02-06"), 29.98)]);
+    assert!(vix.range(Interval::parse("2018-02-03", "2018-02-03").unwrap()).unwrap().is_empty());
+    assert!(store.vix("VXN").unwrap().range(Interval::parse("2014-01-01", "2020-01-01").unwrap()).unwrap().is_empty());
+}
+
+#[test]
+fn the_gaps_are_the_holidays_of_the_exchange() {
+    both(|store, _| {
+        let vix = store.vix("VIX").unwrap();
+        vix.upsert(&real_vix()).unwrap();
+        let gaps = vix.gaps(Interval::parse("2018-01-01", "2019-01-01").unwrap()).unwrap();
+        let text: Vec<String> = gaps.iter().map(|gap| gap.start().to_string()).collect();
+        // New Year, M. L. King, Presidents, Good Friday, Memorial, Independence, Labor, Thanksgiving, the day of
+        // mourning for G. H. W. Bush, Christmas.
+        let holidays = [
+            "2018-01-01",
+            "2018-01-15",
+            "2018-02-19",
+            "2018-03-30",
+            "2018-05-28",
+            "2018-07-04",
+            "2018-09-03",
+            "2018-11-22",
+            "2018-12-05",
+            "2018-12-25",
+        ];
+        assert_eq!(text, holidays);
+        // Judged by the sessions of the S&P 500 there is no gap.
+        let spx = market::read_bars(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data")), "SPX").unwrap();
+        let all = Interval::parse("2014-01-03", "2019-01-01").unwrap();
+        assert!(vix.gaps_among(all, spx.days).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn an_upsert_counts_what_it_does_and_writes_all_or_nothing() {
+    both(|store, _| {
+        let vix = store.vix("VIX").unwrap();
+        vix.upsert(&[(day("2017-12-29"), 11.04), (day("2018-01-02"), 9.77)]).unwrap();
+        let rows = [(day("2018-01-03"), 9.15), (day("2018-01-02"), 9.77), (day("2017-12-29"), 11.05)];
+        let done = vix.upsert(&rows).unwrap();
+        assert_eq!((done.added, done.replaced, done.unchanged), (1, 1, 1));
+        let all = Interval::parse("2017-01-01", "2019-01-01").unwrap();
+        let before = (vix.range(all).unwrap(), vix.seen(all).unwrap());
+        for bad in [[(day("2018-01-04"), 1.0), (day("2018-01-05"), f64::NAN)], [(day("2018-01-04"), 1.0); 2]] {
+            let err = error(vix.upsert(&bad));
+            assert_eq!(err.kind(), ErrorKind::InvalidInput);
+            assert!(err.message().contains("row 1"), "{err}");
+        }
+        assert_eq!((vix.range(all).unwrap(), vix.seen(all).unwrap()), before);
+    });
+}
+
+#[test]
+fn what_a_training_saw_changes_with_the_levels() {
+    both(|store, _| {
+        let vix = store.vix("VIX").unwrap();
+        let range = Interval::parse("2018-01-01", "2018-02-01").unwrap();
+        vix.upsert(&[(day("2018-01-02"), 9.77)]).unwrap();
+        let seen = vix.seen(range).unwrap();
+        assert_eq!((seen.series.as_str(), seen.days, seen.range), ("VIX", 1, range));
+        // A level outside the range does not count, a restated one does.
+        vix.upsert(&[(day("2018-02-01"), 13.47)]).unwrap();
+        assert_eq!(vix.seen(range).unwrap(), seen);
+        vix.upsert(&[(day("2018-01-02"), 9.78)]).unwrap();
+        assert_ne!(vix.seen(range).unwrap().hash, seen.hash);
+    });
+}
+
+#[test]
+fn series_are_kept_apart() {
+    both(|store, _| {
+        for (series, level) in [("VIX", 1.0), ("VIX9D", 2.0), ("^VXN", 3.0)] {
+            store.vix(series).unwrap().upsert(&[(day("2018-01-02"), level)]).unwrap();
+        }
+        let range = Interval::parse("2018-01-01", "2019-01-01").unwrap();
+        assert_eq!(store.vix("VIX").unwrap().range(range).unwrap().levels, [1.0]);
+        let all: Vec<(String, f64)> = store
+            .vix_series()
+            .unwrap()
+            .into_iter()
+            .map(|(series, levels)| (series.to_string(), levels.levels[0]))
+            .collect();
+        assert_eq!(all, [("VIX".into(), 1.0), ("VIX9D".into(), 2.0), ("^VXN".into(), 3.0)]);
+        assert!(store.vix("not a symbol").is_err());
+    });
+}

@@ -1,0 +1,169 @@
+//! The house rules that a compiler does not check: layers, headers, sizes, and where `unsafe` may be.
+
+#![allow(missing_docs, reason = "tests have no public API")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Layers from the bottom. A module may import modules of lower layers, and itself.
+const LAYERS: [&[&str]; 6] = [
+    &["error", "limits", "clock", "time", "version", "key", "interval"],
+    &["format", "archive"],
+    &["engine", "hot", "flight", "counters"],
+    &["registry", "training", "vix"],
+    &["store"],
+    &["inspect", "estimators"],
+];
+
+/// Where modules of one layer may see each other: the vocabulary is one language, and archives are made of formats.
+const SIBLINGS: [(&str, &str); 1] = [("archive", "format")];
+
+/// Modules of a higher layer that need no store and are used from outside only, see nothing above this layer.
+const REACH: [(&str, usize); 1] = [("estimators", 1)];
+
+const LINES_MAX: usize = 500;
+
+fn files(root: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(root)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no files in {root}");
+    found.sort();
+    found
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|modules| modules.contains(&module))
+}
+
+/// The top-level module that a file belongs to; `None` for `lib.rs`.
+fn module(path: &Path) -> Option<String> {
+    let inside = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
+    let name = first.trim_end_matches(".rs");
+    (name != "lib").then(|| name.to_owned())
+}
+
+/// Every module that a source text names after `crate::`, also in braces.
+fn imports(text: &str) -> Vec<String> {
+    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let word = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let Some(braces) = rest.strip_prefix('{') else {
+            found.push(word(rest));
+            continue;
+        };
+        let (mut depth, mut item) = (1, String::new());
+        for c in braces.chars() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 1 => found.push(word(std::mem::take(&mut item).trim())),
+                _ if depth == 1 => item.push(c),
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+        found.push(word(item.trim()));
+    }
+    found.retain(|name| layer(name).is_some());
+    found
+}
+
+#[test]
+fn imports_point_down_and_siblings_are_strangers() {
+    let mut seen = BTreeMap::new();
+    for path in files("src") {
+        let Some(module) = module(&path) else { continue };
+        let own = layer(&module).unwrap_or_else(|| panic!("{module} has no layer: add it to LAYERS"));
+        let reach = REACH.iter().find(|(name, _)| *name == module).map_or(own, |(_, reach)| reach + 1);
+        for import in imports(&read(&path)) {
+            let other = layer(&import).unwrap();
+            let vocabulary = own == 0 && other == 0;
+            let allowed = other < reach
+                || import == module
+                || vocabulary
+                || SIBLINGS.contains(&(module.as_str(), import.as_str()));
+            assert!(allowed, "{}: {module} (L{own}) imports {import} (L{other})", path.display());
+            *seen.entry((module.clone(), import)).or_insert(0) += 1;
+        }
+    }
+    // The parser sees something: these imports are known to be there.
+    for (module, import) in [("store", "engine"), ("engine", "format"), ("archive", "format"), ("inspect", "store")] {
+        assert!(seen.contains_key(&(module.into(), import.into())), "{module} -> {import}");
+    }
+}
+
+#[test]
+fn only_the_engine_names_redb_and_only_the_codec_names_zstd() {
+    for path in files("src") {
+        let module = module(&path).unwrap_or_default();
+        for line in read(&path).lines().filter(|line| !line.trim_start().starts_with("//")) {
+            assert!(module == "engine" || !line.contains("redb::"), "{}: {line}", path.display());
+            assert!(path.ends_with("format/codec.rs") || !line.contains("zstd::"), "{}: {line}", path.display());
+        }
+    }
+}
+
+#[test]
+fn unsafe_is_where_it_belongs_and_says_why() {
+    let mut used = 0;
+    for path in files("src") {
+        let text = read(&path);
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            if line.contains("unsafe {") || line.contains("unsafe impl") || line.contains("unsafe fn") {
+                assert!(path.ends_with("archive.rs"), "{}: {line}", path.display());
+                assert!(lines[at.saturating_sub(4)..at].iter().any(|line| line.contains("SAFETY:")), "{line}");
+                used += 1;
+            }
+        }
+    }
+    assert_eq!(used, 2, "one cast to validate, one to read");
+}
+
+#[test]
+fn every_file_says_what_it_owns_and_none_is_too_long() {
+    for root in ["src", "tests", "examples", "benches"] {
+        for path in files(root) {
+            let text = read(&path);
+            let name = path.display();
+            assert!(text.starts_with("//! "), "{name} does not open with //!");
+            let lines = text.lines().count();
+            assert!(lines <= LINES_MAX, "{name} has {lines} lines");
+            let (todo, fixme) = (["TO", "DO"].concat(), ["FIX", "ME"].concat());
+            assert!(!text.contains(&todo) && !text.contains(&fixme), "{name} is not finished");
+        }
+    }
+}
+
+#[test]
+fn every_example_is_in_their_index() {
+    let index = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/README.md")).unwrap();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".rs") {
+            assert!(index.contains(&name), "examples/README.md does not name {name}");
+        }
+    }
+}
