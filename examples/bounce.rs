@@ -5,8 +5,14 @@
 //!
 //!     cargo run --release --example bounce [-- --json] [--data DIR] [--store FILE]
 
-#![allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "an example prints, and its counts are small")]
-#![allow(clippy::indexing_slicing, reason = "indices of a program that was read; a panic would say where")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    clippy::float_cmp,
+    reason = "an example prints, measures, and counts what is small"
+)]
 #![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "an example has no public API")]
 
 #[path = "bounce/dips.rs"]
@@ -115,6 +121,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// The model, the signals, and the microseconds that a scan took.
+type Scan = (Held<BounceModel>, Vec<Signal>, f64);
+
 /// Bars and VIX in memory, and the rules.
 struct Scanner {
     bars: Vec<Bars>,
@@ -157,22 +166,11 @@ fn run(data: &std::path::Path, path: &std::path::Path) -> Result<Outcome, Box<dy
         for _ in 0..1000 {
             std::hint::black_box(store.get::<BounceModel>(std::hint::black_box(&key))?);
         }
-        Ok(started.elapsed().as_secs_f64() * 1e6 / 1000.0)
+        Ok(micros(started.elapsed()) / 1000.0)
     })?;
     drop((held, store));
 
-    let (mut opens, mut scans) = (Vec::new(), Vec::new());
-    let mut tier_reopened = Tier::Trained;
-    let disk = median(|| {
-        let started = Instant::now();
-        let store = Store::open(path)?;
-        opens.push(started.elapsed().as_secs_f64() * 1e6);
-        let (held, _, scan) = scanner.scan(&store, &key, |_| Err("a stored model was trained again".into()))?;
-        tier_reopened = held.tier();
-        scans.push(scan);
-        Ok(micros(held.load_time()))
-    })?;
-    let (open, scan_disk) = (middle(&mut opens), middle(&mut scans));
+    let (tier_reopened, disk, open, scan_disk) = scanner.reopened(path, &key)?;
 
     let store = Store::open(path)?;
     let (merged, incremental) = scanner.update(&store, &key, data, &added)?;
@@ -186,7 +184,7 @@ fn run(data: &std::path::Path, path: &std::path::Path) -> Result<Outcome, Box<dy
         let vix = store.vix("VIX")?.seen(scanner.range)?;
         Ok::<_, Box<dyn Error>>(model::train(&set, prior, &scanner.plan, vix)?.0.training_data(set))
     });
-    let forced = forced.map(|_| started.elapsed().as_secs_f64() * 1e6)?;
+    let forced = forced.map(|_| micros(started.elapsed()))?;
 
     let times = Times { train, hot, disk, open, incremental, full_retrain, forced, scan_first, scan_hot, scan_disk };
     Ok(Outcome {
@@ -237,12 +235,7 @@ impl Scanner {
     }
 
     /// What an engine does at every close: get the model, find the dips of the last sessions, score them.
-    fn scan<F>(
-        &self,
-        store: &Store,
-        key: &ModelKey,
-        train: F,
-    ) -> Result<(Held<BounceModel>, Vec<Signal>, f64), Box<dyn Error>>
+    fn scan<F>(&self, store: &Store, key: &ModelKey, train: F) -> Result<Scan, Box<dyn Error>>
     where
         F: FnOnce(Option<&Held<BounceModel>>) -> Result<Trained<BounceModel>, Box<dyn Error>>,
     {
@@ -256,7 +249,22 @@ impl Scanner {
             }
         }
         signals.sort_by(|a, b| b.dip.day.cmp(&a.dip.day).then(a.symbol.cmp(&b.symbol)));
-        Ok((held, signals, started.elapsed().as_secs_f64() * 1e6))
+        Ok((held, signals, micros(started.elapsed())))
+    }
+
+    /// Closes and opens the store, and scans: tier, time to load the model, to open the file, and for the scan.
+    fn reopened(&self, path: &std::path::Path, key: &ModelKey) -> Result<(Tier, f64, f64, f64), Box<dyn Error>> {
+        let (mut opens, mut scans, mut tier) = (Vec::new(), Vec::new(), Tier::Trained);
+        let disk = median(|| {
+            let started = Instant::now();
+            let store = Store::open(path)?;
+            opens.push(micros(started.elapsed()));
+            let (held, _, scan) = self.scan(&store, key, |_| Err("a stored model was trained again".into()))?;
+            tier = held.tier();
+            scans.push(scan);
+            Ok(micros(held.load_time()))
+        })?;
+        Ok((tier, disk, middle(&mut opens), middle(&mut scans)))
     }
 
     /// Two new tickers: read them, and let the store merge them with what it has.
@@ -278,7 +286,7 @@ impl Scanner {
             Ok::<_, Box<dyn Error>>(trained)
         })?;
         assert_eq!(update.merge.new_symbols.len(), added.len(), "the new symbols are new");
-        let took = started.elapsed().as_secs_f64() * 1e6;
+        let took = micros(started.elapsed());
         Ok((report.ok_or("the new tickers brought no samples")?, took))
     }
 
@@ -297,7 +305,7 @@ impl Scanner {
         let vix = store.vix("VIX")?.seen(scanner.range)?;
         let (trained, report) = model::train(&set, None, &scanner.plan, vix)?;
         store.publish(&key, trained.training_data(set).took(started.elapsed()))?;
-        Ok((key, report, started.elapsed().as_secs_f64() * 1e6))
+        Ok((key, report, micros(started.elapsed())))
     }
 }
 
@@ -317,7 +325,7 @@ fn largest_difference(store: &Store, one: &ModelKey, other: &ModelKey) -> Result
     let (a, b) = (get(one)?, get(other)?);
     let data = store.training_data(one)?.ok_or("the training data is gone")?;
     let mut largest = 0.0f64;
-    for (_, features, _) in data.iter().flat_map(|samples| samples.rows()) {
+    for (_, features, _) in data.iter().flat_map(modelkeep::Samples::rows) {
         let features = features.try_into()?;
         largest = largest.max((a.probability(features) - b.probability(features)).abs());
     }

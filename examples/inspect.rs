@@ -5,7 +5,11 @@
 //!
 //! Ends with status 0, with 1 when `verify` finds damage, and with 2 for everything that went wrong.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program prints")]
+#![allow(
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a command-line program prints, and says how long it took"
+)]
 #![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "an example has no public API")]
 
 #[path = "inspect/show.rs"]

@@ -1,4 +1,13 @@
 //! modelkeep
+#![cfg_attr(
+    test,
+    allow(
+        clippy::float_cmp,
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "exact numbers are what tests are about, and theirs are small"
+    )
+)]
 mod archive;
 mod clock;
 mod counters;

@@ -167,7 +167,7 @@ pub fn json(outcome: &Outcome) -> Result<serde_json::Value, Box<dyn Error>> {
         "tier_reopened": reopened,
         "config_hash": outcome.key.config_hash().to_string(),
         "full_config_hash": outcome.full_key.config_hash().to_string(),
-        "version": version.map(|version| version.get()),
+        "version": version.map(modelkeep::Version::get),
         "largest_difference": outcome.difference,
         "signals": signals,
     }))

@@ -269,12 +269,12 @@ impl Show<'_> {
     }
 
     fn print(&self, value: &Value, text: impl FnOnce() -> String) -> Outcome {
-        if self.json {
-            println!("{value}");
-        } else {
-            println!("{}", text());
+        let text = if self.json { value.to_string() } else { text() };
+        match writeln!(std::io::stdout(), "{text}") {
+            // A reader that has seen enough, such as `head`, is no failure.
+            Err(err) if err.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            result => Ok(result?),
         }
-        Ok(())
     }
 }
 
@@ -283,7 +283,7 @@ fn pretty(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) => text.clone(),
-        Value::Array(items) if items.iter().all(|item| item.is_string()) => {
+        Value::Array(items) if items.iter().all(Value::is_string) => {
             items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
         }
         Value::Array(items) => items.iter().map(pretty).collect::<Vec<_>>().join("\n"),

@@ -26,20 +26,28 @@ impl Health {
         subject: &str,
         work: impl FnOnce() -> Result<T, redb::Error>,
     ) -> Result<T> {
-        match catch_unwind(AssertUnwindSafe(work)) {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(err)) => {
+        self.contain_panic(operation, subject, || {
+            work().map_err(|err| {
                 if matches!(err, redb::Error::Io(_) | redb::Error::PreviousIo) {
                     self.latched.store(true, Ordering::Release);
                 }
-                Err(translate(operation, subject, err))
-            }
-            Err(panic) => {
-                self.panicked.store(true, Ordering::Release);
-                let message = format!("the storage engine gave up on a broken page: {}", panic_text(&*panic));
-                Err(Error::corrupt(operation, subject, message))
-            }
-        }
+                translate(operation, subject, err)
+            })
+        })
+    }
+
+    /// The same for work whose errors are ours already.
+    pub(super) fn contain_panic<T>(
+        &self,
+        operation: &'static str,
+        subject: &str,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            self.panicked.store(true, Ordering::Release);
+            let message = format!("the storage engine gave up on a broken page: {}", panic_text(&*panic));
+            Err(Error::corrupt(operation, subject, message))
+        })
     }
 
     pub(super) fn must_reopen(&self) -> bool {

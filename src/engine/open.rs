@@ -67,7 +67,8 @@ fn open_file(path: &Path, subject: &str, options: EngineOptions, health: &Health
         let read_only = || Ok(builder(options).open_read_only(path)?);
         match health.contain("open", subject, read_only) {
             Ok(db) => {
-                let state = check_stamp(&db.begin_read().map_err(|e| translate("open", subject, e.into()))?, subject)?;
+                let transaction = health.contain("open", subject, || Ok(db.begin_read()?))?;
+                let state = check_stamp(&transaction, subject, health)?;
                 if options.read_only {
                     return match state {
                         State::Stamped => Ok(Handle::Read(db)),
@@ -107,7 +108,7 @@ fn open_for_writing(path: &Path, subject: &str, options: EngineOptions, health: 
 /// Stamps a database without tables and returns true; checks the stamp of any other.
 fn initialise(db: &Database, subject: &str, health: &Health) -> Result<bool> {
     let transaction = health.contain("open", subject, || Ok(db.begin_read()?))?;
-    if let State::Stamped = check_stamp(&transaction, subject)? {
+    if let State::Stamped = check_stamp(&transaction, subject, health)? {
         return Ok(false);
     }
     drop(transaction);
@@ -133,23 +134,23 @@ enum State {
     Empty,
 }
 
-fn check_stamp(transaction: &ReadTransaction, subject: &str) -> Result<State> {
-    let failed = |err: redb::Error| translate("open", subject, err);
-    let table = match transaction.open_table(Table::Store.definition()) {
-        Ok(table) => table,
-        Err(redb::TableError::TableDoesNotExist(_)) => {
-            let mut tables = transaction.list_tables().map_err(|err| failed(err.into()))?;
-            return match tables.next() {
-                None => Ok(State::Empty),
-                Some(_) => Err(not_a_store(subject, "it is a redb file of another program")),
-            };
+fn check_stamp(transaction: &ReadTransaction, subject: &str, health: &Health) -> Result<State> {
+    health.contain_panic("open", subject, || {
+        let failed = |err: redb::Error| translate("open", subject, err);
+        let foreign = || not_a_store(subject, "it is a redb file of another program");
+        let table = match transaction.open_table(Table::Store.definition()) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => {
+                let mut tables = transaction.list_tables().map_err(|err| failed(err.into()))?;
+                return if tables.next().is_none() { Ok(State::Empty) } else { Err(foreign()) };
+            }
+            Err(err) => return Err(failed(err.into())),
+        };
+        match table.get(stamp::KEY).map_err(|err| failed(err.into()))? {
+            Some(stamp) => stamp::check(subject, stamp.value()).map(|()| State::Stamped),
+            None => Err(foreign()),
         }
-        Err(err) => return Err(failed(err.into())),
-    };
-    match table.get(stamp::KEY).map_err(|err| failed(err.into()))? {
-        Some(stamp) => stamp::check(subject, stamp.value()).map(|()| State::Stamped),
-        None => Err(not_a_store(subject, "it is a redb file of another program")),
-    }
+    })
 }
 
 /// Reads the first bytes of an existing, non-empty file and refuses what is not a whole redb file of a known format.

@@ -1,5 +1,16 @@
 //! What the store promises, one module per behaviour, through the public API alone.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::float_cmp,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and exact numbers are what it is about"
+)]
 #![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "tests have no public API")]
 
 mod corruption;

@@ -161,7 +161,7 @@ impl Oracle {
         Some(removed)
     }
 
-    pub fn clear(&self, hours: u64, now: u64) -> Option<Removed> {
+    pub fn clear(&self, hours: u64, now: u64) -> Removed {
         let mut removed = Vec::new();
         for (&key, entry) in self.entries.borrow_mut().iter_mut() {
             let old =
@@ -171,7 +171,7 @@ impl Oracle {
                 removed.push((key, version));
             }
         }
-        Some(removed)
+        removed
     }
 
     /// Keys that have a current version, in the order of the store.

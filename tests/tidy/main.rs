@@ -1,5 +1,16 @@
 //! The house rules that a compiler does not check: layers, headers, sizes, and where `unsafe` may be.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::float_cmp,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and exact numbers are what it is about"
+)]
 #![allow(missing_docs, reason = "tests have no public API")]
 
 use std::{
@@ -161,9 +172,10 @@ fn every_file_says_what_it_owns_and_none_is_too_long() {
 fn every_example_is_in_their_index() {
     let index = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/README.md")).unwrap();
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        if name.ends_with(".rs") {
-            assert!(index.contains(&name), "examples/README.md does not name {name}");
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(index.contains(name), "examples/README.md does not name {name}");
         }
     }
 }
