@@ -30,7 +30,7 @@ mod vix;
 
 pub use archive::{Invalid, Model};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use engine::TableUsage;
+pub use engine::{Identity, TableUsage};
 pub use error::{Error, ErrorKind, Result, TrainError};
 pub use format::{
     codec::Codec,

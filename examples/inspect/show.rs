@@ -162,7 +162,7 @@ impl Show<'_> {
     }
 
     pub fn stats(&self) -> Outcome {
-        let usage = self.store.usage()?;
+        let (usage, identity) = (self.store.usage()?, self.store.identity()?);
         let mut rows = table(&["table", "rows", "keys and values", "tree and padding"], &[1, 2, 3]);
         for used in &usage.tables {
             rows.add_row([
@@ -185,6 +185,8 @@ impl Show<'_> {
             })
             .collect();
         let value = json!({
+            "id": identity.id,
+            "created": identity.created.to_string(),
             "file_bytes": usage.file_bytes,
             "allocated_bytes": usage.allocated_bytes,
             "live_bytes": usage.live_bytes(),
@@ -193,7 +195,9 @@ impl Show<'_> {
         });
         self.print(&value, || {
             format!(
-                "{rows}\nfile {} ({} allocated), live {}, dead {}",
+                "store {}, created {}\n{rows}\nfile {} ({} allocated), live {}, dead {}",
+                identity.id,
+                seconds(&identity.created.to_string()),
                 human_bytes(usage.file_bytes),
                 human_bytes(usage.allocated_bytes),
                 human_bytes(usage.live_bytes()),

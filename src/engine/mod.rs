@@ -11,6 +11,7 @@
 
 mod backend;
 mod health;
+pub(crate) mod identity;
 mod open;
 pub(crate) mod sealed;
 mod stamp;
@@ -24,11 +25,15 @@ use std::{
 
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase, backends::InMemoryBackend};
 
+pub use identity::Identity;
 pub use tables::TableUsage;
 pub(crate) use tables::{ARCHIVES_NAME, Table};
 pub(crate) use transaction::{Batch, Reader, Scan, Snapshot};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    time::Timestamp,
+};
 use health::Health;
 
 /// How to open an engine.
@@ -38,6 +43,8 @@ pub(crate) struct EngineOptions {
     pub(crate) read_only: bool,
     pub(crate) cache_bytes: usize,
     pub(crate) file_bytes_max: u64,
+    /// What time it is, for a store that is created.
+    pub(crate) now: Timestamp,
 }
 
 /// One open file, or one database in memory.

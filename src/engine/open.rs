@@ -17,10 +17,13 @@ use super::{
     EngineOptions, Handle, Source,
     backend::{Bounded, SharedMemory},
     health::{Health, translate},
-    stamp,
+    identity, stamp,
     tables::{ARCHIVES, Table},
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    time::Timestamp,
+};
 
 /// What redb's first page says, as far as it is needed before redb opens the file.
 /// (redb 4.4, `docs/design.md`: magic, god byte, page size, region geometry, region counts.)
@@ -36,7 +39,7 @@ pub(super) fn open(source: &Source, options: EngineOptions, health: &Health) -> 
         Source::Memory(memory) => {
             let backend = Bounded { inner: SharedMemory(Arc::clone(memory)), bytes_max: options.file_bytes_max };
             let db = health.contain("open", &subject, || Ok(builder(options).create_with_backend(backend)?))?;
-            initialise(&db, &subject, health)?;
+            initialise(&db, &subject, options.now, health)?;
             Ok(Handle::Write(db))
         }
         Source::File(path) => open_file(path, &subject, options, health),
@@ -98,7 +101,7 @@ fn open_for_writing(path: &Path, subject: &str, options: EngineOptions, health: 
         let backend = Bounded { inner: FileBackend::new(file)?, bytes_max: options.file_bytes_max };
         Ok(builder(options).create_with_backend(backend)?)
     })?;
-    if initialise(&db, subject, health)? {
+    if initialise(&db, subject, options.now, health)? {
         // A new file's name is durable only once its directory is.
         sync_directory(path).map_err(|err| os_error(subject, err))?;
     }
@@ -106,12 +109,13 @@ fn open_for_writing(path: &Path, subject: &str, options: EngineOptions, health: 
 }
 
 /// Stamps a database without tables and returns true; checks the stamp of any other.
-fn initialise(db: &Database, subject: &str, health: &Health) -> Result<bool> {
+fn initialise(db: &Database, subject: &str, now: Timestamp, health: &Health) -> Result<bool> {
     let transaction = health.contain("open", subject, || Ok(db.begin_read()?))?;
     if let State::Stamped = check_stamp(&transaction, subject, health)? {
         return Ok(false);
     }
     drop(transaction);
+    let identity = identity::draw(now)?;
     health.contain("create", subject, || {
         let mut transaction = db.begin_write()?;
         transaction.set_two_phase_commit(true);
@@ -120,7 +124,11 @@ fn initialise(db: &Database, subject: &str, health: &Health) -> Result<bool> {
             transaction.open_table(table.definition())?;
         }
         transaction.open_table(ARCHIVES)?;
-        transaction.open_table(Table::Store.definition())?.insert(stamp::KEY, stamp::write().as_slice())?;
+        {
+            let mut table = transaction.open_table(Table::Store.definition())?;
+            table.insert(stamp::KEY, stamp::write().as_slice())?;
+            table.insert(identity::KEY, identity.as_slice())?;
+        }
         transaction.commit()?;
         Ok(())
     })?;

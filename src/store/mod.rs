@@ -35,7 +35,7 @@ pub use vix::VixSeries;
 use crate::{
     clock::Clock,
     counters::Counters,
-    engine::{Batch, Engine, Snapshot},
+    engine::{Batch, Engine, Identity, Snapshot, identity},
     error::Result,
     flight::Flights,
     hot::{Change, HotTier},
@@ -136,6 +136,14 @@ impl Store {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.inner.engine.path()
+    }
+
+    /// Returns which store this is: an id of its own, and when it was created.
+    ///
+    /// # Errors
+    /// `Corrupt` when the row that says so is damaged, `Io` when the file cannot be read.
+    pub fn identity(&self) -> Result<Identity> {
+        identity::read(&self.snapshot()?)
     }
 
     /// Returns whether the store was opened read-only.

@@ -8,6 +8,7 @@ use crate::{
     engine::{Engine, EngineOptions},
     error::Result,
     format::envelope::Verify,
+    time::Timestamp,
 };
 
 /// Options of a [`Store`], to be set before it is opened.
@@ -44,7 +45,13 @@ pub(super) struct Settings {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            engine: EngineOptions { create: true, read_only: false, cache_bytes: 8 << 20, file_bytes_max: u64::MAX },
+            engine: EngineOptions {
+                create: true,
+                read_only: false,
+                cache_bytes: 8 << 20,
+                file_bytes_max: u64::MAX,
+                now: Timestamp::from_nanos(0),
+            },
             settings: Settings {
                 hot_bytes: 256 << 20,
                 hot_max_age: None,
@@ -139,7 +146,8 @@ impl Options {
     /// As for [`Store::open`]; and `NotFound` when the file does not exist and is not to be created, `NeedsRecovery`
     /// when a read-only store was not closed cleanly.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
-        Ok(Store::start(Engine::open(path.as_ref(), self.engine)?, self.settings, self.clock))
+        let engine = EngineOptions { now: self.clock.now(), ..self.engine };
+        Ok(Store::start(Engine::open(path.as_ref(), engine)?, self.settings, self.clock))
     }
 
     /// Makes an empty store in memory.
@@ -147,7 +155,7 @@ impl Options {
     /// # Errors
     /// As for [`Store::in_memory`].
     pub fn in_memory(self) -> Result<Store> {
-        let engine = EngineOptions { read_only: false, ..self.engine };
+        let engine = EngineOptions { read_only: false, now: self.clock.now(), ..self.engine };
         Ok(Store::start(Engine::in_memory(engine)?, self.settings, self.clock))
     }
 }

@@ -20,6 +20,16 @@ fn what_was_published_is_there_after_a_reopen() {
 }
 
 #[test]
+fn a_store_knows_which_one_it_is() {
+    let (one, other) = (Folder::new(), Folder::new());
+    let identity = one.open().identity().unwrap();
+    assert_eq!((identity.id.len(), identity.created), (32, crate::support::noon()));
+    one.clock.advance(crate::support::HOUR);
+    assert_eq!(one.open().identity().unwrap(), identity);
+    assert_ne!(other.open().identity().unwrap().id, identity.id);
+}
+
+#[test]
 fn a_second_opener_is_told_who_holds_which_file() {
     let folder = Folder::new();
     let store = folder.open();
