@@ -1,4 +1,65 @@
-//! modelkeep
+//! modelkeep keeps trained trading models, and the data they were trained on, one pointer away from a trading engine.
+//!
+//! One crash-safe [redb](https://docs.rs/redb) file holds models as zero-copy [rkyv](https://docs.rs/rkyv) archives,
+//! their metadata, training data, artifacts, and daily index levels such as VIX. A model is found in memory, or loaded
+//! from the file and verified, or trained by your own closure and published; the result says which, and why.
+//!
+//! ```
+//! use modelkeep::{Freshness, Held, Model, ModelKey, Schema, Store, Tier, Trained};
+//!
+//! // Any type that derives rkyv's traits can be kept.
+//! #[derive(rkyv::Archive, rkyv::Serialize)]
+//! struct Bounce { weights: Vec<f64>, bias: f64 }
+//!
+//! impl Model for Bounce {
+//!     const SCHEMA: Schema = Schema::new("bounce", 1);
+//! }
+//!
+//! impl ArchivedBounce {
+//!     fn score(&self, features: &[f64]) -> f64 {
+//!         let dot: f64 = self.weights.iter().zip(features).map(|(w, x)| w.to_native() * x).sum();
+//!         dot + self.bias.to_native()
+//!     }
+//! }
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("models.redb");
+//! let store = Store::open(&path)?;
+//! // The key is a name and the hash of any configuration that serde can serialise.
+//! let key = ModelKey::new("bounce", &[("horizon_days", 5), ("lookback_days", 250)])?;
+//! let train = |_prior: Option<&Held<Bounce>>| {
+//!     Ok::<_, std::io::Error>(Trained::new(Bounce { weights: vec![0.5, -0.25], bias: 0.125 }))
+//! };
+//!
+//! let model = store.get_or_train(&key, &Freshness::max_age_hours(24), train)?;
+//! assert_eq!(model.tier(), Tier::Trained);
+//! let model = store.get_or_train(&key, &Freshness::max_age_hours(24), train)?;
+//! assert_eq!(model.tier(), Tier::Hot);
+//! assert_eq!(model.score(&[1.0, 2.0]), 0.125); // read in place: nothing was deserialised
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What it is not
+//!
+//! Not a server, not a general database, not a framework for features or training. It has no async runtime and opens no
+//! connection. One process writes a file at a time.
+//!
+//! # What a crash leaves
+//!
+//! A publish, an update, a rollback or a removal is one transaction, committed in two phases: after a crash all of it is
+//! there or nothing, and what a call returned is there. The next open for writing repairs the file in milliseconds.
+//! Every stored value is sealed with its place and its content; what does not match its seal is never served.
+//!
+//! # Memory
+//!
+//! Bytes used = [`Options::hot_bytes`] at most for models in memory + [`Options::cache_bytes`] at most for file pages +
+//! the models that callers hold after they were evicted. While a model of `n` bytes is loaded, `2 n`; while it is
+//! published, `3 n` and the compressed archive of the version before it.
+//!
+//! # Features
+//!
+//! * `linfa` (off by default): builds the [`estimators`] from fitted linfa objects. The estimators themselves can be
+//!   stored, read and used without it; a feature never decides whether a file opens.
 #![cfg_attr(
     test,
     allow(
