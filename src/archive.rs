@@ -125,6 +125,7 @@ impl Checked {
 
 /// Runs rkyv's validator, with a bound on depth, and then the model's own.
 fn check<M: Model>(bytes: &[u8]) -> Result<()> {
+    const { assert!(align_of::<M::Archived>() <= ALIGNMENT, "archives are aligned to 64 bytes and no more") };
     let broken = |message: String| Error::corrupt("read archive", M::SCHEMA.to_string(), message);
     if bytes.len() < size_of::<M::Archived>() {
         return Err(broken(format!("{} bytes are too few for the type", bytes.len())));

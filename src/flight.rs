@@ -1,8 +1,9 @@
 //! One training per key at a time: callers that want the same model wait for the one that is at work.
 //!
 //! Waiting callers look again when the one at work is done, and usually find its result. A training closure that asks
-//! for a model which is, directly or through other threads, waiting for that closure would wait for ever; that is
-//! found before the wait begins and refused.
+//! for a model whose training is, directly or through the trainings of other threads, waiting for that closure would
+//! wait for ever; that is found before the wait begins and refused. What cannot be found is a closure that waits for a
+//! thread of its own which asks for the same model: nothing says that the one thread waits for the other.
 
 use std::{
     collections::HashMap,

@@ -117,10 +117,13 @@ impl Day {
         u16::try_from(self.to_date().year()).unwrap_or(u16::MAX)
     }
 
-    /// Returns the following day.
+    /// The last day: 9999-12-31.
+    pub const MAX: Self = Self(2_932_896);
+
+    /// Returns the following day; the last day is followed by itself.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
+        if self.0 < Self::MAX.0 { Self(self.0 + 1) } else { self }
     }
 
     /// Returns whether the day is a Saturday or a Sunday.
@@ -199,5 +202,7 @@ mod tests {
         assert_eq!("10000-01-01".parse::<Day>(), Err(OutOfRange));
         assert_eq!(Day::from_epoch_days(i32::MAX), Err(OutOfRange));
         assert_eq!("2018-02-30".parse::<Day>(), Err(OutOfRange));
+        assert_eq!("9999-12-31".parse(), Ok(Day::MAX));
+        assert_eq!(Day::MAX.next(), Day::MAX);
     }
 }

@@ -58,12 +58,24 @@ impl Health {
         self.latched.store(false, Ordering::Release);
     }
 
-    /// Drops a handle or a transaction, unless dropping it could panic.
-    pub(super) fn close<T: 'static>(&self, value: T) {
-        if self.panicked.load(Ordering::Acquire) {
+    /// Whether redb panicked since the file was opened: its state is not to be written from any more.
+    pub(super) fn panicked(&self) -> bool {
+        self.panicked.load(Ordering::Acquire)
+    }
+
+    /// Drops a handle, unless redb panicked: its destructor may panic again, and again while unwinding.
+    pub(super) fn close<T: 'static>(&self, handle: T) {
+        if self.panicked() {
             tracing::error!("a broken page was met; the file stays locked until this process ends");
-            Box::leak(Box::new(value));
-        } else if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
+            Box::leak(Box::new(handle));
+        } else {
+            self.drop_contained(handle);
+        }
+    }
+
+    /// Drops what no panic came from.
+    pub(super) fn drop_contained<T>(&self, value: T) {
+        if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
             self.panicked.store(true, Ordering::Release);
             tracing::error!("the storage engine panicked while closing");
         }

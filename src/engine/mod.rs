@@ -7,7 +7,8 @@
 //!
 //! redb latches its handle after an I/O error and answers nothing more; the engine then reopens the file on the next
 //! transaction. redb panics on pages that are corrupt; such a panic is contained and becomes an error, and the handle
-//! that saw it is never dropped, because its destructor could panic again and take the process down.
+//! that saw it is never dropped, because its destructor could panic again and take the process down; it is not written
+//! through again either.
 
 mod backend;
 mod health;
@@ -127,6 +128,7 @@ impl Engine {
 
     /// Begins the one write transaction; waits for another one to end, so never call it twice on one thread.
     pub(crate) fn write(&self, operation: &'static str) -> Result<Batch> {
+        self.refuse_after_panic(operation)?;
         let transaction = self.with_handle(operation, |handle| match handle {
             Handle::Read(_) => Err(self.read_only(operation)),
             Handle::Write(db) => self.health.contain(operation, &self.source.subject(), || {
@@ -142,6 +144,7 @@ impl Engine {
     /// Moves pages to the front of the file and cuts it; returns whether anything moved.
     pub(crate) fn compact(&self) -> Result<bool> {
         let operation = "compact";
+        self.refuse_after_panic(operation)?;
         let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         match handle.as_mut() {
             None => Err(self.closed(operation)),
@@ -172,6 +175,15 @@ impl Engine {
         }
         *handle = Some(open::open(&self.source, EngineOptions { create: false, ..self.options }, &self.health)?);
         self.health.reopened();
+        Ok(())
+    }
+
+    /// What redb had in memory when it panicked is not to be written from. Reads may go on.
+    fn refuse_after_panic(&self, operation: &'static str) -> Result<()> {
+        if self.health.panicked() {
+            let message = "a broken page was met earlier; end this process, then copy or repair the file";
+            return Err(Error::corrupt(operation, self.source.subject(), message));
+        }
         Ok(())
     }
 

@@ -198,8 +198,10 @@ fn check_redb_header(path: &Path, subject: &str) -> Result<()> {
     }
     // After a crash redb derives the layout from the length; the counts in the header may be torn then.
     if flags & RECOVERY_REQUIRED == 0 {
+        // Each field has 32 bits, so the sums fit; the product may not.
         let trailing_pages = if trailing > 0 { region_header + trailing } else { 0 };
-        let needed = page.saturating_mul(1 + full.saturating_mul(region_header + region_max) + trailing_pages);
+        let pages = full.saturating_mul(region_header + region_max).saturating_add(1 + trailing_pages);
+        let needed = page.saturating_mul(pages);
         if file_len < needed {
             return Err(truncated(needed));
         }

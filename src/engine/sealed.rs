@@ -19,10 +19,14 @@ use crate::{
         record::{self, Record},
         schema::{Schema, SchemaTag},
     },
+    limits::ARCHIVE_BYTES_MAX,
 };
 
 /// The row that counts archive ids. An id is never given out twice, so an old archive cannot pass for a newer one.
 const NEXT_ARCHIVE: &[u8] = b"next_archive";
+
+/// How far a damaged counter is set beyond the highest id in the file: further than anybody removed from the end.
+const REBUILT_COUNTER_GAP: u64 = 1 << 32;
 
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct CounterV1 {
@@ -54,6 +58,7 @@ pub(crate) struct Blob<'a> {
 impl<'a> Blob<'a> {
     /// Encodes `raw`. Compression that gains nothing is not kept.
     pub(crate) fn encode(kind: Kind, schema: &SchemaTag, codec: Codec, raw: &'a [u8]) -> Result<Self> {
+        check_size(raw)?;
         let compressed = match codec {
             Codec::Raw => None,
             Codec::Zstd => Blob::compress(kind, schema, raw)?,
@@ -63,6 +68,7 @@ impl<'a> Blob<'a> {
 
     /// Compresses `raw`; `None` when that gains nothing.
     pub(crate) fn compress(kind: Kind, schema: &SchemaTag, raw: &[u8]) -> Result<Option<Blob<'static>>> {
+        check_size(raw)?;
         let packed = codec::compress(raw)?;
         let gained = packed.len() < raw.len();
         Ok(gained.then(|| Blob::hashed(kind, schema, Codec::Zstd, raw.len(), Cow::Owned(packed))))
@@ -90,7 +96,15 @@ impl Batch {
 
     /// Writes a large value under a new id and returns the id.
     pub(crate) fn put_blob(&self, blob: &Blob<'_>) -> Result<u64> {
-        let id = record::<CounterV1>(self, Table::Store, NEXT_ARCHIVE)?.map_or(1, |counter| counter.next);
+        let id = match record::<CounterV1>(self, Table::Store, NEXT_ARCHIVE) {
+            Ok(counter) => counter.map_or(1, |counter| counter.next),
+            Err(err) if err.kind() == ErrorKind::Corrupt => {
+                let rebuilt = self.last_archive()?.unwrap_or(0) + REBUILT_COUNTER_GAP;
+                tracing::error!(error = %err, rebuilt, "the counter of archives is damaged");
+                rebuilt
+            }
+            Err(err) => return Err(err),
+        };
         self.put_record(Table::Store, NEXT_ARCHIVE, &CounterV1 { next: id + 1 })?;
         self.put_blob_at(id, blob)?;
         Ok(id)
@@ -134,6 +148,23 @@ impl StoredBlob {
         check_schema(self.id, &envelope.header, schema)?;
         codec::decode(envelope.header.codec, envelope.payload, envelope.header.raw_len)
     }
+}
+
+/// How many archives were ever written here, at least: no version number is higher.
+pub(crate) fn archives_ever(reader: &Batch) -> Result<u64> {
+    match record::<CounterV1>(reader, Table::Store, NEXT_ARCHIVE) {
+        Ok(counter) => Ok(counter.map_or(0, |counter| counter.next)),
+        Err(err) if err.kind() == ErrorKind::Corrupt => Ok(reader.last_archive()?.unwrap_or(0) + REBUILT_COUNTER_GAP),
+        Err(err) => Err(err),
+    }
+}
+
+fn check_size(raw: &[u8]) -> Result<()> {
+    if raw.len() as u64 > ARCHIVE_BYTES_MAX {
+        let message = format!("{} bytes exceed the limit of {ARCHIVE_BYTES_MAX}", raw.len());
+        return Err(Error::new(ErrorKind::LimitExceeded, "write archive", "payload", message));
+    }
+    Ok(())
 }
 
 /// Checks that a blob is of the schema that its owner says it is of.

@@ -1,6 +1,6 @@
 //! Reading one committed state, and writing the next.
 
-use std::{ops::Deref, sync::Arc};
+use std::{cell::Cell, ops::Deref, sync::Arc};
 
 use redb::{OwnedAccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
 
@@ -8,7 +8,7 @@ use super::{
     health::Health,
     tables::{ARCHIVES, ARCHIVES_NAME, Definition, Table, TableUsage},
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 type Rows = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 
@@ -87,7 +87,7 @@ impl Snapshot {
                 None => table.range(prefix..)?,
             }))
         })?;
-        Ok(Scan { rows, table, health: Arc::clone(&self.health) })
+        Ok(Scan { rows, last: None, table, health: Arc::clone(&self.health) })
     }
 
     /// Calls `visit` with the id and the bytes of every large value; stops at the first error.
@@ -98,16 +98,29 @@ impl Snapshot {
                 Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
                 Err(err) => return Err(err.into()),
             };
+            let mut last = None;
             for row in table.iter()? {
                 let (id, value) = row?;
-                visit(id.value(), value.value());
+                let id = id.value();
+                if last.is_some_and(|last| last >= id) {
+                    return Err(redb::Error::Corrupted("its keys are out of order".into()));
+                }
+                last = Some(id);
+                visit(id, value.value());
             }
             Ok(())
         })
     }
 
     /// Returns what every table takes up.
+    ///
+    /// redb measures a tree by recursion, which on a damaged file with a cycle has no end but the stack's. So every
+    /// tree is walked first, in a way that ends or fails.
     pub(crate) fn usage(&self) -> Result<Vec<TableUsage>> {
+        for table in Table::ALL {
+            self.scan(table, b"")?.try_for_each(|row| row.map(drop))?;
+        }
+        self.for_each_archive(|_, _| {})?;
         let usage = |name: &'static str, rows: u64, stats: &redb::TableStats| TableUsage {
             table: name,
             rows,
@@ -147,8 +160,11 @@ impl Reader for Snapshot {
 }
 
 /// Rows in key order, read as they are asked for.
+///
+/// Keys ascend; where they do not, the tree is damaged and may have a cycle, and the scan ends with an error.
 pub(crate) struct Scan {
     rows: Option<redb::Range<'static, &'static [u8], &'static [u8]>>,
+    last: Option<Vec<u8>>,
     table: Table,
     health: Arc<Health>,
 }
@@ -165,9 +181,16 @@ impl Iterator for Scan {
                 Ok(Some((key.value().to_vec(), value.value().to_vec())))
             }
         });
-        if row.is_err() {
+        let row = match row {
+            Ok(Some((key, _))) if self.last.as_ref().is_some_and(|last| *last >= key) => {
+                Err(Error::corrupt("list", self.table.name(), "its keys are out of order"))
+            }
+            row => row,
+        };
+        match &row {
             // A broken tree is not walked any further: it may never end.
-            self.rows = None;
+            Err(_) | Ok(None) => self.rows = None,
+            Ok(Some((key, _))) => self.last = Some(key.clone()),
         }
         row.transpose()
     }
@@ -178,18 +201,26 @@ pub(crate) struct Batch {
     transaction: Option<WriteTransaction>,
     operation: &'static str,
     health: Arc<Health>,
+    /// A panic came from this very transaction.
+    broken: Cell<bool>,
 }
 
 impl Batch {
     pub(super) fn new(transaction: WriteTransaction, operation: &'static str, health: Arc<Health>) -> Self {
-        Self { transaction: Some(transaction), operation, health }
+        Self { transaction: Some(transaction), operation, health, broken: Cell::new(false) }
     }
 
     fn run<T>(&self, subject: &str, work: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>) -> Result<T> {
         let Some(transaction) = &self.transaction else {
             unreachable!("the transaction is taken by commit and drop alone, which end the batch");
         };
-        self.health.contain(self.operation, subject, || work(transaction))
+        // Cleared again unless the work panics.
+        self.broken.set(true);
+        self.health.contain(self.operation, subject, || {
+            let result = work(transaction);
+            self.broken.set(false);
+            result
+        })
     }
 
     /// Writes a row.
@@ -218,6 +249,15 @@ impl Batch {
             head.copy_from_slice(header);
             tail.copy_from_slice(payload);
             Ok(())
+        })
+    }
+
+    /// The highest id that a large value has.
+    pub(crate) fn last_archive(&self) -> Result<Option<u64>> {
+        self.run(ARCHIVES_NAME, |transaction| {
+            let table = transaction.open_table(ARCHIVES)?;
+            let last = table.last()?.map(|(id, _)| id.value());
+            Ok(last)
         })
     }
 
@@ -266,8 +306,11 @@ impl Reader for Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        if let Some(transaction) = self.transaction.take() {
-            self.health.close(transaction);
+        match self.transaction.take() {
+            // Nobody waits for it: after a panic the engine begins no other.
+            Some(transaction) if self.broken.get() => drop(Box::leak(Box::new(transaction))),
+            Some(transaction) => self.health.drop_contained(transaction),
+            None => {}
         }
     }
 }

@@ -77,7 +77,14 @@ impl Store {
             found.add(archives, "(the rest)".into(), &err);
         }
         for table in Table::ALL {
-            for row in snapshot.scan(table, b"")? {
+            let rows = match snapshot.scan(table, b"") {
+                Ok(rows) => rows,
+                Err(err) => {
+                    found.add(table.name(), "(all of it)".into(), &err);
+                    continue;
+                }
+            };
+            for row in rows {
                 match row {
                     Err(err) => found.add(table.name(), "(the rest)".into(), &err),
                     Ok((key, value)) => {

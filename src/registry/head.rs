@@ -84,14 +84,15 @@ pub(crate) fn from_row(key: &[u8], value: &[u8]) -> Result<(ModelKey, Head)> {
     Ok((model, sealed::open_record::<HeadV1>(Table::Heads, key, value)?.into()))
 }
 
-/// Returns the head of `key` for a write, rebuilt from the versions that exist when the row itself is damaged.
-pub(crate) fn read_or_rebuild(batch: &Batch, key: &ModelKey) -> Result<Head> {
+/// Returns the head of `key` for a publish, and whether it is the stored one. When the row is damaged, a head without a
+/// current version and without pins takes its place; it numbers on from a bound that no version can have passed.
+pub(crate) fn read_or_rebuild(batch: &Batch, key: &ModelKey) -> Result<(Head, bool)> {
     match read(batch, key) {
-        Ok(head) => Ok(head.unwrap_or_default()),
+        Ok(head) => Ok((head.unwrap_or_default(), true)),
         Err(err) if err.kind() == ErrorKind::Corrupt => {
-            let last = super::metadata::last_version(batch, key)?;
+            let last = Version::new(sealed::archives_ever(batch)?);
             tracing::error!(%key, error = %err, rebuilt_at = ?last, "the head is damaged; its pins are lost");
-            Ok(Head { last, ..Head::default() })
+            Ok((Head { last, ..Head::default() }, false))
         }
         Err(err) => Err(err),
     }

@@ -145,11 +145,6 @@ pub(crate) fn versions(reader: &impl Reader, key: &ModelKey) -> Result<Vec<Versi
     Ok(rows.iter().filter_map(|(row, _)| split_versioned(row)).map(|(_, version, _)| version).collect())
 }
 
-/// The highest version number under `key`.
-pub(super) fn last_version(reader: &impl Reader, key: &ModelKey) -> Result<Option<Version>> {
-    Ok(versions(reader, key)?.into_iter().max())
-}
-
 /// Splits a row's key into model key and version, for a scan of the table.
 pub(crate) fn split_row(row: &[u8]) -> Option<(ModelKey, Version)> {
     split_versioned(row).map(|(key, version, _)| (key, version))

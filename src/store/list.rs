@@ -210,9 +210,12 @@ impl Store {
     pub fn find_key(&self, text: &str) -> Result<ModelKey> {
         let (name, digits) = text.split_once('@').unwrap_or((text, ""));
         let mut matches = Vec::new();
-        for row in self.snapshot()?.scan(Table::Heads, &name_prefix(&ModelName::new(name)?))? {
+        let snapshot = self.snapshot()?;
+        for row in snapshot.scan(Table::Heads, &name_prefix(&ModelName::new(name)?))? {
             let key = ModelKey::from_bytes(&row?.0)?;
-            if key.config_hash().to_string().starts_with(&digits.to_ascii_lowercase()) {
+            let meant = key.config_hash().to_string().starts_with(&digits.to_ascii_lowercase());
+            // The head of a removed model stays behind, to number on.
+            if meant && !metadata::versions(&snapshot, &key)?.is_empty() {
                 matches.push(key);
             }
         }

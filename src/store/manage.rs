@@ -141,7 +141,8 @@ impl Store {
         self.inner.commit("pin", change, |_, ()| ())
     }
 
-    /// Deletes all but the newest `keep` versions of a model; the current version and pinned ones stay in any case.
+    /// Deletes all but the newest `keep` versions of a model. The current version and pinned ones stay in any case, and
+    /// the one that a rollback leads to unless `keep` is below 2.
     pub fn prune(&self, key: &ModelKey, keep: usize) -> Removal<'_> {
         self.removal(Scope::Beyond { key: key.clone(), keep })
     }
@@ -210,7 +211,8 @@ impl Removal<'_> {
     /// shrinks when it is compacted.
     ///
     /// # Errors
-    /// `Pinned`, `ReadOnly`, `Corrupt` when a head is damaged, or what a write can fail with. Nothing is removed then.
+    /// `Pinned`, `ReadOnly`, `Corrupt` when the head of the model is damaged (a publish makes a new one), or what a
+    /// write can fail with. Nothing is removed then. Of all models, one with a damaged head is left alone.
     pub fn run(&self) -> Result<Removed> {
         let inner = &self.store.inner;
         let swap = |hot: &Change<'_, _>, (_, gone): &(Removed, Vec<ModelKey>)| match &self.scope {
@@ -228,7 +230,7 @@ impl Removal<'_> {
     fn apply(&self, batch: &Batch) -> Result<(Removed, Vec<ModelKey>)> {
         let (mut removed, mut gone) = (Removed::default(), Vec::new());
         for (key, unwanted) in self.unwanted(batch)? {
-            let mut head = head::read_or_rebuild(batch, &key)?;
+            let mut head = head::read(batch, &key)?.unwrap_or_default();
             let had_current = head.current.is_some();
             for version in unwanted {
                 let bytes = removal::remove_version(batch, &key, version)?;
@@ -260,27 +262,40 @@ impl Removal<'_> {
                 by_key.entry(key).or_default().push(version);
             }
         }
-        for (key, versions) in &mut by_key {
-            let head = head::read_or_rebuild(batch, key)?;
-            match &self.scope {
-                Scope::Key(_) | Scope::Name(_) if !head.pins.is_empty() => {
-                    let pins: Vec<String> = head.pins.iter().map(ToString::to_string).collect();
-                    let message = format!("{} pinned; unpin before removing", pins.join(", "));
-                    return Err(Error::new(ErrorKind::Pinned, "remove", key.to_string(), message));
+        let mut unwanted = BTreeMap::new();
+        for (key, versions) in by_key {
+            match self.unwanted_of(batch, &key, versions) {
+                Ok(versions) if versions.is_empty() => {}
+                Ok(versions) => drop(unwanted.insert(key, versions)),
+                // Of many models, one whose head is damaged is left alone; of one, it is what the caller must know.
+                Err(error) if prefix.is_empty() && error.kind() == ErrorKind::Corrupt => {
+                    tracing::error!(%key, %error, "its head is damaged; nothing of it is removed");
                 }
-                Scope::Key(_) | Scope::Name(_) => {}
-                Scope::Beyond { keep, .. } | Scope::BeyondAll { keep } => {
-                    *versions = removal::beyond(versions, &head, *keep);
-                    versions.reverse();
-                }
-                Scope::OlderThan(age) => {
-                    versions
-                        .retain(|&version| !head.pins.contains(&version) && self.is_older(batch, key, version, *age));
-                }
+                Err(err) => return Err(err),
             }
         }
-        by_key.retain(|_, versions| !versions.is_empty());
-        Ok(by_key)
+        Ok(unwanted)
+    }
+
+    /// The versions of one model to delete. Without its head nobody can say which are pinned or current.
+    fn unwanted_of(&self, batch: &Batch, key: &ModelKey, mut versions: Vec<Version>) -> Result<Vec<Version>> {
+        let head = head::read(batch, key)?.unwrap_or_default();
+        match &self.scope {
+            Scope::Key(_) | Scope::Name(_) if !head.pins.is_empty() => {
+                let pins: Vec<String> = head.pins.iter().map(ToString::to_string).collect();
+                let message = format!("{} pinned; unpin before removing", pins.join(", "));
+                return Err(Error::new(ErrorKind::Pinned, "remove", key.to_string(), message));
+            }
+            Scope::Key(_) | Scope::Name(_) => {}
+            Scope::Beyond { keep, .. } | Scope::BeyondAll { keep } => {
+                versions = removal::beyond(&versions, &head, *keep);
+                versions.reverse();
+            }
+            Scope::OlderThan(age) => {
+                versions.retain(|&version| !head.pins.contains(&version) && self.is_older(batch, key, version, *age));
+            }
+        }
+        Ok(versions)
     }
 
     /// Whether a version is older than `age`; one whose metadata is damaged has no age and is left alone.

@@ -112,8 +112,8 @@ impl Options {
         self
     }
 
-    /// How many versions of a model a publish leaves, the new one included; the current version and pinned ones stay
-    /// whatever their number. Default: 8.
+    /// How many versions of a model a publish leaves, the new one included; pinned versions, and the one that a rollback
+    /// leads to, stay whatever their number. Default: 8.
     ///
     /// 1 keeps no version to roll back to, and 0 means the same.
     pub fn retention(mut self, versions: usize) -> Self {

@@ -1,7 +1,7 @@
 //! Publishing: everything that a training produced, in one transaction.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, MutexGuard},
     time::Duration,
 };
@@ -134,6 +134,8 @@ pub(super) struct Origin {
     pub(super) parent: Option<Version>,
     /// The parent's metadata, when the version continues its lineage: artifacts, VIX, tags and birth are inherited.
     pub(super) inherit: Option<Metadata>,
+    /// The version that was current when the training began.
+    pub(super) seen: Option<Version>,
 }
 
 /// A version that is ready to be written: checked, hashed, encoded.
@@ -144,6 +146,8 @@ pub(super) struct Draft {
     artifacts: BTreeMap<Label, Vec<u8>>,
     /// Artifacts to take over from the parent.
     carried: Vec<Label>,
+    /// The version that was current when the training began.
+    seen: Option<Version>,
 }
 
 /// A draft that could not be written, and why.
@@ -198,11 +202,10 @@ impl Inner {
         let now = self.clock.now();
         let checked = Checked::from_model(&trained.model)?;
         let inherit = origin.inherit.as_ref();
-        let metrics = labels(key, "metric", trained.metrics)?;
+        let metrics = labels(trained.metrics)?;
         let mut tags = inherit.map(|parent| parent.tags.clone()).unwrap_or_default();
-        tags.extend(labels(key, "tag", trained.tags)?);
-        check_tags(key, &tags)?;
-        let artifacts = labels(key, "artifact", trained.artifacts)?;
+        tags.extend(labels(trained.tags)?);
+        let artifacts = labels(trained.artifacts)?;
         let carried: Vec<Label> = inherit
             .map(|parent| parent.artifacts.iter().filter(|name| !artifacts.contains_key(*name)).cloned().collect())
             .unwrap_or_default();
@@ -214,6 +217,7 @@ impl Inner {
         let data = trained.training_data.as_ref();
         let mut names: Vec<Label> = artifacts.keys().chain(&carried).cloned().collect();
         names.sort();
+        check_labels(key, &metrics, &tags, &names)?;
         let metadata = Metadata {
             model: key.name().clone(),
             version: None,
@@ -237,7 +241,7 @@ impl Inner {
             vix,
             artifacts: names,
         };
-        Ok(Draft { checked, metadata, prepared, artifacts, carried })
+        Ok(Draft { checked, metadata, prepared, artifacts, carried, seen: origin.seen })
     }
 
     /// The configuration to store: the key's own, or the one that an earlier version stored.
@@ -288,14 +292,18 @@ impl Inner {
             .map(|(name, raw)| Ok((name, raw.as_slice(), artifacts::encode(raw)?)))
             .collect::<Result<Vec<_>>>()?;
         let superseded = self.superseded(key);
+        let intact = match &draft.prepared {
+            Some(_) => training::stored::intact(&self.engine.read()?, key)?,
+            None => BTreeSet::new(),
+        };
         let mut metadata = draft.metadata.clone();
         metadata.config = self.config_of(key)?;
         metadata.stored_bytes = model.stored_bytes();
 
         let writer = self.lock_writer();
         let batch = self.engine.write("publish")?;
-        let mut head = head::read_or_rebuild(&batch, key)?;
-        check_expected(key, expect, &head)?;
+        let (mut head, head_is_whole) = head::read_or_rebuild(&batch, key)?;
+        check_expected(key, expect, &head, head_is_whole)?;
         let version = head.next_version();
         metadata.version = Some(version);
         if let Some(superseded) = superseded.filter(|superseded| head.current == Some(superseded.version)) {
@@ -306,17 +314,22 @@ impl Inner {
             artifacts::write(&batch, key, version, name, raw, blob)?;
         }
         for name in &draft.carried {
-            let Some(parent) = metadata.parent else { break };
-            if !artifacts::carry(&batch, key, parent, version, name)? {
+            let carried = match metadata.parent {
+                Some(parent) => artifacts::carry(&batch, key, parent, version, name)?,
+                None => false,
+            };
+            if !carried {
                 metadata.artifacts.retain(|known| known != name);
             }
         }
         metadata::write(&batch, key, version, archive_id, &metadata)?;
         if let Some(prepared) = &draft.prepared {
-            training::stored::write(&batch, key, prepared)?;
+            training::stored::write(&batch, key, prepared, &intact)?;
         }
         head.advance(version);
-        self.retain(&batch, key, &mut head)?;
+        if head_is_whole {
+            self.retain(&batch, key, &mut head)?;
+        }
         head::write(&batch, key, &head)?;
         let hot = self.hot.change();
         batch.commit()?;
@@ -328,13 +341,20 @@ impl Inner {
     pub(super) fn keep_unwritten(&self, key: &ModelKey, unwritten: Unwritten) -> Arc<Entry> {
         let Unwritten { error, draft } = unwritten;
         tracing::error!(%key, %error, "a trained model could not be stored");
-        match error.kind() {
-            ErrorKind::ReadOnly | ErrorKind::StorageFull | ErrorKind::Io => {
-                let _writer = self.lock_writer();
-                self.admit(&self.hot.change(), key, draft, Some(error))
-            }
-            _ => Arc::new(self.entry(draft, Some(error))),
+        let _writer = self.lock_writer();
+        let store_at_fault =
+            matches!(error.kind(), ErrorKind::ReadOnly | ErrorKind::StorageFull | ErrorKind::Io | ErrorKind::Corrupt);
+        if store_at_fault && self.current_version(key) == draft.seen {
+            self.admit(&self.hot.change(), key, draft, Some(error))
+        } else {
+            Arc::new(self.entry(draft, Some(error)))
         }
+    }
+
+    /// The version that the stored head names, if it can be read.
+    pub(super) fn current_version(&self, key: &ModelKey) -> Option<Version> {
+        let snapshot = self.engine.read().ok()?;
+        head::read(&snapshot, key).ok()??.current
     }
 
     /// A model that is not to be stored.
@@ -395,9 +415,13 @@ struct Superseded {
     compressed: Blob<'static>,
 }
 
-fn check_expected(key: &ModelKey, expect: Expect, head: &Head) -> Result<()> {
+fn check_expected(key: &ModelKey, expect: Expect, head: &Head, head_is_whole: bool) -> Result<()> {
     let current = head.current;
     match expect {
+        Expect::Current(_) if !head_is_whole => {
+            let message = "the head is damaged, so nobody can say which version is current; publish unconditionally";
+            Err(Error::corrupt("publish", key.to_string(), message))
+        }
         Expect::Current(expected) if expected != current => {
             let name = |version: Option<Version>| version.map_or("no version".into(), |version| version.to_string());
             let message = format!("expected {} to be current, found {}", name(expected), name(current));
@@ -407,23 +431,28 @@ fn check_expected(key: &ModelKey, expect: Expect, head: &Head) -> Result<()> {
     }
 }
 
-/// Checks names and their number.
-fn labels<V>(key: &ModelKey, what: &str, named: Vec<(String, V)>) -> Result<BTreeMap<Label, V>> {
-    let checked: BTreeMap<Label, V> =
-        named.into_iter().map(|(name, value)| Ok((Label::new(&name)?, value))).collect::<Result<_>>()?;
-    if checked.len() > LABELS_MAX {
-        let message = format!("{} {what}s, at most {LABELS_MAX} are allowed", checked.len());
-        return Err(Error::new(ErrorKind::LimitExceeded, "publish", key.to_string(), message));
-    }
-    Ok(checked)
+/// Checks names.
+fn labels<V>(named: Vec<(String, V)>) -> Result<BTreeMap<Label, V>> {
+    named.into_iter().map(|(name, value)| Ok((Label::new(&name)?, value))).collect()
 }
 
-fn check_tags(key: &ModelKey, tags: &BTreeMap<Label, String>) -> Result<()> {
+/// Checks numbers and sizes, of what is new and what is inherited together.
+fn check_labels(
+    key: &ModelKey,
+    metrics: &BTreeMap<Label, f64>,
+    tags: &BTreeMap<Label, String>,
+    artifacts: &[Label],
+) -> Result<()> {
+    let refuse = |message| Err(Error::new(ErrorKind::LimitExceeded, "publish", key.to_string(), message));
+    for (what, count) in [("metrics", metrics.len()), ("tags", tags.len()), ("artifacts", artifacts.len())] {
+        if count > LABELS_MAX {
+            return refuse(format!("{count} {what}, at most {LABELS_MAX} are allowed"));
+        }
+    }
     match tags.iter().find(|(_, value)| value.len() > TAG_VALUE_BYTES_MAX) {
         None => Ok(()),
         Some((name, value)) => {
-            let message = format!("tag {name} has {} bytes, at most {TAG_VALUE_BYTES_MAX} are allowed", value.len());
-            Err(Error::new(ErrorKind::LimitExceeded, "publish", key.to_string(), message))
+            refuse(format!("tag {name} has {} bytes, at most {TAG_VALUE_BYTES_MAX} are allowed", value.len()))
         }
     }
 }

@@ -150,7 +150,13 @@ impl Inner {
         });
         let found = match current {
             Ok((_, None)) => Found::Missing,
-            Ok((snapshot, Some(version))) => self.load::<M>(&snapshot, key, version),
+            Ok((snapshot, Some(version))) => match self.load::<M>(&snapshot, key, version) {
+                Found::Missing => {
+                    let message = format!("the head names {version}, and its metadata is not in the file");
+                    Found::Failed(Error::corrupt("get", key.to_string(), message))
+                }
+                found => found,
+            },
             Err(err) => Found::Failed(err),
         };
         if let Found::Model(held) = &found {
@@ -221,7 +227,14 @@ impl Inner {
         if !raw && verify == Verify::Full {
             check_hash(key, version, &stored.metadata, &bytes)?;
         }
-        Checked::from_bytes::<M>(bytes)
+        Checked::from_bytes::<M>(bytes).map_err(|err| {
+            if blob.open(Kind::Model, Verify::Full).is_err() {
+                return err;
+            }
+            // What was published is what is here: the type changed and its schema's version did not.
+            let message = format!("what is stored as {} is whole, and is not what this type reads", M::SCHEMA);
+            Error::new(ErrorKind::SchemaMismatch, "get", key.to_string(), message).with_source(err)
+        })
     }
 
     /// Hashes the bytes of a model that is in use already, on a thread of its own.

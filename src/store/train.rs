@@ -77,8 +77,9 @@ impl Store {
     /// one. The tier and the decision of the result say which happened, and why.
     ///
     /// `train` is given the stored model, if there is one that can be read: an expired one, or the current one of a
-    /// forced refresh. Callers that want the same key at the same time wait for one training; see the errors for what
-    /// a closure must not do.
+    /// forced refresh. It may use the store, for other models. Callers that want the same key at the same time wait for
+    /// one training. A closure that asks for its own model is refused; one that waits for a thread which does so waits
+    /// for ever.
     ///
     /// A damaged entry is quarantined and trained anew. A model that was trained and cannot be stored is returned all
     /// the same, with the reason in [`Held::publish_error`]; it is kept in the hot tier, so that a full disk does not
@@ -113,6 +114,7 @@ impl Store {
         }
         let _flight = inner.flights.board(key)?;
         // While this call waited, another one may have done the work.
+        let seen = inner.current_version(key);
         let found = inner.find::<M>(key);
         let decision = match &found {
             Found::Model(held) => match expired(held, freshness) {
@@ -135,7 +137,7 @@ impl Store {
             Found::Model(held) => Some(held),
             _ => None,
         };
-        let origin = Origin { parent: prior.as_ref().and_then(Held::version), inherit: None };
+        let origin = Origin { parent: prior.as_ref().and_then(Held::version), inherit: None, seen };
         let draft = inner.train(key, prior.as_ref(), &origin, train)?;
         Ok(inner.publish_trained(key, Expect::Anything, draft, decision)?)
     }

@@ -51,7 +51,15 @@ impl Store {
         let inner = &self.inner;
         let _flight = inner.flights.board(key)?;
         let snapshot = self.snapshot()?;
-        let expected = registry::head::read(&snapshot, key).ok().flatten().and_then(|head| head.current);
+        // Inherited is what is stored, and not what is hot: the two differ after a model could not be written.
+        let (expect, parent) = match registry::head::read(&snapshot, key) {
+            Ok(head) => {
+                let current = head.and_then(|head| head.current);
+                (Expect::Current(current), current)
+            }
+            Err(_) => (Expect::Anything, None),
+        };
+        let inherit = parent.and_then(|version| registry::metadata::read(&snapshot, key, version).ok().flatten());
         let mut data = stored::read(&snapshot, key)?.unwrap_or_default();
         drop(snapshot);
         let merge = data.merge(new_data)?;
@@ -64,13 +72,12 @@ impl Store {
             let model = model.clone().with_decision(Decision::Fresh);
             return Ok(Update { model, merge, trained: false });
         }
-        let inherit = prior.as_ref().map(|held| held.metadata().clone());
-        let origin = Origin { parent: prior.as_ref().and_then(Held::version), inherit };
+        let origin = Origin { parent, inherit: inherit.map(|stored| stored.metadata), seen: parent };
         let draft = inner.train(key, prior.as_ref(), &origin, |prior| {
             let trained = train(&data, prior)?;
             Ok(trained.training_data(data))
         })?;
-        let model = inner.publish_trained(key, Expect::Current(expected), draft, Decision::NewData)?;
+        let model = inner.publish_trained(key, expect, draft, Decision::NewData)?;
         Ok(Update { model, merge, trained: true })
     }
 }

@@ -26,7 +26,7 @@ impl Merge {
 }
 
 impl TrainingSet {
-    /// Merges `newer` into this set: symbols that are new are appended, rows with the same symbol and timestamp are
+    /// Merges `newer` into this set: symbols that are new are appended, unless they have no rows; rows with the same symbol and timestamp are
     /// replaced, all other rows stay.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl TrainingSet {
     pub fn merge(&mut self, newer: &Self) -> Result<Merge> {
         newer.iter().try_for_each(|samples| self.check_names(samples))?;
         let mut merge = Merge::default();
-        for samples in newer.iter() {
+        for samples in newer.iter().filter(|samples| !samples.is_empty()) {
             if let Some(stored) = self.get_mut(samples.symbol()) {
                 *stored = merge_symbol(stored, samples, &mut merge);
             } else {

@@ -14,7 +14,7 @@ use crate::{
     format::{
         codec::Codec,
         digest::Digest,
-        envelope::Kind,
+        envelope::{Kind, Verify},
         record::Record,
         schema::{Schema, SchemaTag},
     },
@@ -201,18 +201,37 @@ fn read_samples(snapshot: &Snapshot, schema: &SchemaTag, symbol: &Symbol, row: &
     samples.map_err(|err| broken("the columns break their own rules").with_source(err))
 }
 
-/// Makes `prepared` the training data of `key`: writes the symbols that changed, removes those that are gone.
-pub(crate) fn write(batch: &Batch, key: &ModelKey, prepared: &Prepared) -> Result<()> {
-    let stored = rows(batch, key)?;
+/// The archives of `key` that are whole: what is damaged has to be written again even if it did not change.
+pub(crate) fn intact(snapshot: &Snapshot, key: &ModelKey) -> Result<BTreeSet<u64>> {
+    let whole = |id: &u64| snapshot.blob(*id).is_ok_and(|blob| blob.open(Kind::Training, Verify::Full).is_ok());
+    let rows = snapshot.prefix(Table::Training, &key.to_bytes())?;
+    Ok(rows.iter().filter_map(|(row, value)| reference(row, value)).filter(whole).collect())
+}
+
+/// Makes `prepared` the training data of `key`: writes the symbols that changed or are not `intact`, removes those that
+/// are gone, and whatever rows cannot be read.
+pub(crate) fn write(batch: &Batch, key: &ModelKey, prepared: &Prepared, intact: &BTreeSet<u64>) -> Result<()> {
     let schema = SAMPLES.tag()?;
     let wanted: BTreeSet<&Symbol> = prepared.rows.iter().map(|row| &row.symbol).collect();
-    for (symbol, row) in stored.iter().filter(|(symbol, _)| !wanted.contains(symbol)) {
-        batch.remove_archive(row.archive_id)?;
-        batch.remove(Table::Training, &row_key(key, symbol.as_str()))?;
+    let mut stored = BTreeMap::new();
+    for (row, value) in batch.prefix(Table::Training, &key.to_bytes())? {
+        let readable = row_symbol(&row)
+            .and_then(|symbol| Ok((symbol, sealed::open_record::<TrainingRowV1>(Table::Training, &row, &value)?)));
+        match readable {
+            Ok((symbol, record)) if wanted.contains(&symbol) => drop(stored.insert(symbol, record)),
+            Ok((_, record)) => {
+                batch.remove_archive(record.archive_id)?;
+                batch.remove(Table::Training, &row)?;
+            }
+            Err(error) => {
+                tracing::error!(%key, %error, "a damaged row of training data is removed; its samples stay unnamed");
+                batch.remove(Table::Training, &row)?;
+            }
+        }
     }
     for PreparedSymbol { symbol, raw, row } in &prepared.rows {
         match stored.get(symbol) {
-            Some(same) if same.hash == row.hash => continue,
+            Some(same) if same.hash == row.hash && intact.contains(&same.archive_id) => continue,
             Some(old) => drop(batch.remove_archive(old.archive_id)?),
             None => {}
         }

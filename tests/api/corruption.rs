@@ -149,6 +149,113 @@ fn damaged_index_levels_are_not_read() {
     assert_eq!(error(store.vix("VIX").unwrap().range(range)).kind(), ErrorKind::Corrupt);
 }
 
+/// Changes one bit in a row of a table, as far as redb is concerned by writing it.
+fn damage_row(folder: &Folder, table: &str, key_starts: &[u8]) {
+    let db = redb::Database::create(folder.path()).unwrap();
+    let transaction = db.begin_write().unwrap();
+    {
+        let definition: redb::TableDefinition<'_, &[u8], &[u8]> = redb::TableDefinition::new(table);
+        let mut table = transaction.open_table(definition).unwrap();
+        let (row, mut value) = {
+            let mut rows = redb::ReadableTable::range(&table, key_starts..).unwrap();
+            let (row, value) = rows.next().unwrap().unwrap();
+            (row.value().to_vec(), value.value().to_vec())
+        };
+        assert!(row.starts_with(key_starts));
+        *value.last_mut().unwrap() ^= 1;
+        table.insert(row.as_slice(), value.as_slice()).unwrap();
+    }
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn with_a_damaged_head_nothing_is_pruned_and_a_publish_makes_a_new_one() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for i in 1..=4u32 {
+        store.publish(&key("m"), weights(f64::from(i))).unwrap();
+    }
+    store.pin(&key("m"), Version::FIRST).unwrap();
+    store.publish(&key("whole"), weights(1.0)).unwrap();
+    store.publish(&key("whole"), weights(2.0)).unwrap();
+    drop(store);
+    damage_row(&folder, "heads", b"m\0");
+    let store = folder.options().retention(1).open(folder.path()).unwrap();
+    assert_eq!(error(store.get::<Weights>(&key("m"))).kind(), ErrorKind::Corrupt);
+    for removal in [store.prune(&key("m"), 1), store.remove(&key("m"))] {
+        assert_eq!(error(removal.run()).kind(), ErrorKind::Corrupt);
+    }
+    let gone: Vec<_> = store.prune_all(1).run().unwrap().versions.into_iter().map(|gone| gone.key).collect();
+    assert_eq!(gone, [key("whole")], "the damaged one is left alone");
+    assert_eq!(error(store.publish_if(&key("m"), None, weights(9.0))).kind(), ErrorKind::Corrupt);
+    let version = store.publish(&key("m"), weights(9.0)).unwrap();
+    assert!(version > Version::new(4).unwrap(), "{version} was given out before");
+    assert_eq!(first_weight(&store.get(&key("m")).unwrap().unwrap()), 9.0);
+    assert_eq!(store.versions(&key("m")).unwrap().len(), 5, "retention waits until pins are known again");
+}
+
+#[test]
+fn a_damaged_counter_is_rebuilt() {
+    let folder = Folder::new();
+    folder.open().publish(&key("m"), weights(1.0)).unwrap();
+    damage_row(&folder, "store", b"next_archive");
+    let store = folder.open();
+    store.publish(&key("m"), weights(2.0)).unwrap();
+    assert_eq!(first_weight(&store.get(&key("m")).unwrap().unwrap()), 2.0);
+    assert!(store.verify().unwrap().is_whole());
+}
+
+#[test]
+fn damaged_training_data_is_written_again_even_if_it_did_not_change() {
+    let folder = Folder::new();
+    let data = samples("KO", &[(1, 0.1), (2, MARK)]);
+    folder.open().publish(&key("m"), weights(1.0).training_data(data.clone())).unwrap();
+    damage(&folder.path(), &marked(), flip_first_bit);
+    let store = folder.open();
+    store.publish(&key("m"), weights(2.0).training_data(data.clone())).unwrap();
+    assert_eq!(store.training_data(&key("m")).unwrap().unwrap(), data);
+    drop(store);
+    // The row itself, and not the columns.
+    damage_row(&folder, "training_data", b"m\0");
+    let store = folder.open();
+    assert_eq!(error(store.training_data(&key("m"))).kind(), ErrorKind::Corrupt);
+    store.publish(&key("m"), weights(3.0).training_data(data.clone())).unwrap();
+    assert_eq!(store.training_data(&key("m")).unwrap().unwrap(), data);
+}
+
+#[test]
+fn a_type_that_changed_without_a_new_schema_does_not_quarantine_what_is_whole() {
+    #[derive(rkyv::Archive, rkyv::Serialize)]
+    struct Other {
+        names: Vec<String>,
+        more: u64,
+    }
+    impl modelkeep::Model for Other {
+        const SCHEMA: modelkeep::Schema = <Weights as modelkeep::Model>::SCHEMA;
+    }
+    for verify in [Verify::Full, Verify::Structure] {
+        let folder = Folder::new();
+        folder.open().publish(&key("m"), weights(MARK)).unwrap();
+        let store = folder.options().verify(verify).open(folder.path()).unwrap();
+        assert_eq!(error(store.get::<Other>(&key("m"))).kind(), ErrorKind::SchemaMismatch);
+        assert!(store.quarantined().unwrap().is_empty());
+        assert_eq!(first_weight(&store.get(&key("m")).unwrap().unwrap()), MARK);
+    }
+}
+
+#[test]
+fn a_head_without_its_metadata_is_damage_and_not_absence() {
+    let folder = Folder::new();
+    folder.open().publish(&key("m"), weights(1.0)).unwrap();
+    let db = redb::Database::create(folder.path()).unwrap();
+    let transaction = db.begin_write().unwrap();
+    let definition: redb::TableDefinition<'_, &[u8], &[u8]> = redb::TableDefinition::new("metadata");
+    transaction.open_table(definition).unwrap().retain(|_, _| false).unwrap();
+    transaction.commit().unwrap();
+    drop(db);
+    assert_eq!(error(folder.open().get::<Weights>(&key("m"))).kind(), ErrorKind::Corrupt);
+}
+
 /// A model that was moved, seal and all, to another place in the file is not taken for the one that belongs there.
 #[test]
 fn a_sealed_value_that_was_moved_is_refused() {

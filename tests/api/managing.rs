@@ -66,6 +66,8 @@ fn pruning_keeps_the_newest_the_current_and_the_pinned() {
         store.rollback_to(&key, version(3)).unwrap();
         let removed = run(&store.prune(&key, 2));
         assert_eq!(removed.versions.iter().map(|gone| gone.version.get()).collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(store.rollback(&key).unwrap(), version(6), "the way back is kept");
+        store.rollback(&key).unwrap();
         assert_eq!(removed.bytes, removed.versions.iter().map(|gone| gone.bytes).sum::<u64>());
         assert_eq!(numbers(store, &key), [1, 3, 5, 6]);
         store.unpin(&key, version(1)).unwrap();

@@ -189,6 +189,21 @@ fn a_full_store_still_returns_the_model_and_serves_what_it_has() {
 }
 
 #[test]
+fn a_model_that_was_never_stored_does_not_hide_a_newer_one_that_was() {
+    let folder = Folder::new();
+    let store = folder.options().file_bytes_max(2 << 20).open(folder.path()).unwrap();
+    store.publish(&key("m"), weights(1.0)).unwrap();
+    let held = store.get_or_train(&key("m"), &Freshness::forced(), |_| {
+        // Somebody else publishes while this training is at work on a model that is too large for the file.
+        store.publish(&key("m"), weights(2.0)).unwrap();
+        Ok::<_, String>(Trained::new(Weights { weights: vec![3.0; 500_000] }))
+    });
+    let held = held.unwrap();
+    assert_eq!((first_weight(&held), held.publish_error().unwrap().kind()), (3.0, ErrorKind::StorageFull));
+    assert_eq!(first_weight(&store.get(&key("m")).unwrap().unwrap()), 2.0);
+}
+
+#[test]
 fn callers_of_one_key_wait_for_one_training() {
     let store = Store::in_memory().unwrap();
     let (trainings, start) = (AtomicU32::new(0), Barrier::new(8));

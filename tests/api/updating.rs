@@ -125,6 +125,27 @@ fn an_update_that_was_overtaken_keeps_its_model_and_says_so() {
 }
 
 #[test]
+fn an_update_after_one_that_could_not_be_written_inherits_what_is_stored() {
+    let folder = crate::support::Folder::new();
+    let store = folder.options().file_bytes_max(2 << 20).open(folder.path()).unwrap();
+    let key = key("m");
+    store.publish(&key, weights(1.0).artifact("report", "kept").tag("desk", "fx")).unwrap();
+    let huge = |_: &TrainingSet, _: Option<&Held<Weights>>| {
+        Ok::<_, String>(modelkeep::Trained::new(Weights { weights: vec![0.5; 500_000] }))
+    };
+    let unwritten = store.update(&key, &samples("KO", &[(1, 1.0)]), huge).unwrap();
+    assert_eq!(
+        (unwritten.model.version(), unwritten.model.publish_error().unwrap().kind()),
+        (None, ErrorKind::StorageFull)
+    );
+    let update = store.update(&key, &samples("KO", &[(1, 1.0)]), |_, _| Ok::<_, String>(weights(2.0))).unwrap();
+    let (version, metadata) = (update.model.version().unwrap(), update.model.metadata());
+    assert_eq!((version.get(), metadata.parent.unwrap().get(), metadata.tags["desk"].as_str()), (2, 1, "fx"));
+    assert_eq!(metadata.artifacts.iter().map(ToString::to_string).collect::<Vec<_>>(), ["report"]);
+    assert_eq!(store.artifact(&key, version, "report").unwrap().unwrap(), b"kept");
+}
+
+#[test]
 fn one_new_symbol_does_not_rewrite_the_others() {
     both(|store, _| {
         let key = key("m");

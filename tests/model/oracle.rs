@@ -45,7 +45,8 @@ impl Entry {
 
     fn beyond(&self, keep: usize) -> Vec<u64> {
         let newest_first = self.versions.keys().rev().skip(keep);
-        newest_first.copied().filter(|v| self.current != Some(*v) && !self.pins.contains(v)).collect()
+        let spared = |v: &u64| keep >= 2 && self.previous == Some(*v);
+        newest_first.copied().filter(|v| self.current != Some(*v) && !self.pins.contains(v) && !spared(v)).collect()
     }
 }
 
