@@ -125,6 +125,7 @@ impl Show<'_> {
             Vec::new(),
         );
         for (series, levels) in self.store.vix_series()? {
+            let levels = levels?;
             let (Some(&first), Some(&last), Some(&level)) =
                 (levels.days.first(), levels.days.last(), levels.levels.last())
             else {

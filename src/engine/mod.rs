@@ -11,9 +11,11 @@
 //! through again either.
 
 mod backend;
+mod create;
 mod health;
 pub(crate) mod identity;
 mod open;
+mod overlay;
 pub(crate) mod sealed;
 mod stamp;
 mod tables;

@@ -16,9 +16,11 @@ use redb::{Builder, Database, ReadTransaction, ReadableDatabase, backends::FileB
 use super::{
     EngineOptions, Handle, Source,
     backend::{Bounded, SharedMemory},
+    create::{create, stamp_new},
     health::{Health, translate},
-    identity, stamp,
-    tables::{ARCHIVES, Table},
+    overlay::Overlay,
+    stamp,
+    tables::Table,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -46,7 +48,7 @@ pub(super) fn open(source: &Source, options: EngineOptions, health: &Health) -> 
     }
 }
 
-fn builder(options: EngineOptions) -> Builder {
+pub(super) fn builder(options: EngineOptions) -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(options.cache_bytes);
     builder
@@ -79,60 +81,53 @@ fn open_file(path: &Path, subject: &str, options: EngineOptions, health: &Health
                     };
                 }
             }
-            // A writer repairs what a reader may not touch, and checks the stamp afterwards.
-            Err(err) if err.kind() == ErrorKind::NeedsRecovery && !options.read_only => {}
+            // A writer repairs what a reader may not touch; but whose file it is must be known before.
+            Err(err) if err.kind() == ErrorKind::NeedsRecovery && !options.read_only => {
+                check_unclean(path, subject, options, health)?;
+            }
             Err(err) => return Err(err),
         }
     } else if options.read_only {
         return Err(not_a_store(subject, "it is empty"));
+    } else if !path.exists() {
+        create(path, subject, options, health)?;
     }
-    open_for_writing(path, subject, options, health)
-}
-
-fn open_for_writing(path: &Path, subject: &str, options: EngineOptions, health: &Health) -> Result<Handle> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(options.create)
-        .truncate(false)
-        .open(path)
-        .map_err(|err| os_error(subject, err))?;
     let db = health.contain("open", subject, || {
-        let backend = Bounded { inner: FileBackend::new(file)?, bytes_max: options.file_bytes_max };
+        let backend = Bounded { inner: FileBackend::new(writable(path)?)?, bytes_max: options.file_bytes_max };
         Ok(builder(options).create_with_backend(backend)?)
     })?;
-    if initialise(&db, subject, options.now, health)? {
-        // A new file's name is durable only once its directory is.
-        sync_directory(path).map_err(|err| os_error(subject, err))?;
-    }
+    initialise(&db, subject, options.now, health)?;
     Ok(Handle::Write(db))
 }
 
-/// Stamps a database without tables and returns true; checks the stamp of any other.
-fn initialise(db: &Database, subject: &str, now: Timestamp, health: &Health) -> Result<bool> {
-    let transaction = health.contain("open", subject, || Ok(db.begin_read()?))?;
-    if let State::Stamped = check_stamp(&transaction, subject, health)? {
-        return Ok(false);
-    }
-    drop(transaction);
-    let identity = identity::draw(now)?;
-    health.contain("create", subject, || {
-        let mut transaction = db.begin_write()?;
-        transaction.set_two_phase_commit(true);
-        transaction.set_quick_repair(true);
-        for table in Table::ALL {
-            transaction.open_table(table.definition())?;
-        }
-        transaction.open_table(ARCHIVES)?;
-        {
-            let mut table = transaction.open_table(Table::Store.definition())?;
-            table.insert(stamp::KEY, stamp::write().as_slice())?;
-            table.insert(identity::KEY, identity.as_slice())?;
-        }
-        transaction.commit()?;
-        Ok(())
+fn writable(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).open(path)
+}
+
+/// Repairs a file that was not closed cleanly, in memory alone, and looks whose it is.
+fn check_unclean(path: &Path, subject: &str, options: EngineOptions, health: &Health) -> Result<()> {
+    let db = health.contain("open", subject, || {
+        let overlay = Overlay::new(FileBackend::new(writable(path)?)?)?;
+        Ok(builder(options).create_with_backend(overlay)?)
     })?;
-    Ok(true)
+    let checked = health
+        .contain("open", subject, || Ok(db.begin_read()?))
+        .and_then(|transaction| check_stamp(&transaction, subject, health));
+    health.close(db);
+    checked.map(drop)
+}
+
+/// Stamps a database without tables, which a crash left or a user made by creating an empty file; checks the stamp of
+/// any other.
+fn initialise(db: &Database, subject: &str, now: Timestamp, health: &Health) -> Result<()> {
+    let transaction = health.contain("open", subject, || Ok(db.begin_read()?))?;
+    match check_stamp(&transaction, subject, health)? {
+        State::Stamped => Ok(()),
+        State::Empty => {
+            drop(transaction);
+            stamp_new(db, subject, now, health)
+        }
+    }
 }
 
 enum State {
@@ -209,15 +204,10 @@ fn check_redb_header(path: &Path, subject: &str) -> Result<()> {
     Ok(())
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-}
-
 fn not_a_store(subject: &str, message: &str) -> Error {
     Error::new(ErrorKind::NotAStore, "open", subject, format!("{message}; nothing was written to it"))
 }
 
-fn os_error(subject: &str, err: io::Error) -> Error {
+pub(super) fn os_error(subject: &str, err: io::Error) -> Error {
     translate("open", subject, redb::Error::Io(err))
 }

@@ -41,11 +41,12 @@ impl Store {
         Ok(VixSeries { store: self, series: Symbol::new(series)? })
     }
 
-    /// Returns every series that has levels, with all of them, in order of the names.
+    /// Returns every series that has levels, in order of the names, with all of its levels, or with the error that keeps
+    /// them from being read.
     ///
     /// # Errors
-    /// `Corrupt` when a stored year is damaged, `Io` when the file cannot be read.
-    pub fn vix_series(&self) -> Result<Vec<(Symbol, Levels)>> {
+    /// `Io` when the file cannot be read at all.
+    pub fn vix_series(&self) -> Result<Vec<(Symbol, Result<Levels>)>> {
         vix::series(&self.snapshot()?)
     }
 }
@@ -59,6 +60,17 @@ impl VixSeries<'_> {
     pub fn upsert(&self, rows: &[(Day, f64)]) -> Result<Upserted> {
         let change = |batch: &Batch| vix::upsert(batch, &self.series, rows);
         self.store.inner.commit("write levels", change, |_, _| ())
+    }
+
+    /// Removes the levels of the days in `range`, in one durable transaction, and returns how many there were. A stored
+    /// calendar year that is damaged goes, uncounted, when all of it lies in the range; that is how to make room for
+    /// good levels.
+    ///
+    /// # Errors
+    /// `Corrupt` for a damaged year that lies in the range in part; otherwise what a write can fail with.
+    pub fn remove(&self, range: Interval<Day>) -> Result<u64> {
+        let change = |batch: &Batch| vix::remove(batch, &self.series, range);
+        self.store.inner.commit("remove levels", change, |_, _| ())
     }
 
     /// Returns the levels of the days in `range`.

@@ -138,8 +138,7 @@ pub(crate) fn upsert(batch: &Batch, series: &Symbol, rows: &[(Day, f64)]) -> Res
             }
         }
         if (done.added, done.replaced) != (before.added, before.replaced) {
-            let (days, levels) = stored.iter().map(|(day, &level)| (day.epoch_days(), level)).unzip();
-            batch.put_record(Table::Vix, &row, &YearV1 { days, levels })?;
+            write_year(batch, &row, &stored)?;
         }
     }
     Ok(done)
@@ -163,23 +162,63 @@ pub(crate) fn range(reader: &impl Reader, series: &Symbol, range: Interval<Day>)
     Ok(levels)
 }
 
-/// The series that have levels, and the days of their first and last one.
-pub(crate) fn series(reader: &impl Reader) -> Result<Vec<(Symbol, Levels)>> {
-    let mut all: Vec<(Symbol, Levels)> = Vec::new();
+/// The series that have levels, with all of them, or with what keeps them from being read.
+pub(crate) fn series(reader: &impl Reader) -> Result<Vec<(Symbol, Result<Levels>)>> {
+    let mut all: Vec<(Symbol, Result<Levels>)> = Vec::new();
     for (row, value) in reader.prefix(Table::Vix, b"")? {
         let name = row.split(|&b| b == 0).next().unwrap_or_default();
         let name = Symbol::new(std::str::from_utf8(name).unwrap_or_default())
             .map_err(|err| Error::corrupt("list series", crate::key::hex(&row), "no series' name").with_source(err))?;
-        let year: Levels = open(&row, &value)?.into_iter().collect();
+        let year = open(&row, &value).map(|levels| levels.into_iter().collect::<Levels>());
         match all.last_mut().filter(|(last, _)| *last == name) {
-            Some((_, levels)) => {
-                levels.days.extend(year.days);
-                levels.levels.extend(year.levels);
-            }
             None => all.push((name, year)),
+            Some((_, Err(_))) => {}
+            Some((_, levels)) => match (levels.as_mut(), year) {
+                (Ok(levels), Ok(year)) => {
+                    levels.days.extend(year.days);
+                    levels.levels.extend(year.levels);
+                }
+                (_, Err(err)) => *levels = Err(err),
+                (Err(_), Ok(_)) => {}
+            },
         }
     }
     Ok(all)
+}
+
+/// Removes the levels of the days in `range`; returns how many. A year that cannot be read goes if all of it lies in
+/// the range.
+pub(crate) fn remove(batch: &Batch, series: &Symbol, range: Interval<Day>) -> Result<u64> {
+    let mut removed = 0;
+    for (row, value) in batch.prefix(Table::Vix, &prefix(series))? {
+        let mut levels = match open(&row, &value) {
+            Ok(levels) => levels,
+            Err(err) => {
+                let year = row.last_chunk().map_or(0, |year| u16::from_be_bytes(*year));
+                let whole = Interval::<Day>::parse(&format!("{year:04}-01-01"), &format!("{year:04}-12-31"))?;
+                if range.contains(whole.start()) && range.end() >= whole.end().next() {
+                    tracing::error!(%series, year, error = %err, "removed a year of levels that could not be read");
+                    batch.remove(Table::Vix, &row)?;
+                    continue;
+                }
+                return Err(err);
+            }
+        };
+        let before = levels.len();
+        levels.retain(|day, _| !range.contains(*day));
+        removed += (before - levels.len()) as u64;
+        if levels.is_empty() {
+            batch.remove(Table::Vix, &row)?;
+        } else if levels.len() < before {
+            write_year(batch, &row, &levels)?;
+        }
+    }
+    Ok(removed)
+}
+
+fn write_year(batch: &Batch, row: &[u8], levels: &BTreeMap<Day, f64>) -> Result<()> {
+    let (days, levels) = levels.iter().map(|(day, &level)| (day.epoch_days(), level)).unzip();
+    batch.put_record(Table::Vix, row, &YearV1 { days, levels })
 }
 
 /// The runs of `expected` days that have no level.

@@ -146,7 +146,15 @@ fn damaged_index_levels_are_not_read() {
     damage(&folder.path(), &marked(), flip_first_bit);
     let store = folder.open();
     let range = modelkeep::Interval::parse("2018-01-01", "2019-01-01").unwrap();
-    assert_eq!(error(store.vix("VIX").unwrap().range(range)).kind(), ErrorKind::Corrupt);
+    let vix = store.vix("VIX").unwrap();
+    assert_eq!(error(vix.range(range)).kind(), ErrorKind::Corrupt);
+    assert!(store.vix_series().unwrap()[0].1.is_err());
+    // The damaged year can be taken out, as a whole and not in part, and written anew.
+    let part = modelkeep::Interval::parse("2018-06-01", "2019-01-01").unwrap();
+    assert_eq!(error(vix.remove(part)).kind(), ErrorKind::Corrupt);
+    assert_eq!(vix.remove(range).unwrap(), 0);
+    vix.upsert(&[("2018-12-24".parse().unwrap(), 36.07)]).unwrap();
+    assert_eq!(vix.range(range).unwrap().levels, [36.07]);
 }
 
 /// Changes one bit in a row of a table, as far as redb is concerned by writing it.
@@ -278,6 +286,39 @@ fn a_sealed_value_that_was_moved_is_refused() {
     let err = error(store.get::<Weights>(&key("a")));
     assert!(err.kind() == ErrorKind::Corrupt && err.message().contains("moved"), "{err}");
     assert_eq!(first_weight(&store.get(&key("b")).unwrap().unwrap()), 2.0);
+}
+
+/// After redb met a broken page, writing is refused at once instead of waiting for a transaction that nobody ends.
+#[test]
+fn a_broken_page_stops_writing_and_not_reading() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for i in 0..40u32 {
+        store.publish(&key(&format!("m{i}")), weights(f64::from(i))).unwrap();
+    }
+    drop(store);
+    let whole = fs::read(folder.path()).unwrap();
+    let (mut refused, mut read_on) = (0, 0);
+    for page in 1..whole.len() / 4096 {
+        let mut bytes = whole.clone();
+        // The count of entries in a page of a tree.
+        bytes[page * 4096 + 2] ^= 0x40;
+        // redb keeps the lock of a file that it panicked on, so each page gets a file of its own.
+        let path = folder.path().with_extension(page.to_string());
+        fs::write(&path, &bytes).unwrap();
+        let Ok(store) = folder.options().open(&path) else {
+            continue;
+        };
+        let reads: Vec<bool> = (0..40).map(|i| store.get::<Weights>(&key(&format!("m{i}"))).is_ok()).collect();
+        drop(store.prune_all(5).dry_run());
+        let written = store.publish(&key("m0"), weights(1.0));
+        if let Err(err) = written {
+            assert_eq!(err.kind(), ErrorKind::Corrupt, "{err}");
+            refused += 1;
+            read_on += u32::from(reads.iter().any(|&ok| ok));
+        }
+    }
+    assert!(refused > 0 && read_on > 0, "{refused} refusals, {read_on} with models that could be read");
 }
 
 /// Every byte of a small store is damaged in turn, and the store read as far as it goes: nothing wrong is served.

@@ -14,6 +14,7 @@
 #![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "tests have no public API")]
 
 mod corruption;
+mod crashing;
 mod dips;
 mod estimators;
 mod inspection;

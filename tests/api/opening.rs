@@ -176,3 +176,43 @@ fn reading_does_not_change_the_file() {
     drop(store);
     assert!(fs::read(folder.path()).unwrap() == before);
 }
+
+#[test]
+fn a_file_of_another_program_that_was_not_closed_is_left_alone_too() {
+    let folder = Folder::new();
+    let theirs = folder.path().with_extension("theirs");
+    let db = redb::Database::create(&theirs).unwrap();
+    let transaction = db.begin_write().unwrap();
+    transaction.open_table(TableDefinition::<&str, u64>::new("accounts")).unwrap().insert("alice", 7).unwrap();
+    transaction.commit().unwrap();
+    // As a crash would leave it: the header still says that somebody is at work.
+    fs::copy(&theirs, folder.path()).unwrap();
+    let before = fs::read(folder.path()).unwrap();
+    assert_eq!(error(folder.options().open(folder.path())).kind(), ErrorKind::NotAStore);
+    assert!(fs::read(folder.path()).unwrap() == before, "the file was repaired");
+    assert_eq!(error(folder.options().read_only(true).open(folder.path())).kind(), ErrorKind::NeedsRecovery);
+}
+
+#[test]
+fn many_that_create_the_same_store_at_once_make_one() {
+    let folder = Folder::new();
+    let start = std::sync::Barrier::new(8);
+    let opened = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    start.wait();
+                    let result = folder.options().open(folder.path());
+                    start.wait();
+                    result.map(|store| store.identity().unwrap().id).map_err(|err| err.kind())
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(opened.iter().filter(|result| result.is_ok()).count(), 1, "{opened:?}");
+    assert!(opened.iter().all(|result| result.is_ok() || *result == Err(ErrorKind::InUse)), "{opened:?}");
+    let names: Vec<_> =
+        fs::read_dir(folder.path().parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["models.redb"], "nothing is left behind");
+}

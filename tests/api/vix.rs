@@ -98,6 +98,20 @@ fn what_a_training_saw_changes_with_the_levels() {
 }
 
 #[test]
+fn levels_are_removed_by_range() {
+    both(|store, _| {
+        let vix = store.vix("VIX").unwrap();
+        vix.upsert(&real_vix()).unwrap();
+        store.vix("VXN").unwrap().upsert(&[(day("2016-06-01"), 1.0)]).unwrap();
+        assert_eq!(vix.remove(Interval::parse("2015-12-30", "2018-01-03").unwrap()).unwrap(), 506);
+        let all = vix.range(Interval::parse("2014-01-01", "2020-01-01").unwrap()).unwrap();
+        assert_eq!(all.len(), 1259 - 506);
+        assert_eq!((all.at(day("2017-06-01")), all.at(day("2018-01-03"))), (Some(16.08), Some(9.15)));
+        assert_eq!(store.vix_series().unwrap().len(), 2);
+    });
+}
+
+#[test]
 fn series_are_kept_apart() {
     both(|store, _| {
         for (series, level) in [("VIX", 1.0), ("VIX9D", 2.0), ("^VXN", 3.0)] {
@@ -109,7 +123,7 @@ fn series_are_kept_apart() {
             .vix_series()
             .unwrap()
             .into_iter()
-            .map(|(series, levels)| (series.to_string(), levels.levels[0]))
+            .map(|(series, levels)| (series.to_string(), levels.unwrap().levels[0]))
             .collect();
         assert_eq!(all, [("VIX".into(), 1.0), ("VIX9D".into(), 2.0), ("^VXN".into(), 3.0)]);
         assert!(store.vix("not a symbol").is_err());
