@@ -77,6 +77,7 @@ mod error;
 pub mod estimators;
 mod flight;
 mod format;
+mod hash;
 mod hot;
 mod inspect;
 mod interval;

@@ -10,7 +10,7 @@ use crate::{
         record::{self, Record},
         schema::Schema,
     },
-    key::hex,
+    hash::hex,
     time::Timestamp,
 };
 

@@ -66,6 +66,13 @@ impl<'a> Blob<'a> {
         Ok(compressed.unwrap_or_else(|| Self::hashed(kind, schema, Codec::Raw, raw.len(), Cow::Borrowed(raw))))
     }
 
+    /// Takes bytes as they are, whose hash is known.
+    pub(crate) fn raw(kind: Kind, schema: &SchemaTag, raw: &'a [u8], hash: Digest) -> Result<Self> {
+        check_size(raw)?;
+        let header = header(kind, schema, Codec::Raw, raw.len());
+        Ok(Self { header, payload: Cow::Borrowed(raw), payload_hash: hash })
+    }
+
     /// Compresses `raw`; `None` when that gains nothing.
     pub(crate) fn compress(kind: Kind, schema: &SchemaTag, raw: &[u8]) -> Result<Option<Blob<'static>>> {
         check_size(raw)?;
@@ -75,8 +82,7 @@ impl<'a> Blob<'a> {
     }
 
     fn hashed(kind: Kind, schema: &SchemaTag, codec: Codec, raw_len: usize, payload: Cow<'a, [u8]>) -> Self {
-        let header =
-            Header { kind, codec, schema_id: schema.id(), schema_version: schema.version(), raw_len: raw_len as u64 };
+        let header = header(kind, schema, codec, raw_len);
         let payload_hash = Digest::of(&payload);
         Self { header, payload, payload_hash }
     }
@@ -148,6 +154,10 @@ impl StoredBlob {
         check_schema(self.id, &envelope.header, schema)?;
         codec::decode(envelope.header.codec, envelope.payload, envelope.header.raw_len)
     }
+}
+
+fn header(kind: Kind, schema: &SchemaTag, codec: Codec, raw_len: usize) -> Header {
+    Header { kind, codec, schema_id: schema.id(), schema_version: schema.version(), raw_len: raw_len as u64 }
 }
 
 /// How many archives were ever written here, at least: no version number is higher.

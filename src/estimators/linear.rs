@@ -57,25 +57,34 @@ impl LogisticRegression {
     }
 }
 
+/// The accessors that both models have; rkyv leaves no common base for their archived forms.
+macro_rules! affine_parameters {
+    ($($archived:ident),*) => {
+        $(impl $archived {
+            /// Returns the number of features, `d`.
+            #[must_use]
+            pub fn features(&self) -> usize {
+                self.weights.len()
+            }
+
+            /// Returns the weights, `[d]`.
+            #[must_use]
+            pub fn weights(&self) -> impl ExactSizeIterator<Item = f64> {
+                self.weights.iter().map(|weight| weight.to_native())
+            }
+
+            /// Returns the intercept.
+            #[must_use]
+            pub fn intercept(&self) -> f64 {
+                self.intercept.to_native()
+            }
+        })*
+    };
+}
+
+affine_parameters!(ArchivedLinearRegression, ArchivedLogisticRegression);
+
 impl ArchivedLinearRegression {
-    /// Returns the number of features, `d`.
-    #[must_use]
-    pub fn features(&self) -> usize {
-        self.weights.len()
-    }
-
-    /// Returns the weights, `[d]`.
-    #[must_use]
-    pub fn weights(&self) -> impl ExactSizeIterator<Item = f64> {
-        self.weights.iter().map(|weight| weight.to_native())
-    }
-
-    /// Returns the intercept.
-    #[must_use]
-    pub fn intercept(&self) -> f64 {
-        self.intercept.to_native()
-    }
-
     /// Returns the prediction for `row`, `[d]`.
     ///
     /// # Panics
@@ -87,24 +96,6 @@ impl ArchivedLinearRegression {
 }
 
 impl ArchivedLogisticRegression {
-    /// Returns the number of features, `d`.
-    #[must_use]
-    pub fn features(&self) -> usize {
-        self.weights.len()
-    }
-
-    /// Returns the weights, `[d]`.
-    #[must_use]
-    pub fn weights(&self) -> impl ExactSizeIterator<Item = f64> {
-        self.weights.iter().map(|weight| weight.to_native())
-    }
-
-    /// Returns the intercept.
-    #[must_use]
-    pub fn intercept(&self) -> f64 {
-        self.intercept.to_native()
-    }
-
     /// Returns the probability of the positive class for `row`, `[d]`.
     ///
     /// # Panics

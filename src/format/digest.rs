@@ -5,8 +5,6 @@
 //! prints for an exported archive, and not one of our own making.
 //! (BLAKE3 specification, section 2.1, <https://github.com/BLAKE3-team/BLAKE3-specs>.)
 
-use std::fmt;
-
 use blake3::{
     Hasher,
     hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root},
@@ -14,13 +12,14 @@ use blake3::{
 
 use super::parallel::{self, threads_for};
 use crate::{
-    key::hex,
+    hash::hash_type,
     limits::{DIGEST_SUBTREE_BYTES, PARALLEL_BYTES_MIN},
 };
 
-/// The BLAKE3 hash of some bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest([u8; 32]);
+hash_type! {
+    /// The BLAKE3 hash of some bytes.
+    Digest
+}
 
 impl Digest {
     /// Returns the hash of `bytes`, computed on the available cores when there are many.
@@ -30,36 +29,6 @@ impl Digest {
             return Self(blake3::hash(bytes).into());
         }
         Self(tree(bytes, threads_for(bytes.len())))
-    }
-
-    /// Returns the digest with these 32 bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// Returns the 32 bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// Returns the first 12 hex digits: enough for a table.
-    #[must_use]
-    pub fn short(&self) -> String {
-        self.to_string().chars().take(12).collect()
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

@@ -27,7 +27,7 @@ use std::fmt;
 use super::{codec::Codec, digest::Digest, schema::RKYV_LAYOUT};
 use crate::{
     error::{Error, Result},
-    key::hex,
+    hash::hex,
     limits::ARCHIVE_BYTES_MAX,
 };
 

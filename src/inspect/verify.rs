@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     engine::{Reader, Table, sealed},
     error::{Error, Result},
-    key::hex,
+    hash::hex,
     registry::{artifacts, head, metadata},
     store::Store,
     training,

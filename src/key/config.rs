@@ -3,65 +3,24 @@
 //! It is the plain, unkeyed BLAKE3 of the canonical text that the metadata keeps, so that anybody can check a hash
 //! with `b3sum`. RFC 8785: <https://www.rfc-editor.org/rfc/rfc8785>.
 
-use std::{fmt, str::FromStr};
-
 use serde::Serialize;
 
-use super::{exact, hex, name::ModelName};
+use super::{exact, name::ModelName};
 use crate::{
     error::{Error, ErrorKind, Result},
+    hash::hash_type,
     limits,
 };
 
-/// The BLAKE3 hash of a configuration in canonical JSON.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConfigHash([u8; 32]);
+hash_type! {
+    /// The BLAKE3 hash of a configuration in canonical JSON.
+    ConfigHash
+}
 
 impl ConfigHash {
     /// Returns the hash of a text that already is in canonical form.
     pub(crate) fn of_canonical(canonical: &str) -> Self {
         Self(blake3::hash(canonical.as_bytes()).into())
-    }
-
-    /// Returns the hash with these 32 bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// Returns the 32 bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// Returns the first 12 hex digits: enough for a table.
-    #[must_use]
-    pub fn short(&self) -> String {
-        self.to_string().chars().take(12).collect()
-    }
-}
-
-impl fmt::Display for ConfigHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
-    }
-}
-
-impl fmt::Debug for ConfigHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for ConfigHash {
-    type Err = Error;
-
-    /// Parses 64 hex digits.
-    fn from_str(text: &str) -> Result<Self> {
-        blake3::Hash::from_hex(text)
-            .map(|hash| Self(hash.into()))
-            .map_err(|err| Error::invalid("read hash", text, "expected 64 hex digits").with_source(err))
     }
 }
 

@@ -15,7 +15,10 @@ use serde::Serialize;
 pub use config::ConfigHash;
 pub use name::{Label, ModelName, Symbol};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    hash::hex,
+};
 
 /// Bytes of a stored key after the name: one zero byte and the config hash.
 const SUFFIX_BYTES: usize = 1 + 32;
@@ -123,16 +126,6 @@ impl ModelKey {
             _ => Err(Error::corrupt("read key", hex(bytes), "bytes follow the model key")),
         }
     }
-}
-
-/// Bytes as lower-case hex digits, for messages.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 impl PartialEq for ModelKey {

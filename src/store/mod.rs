@@ -4,6 +4,7 @@
 //! Every change is one transaction; the hot tier is changed after the commit, while the writer's lock is still held,
 //! so that it can never show an older version than the last one committed here.
 
+mod draft;
 mod held;
 mod list;
 mod manage;
@@ -12,6 +13,7 @@ mod publish;
 mod read;
 mod stats;
 mod train;
+mod trained;
 mod update;
 mod vix;
 
@@ -26,9 +28,9 @@ pub use held::{Decision, Held, Tier};
 pub use list::{Filter, Listed, Listing, VersionEntry};
 pub use manage::{Removal, Removed, RemovedVersion};
 pub use options::Options;
-pub use publish::Trained;
 pub use stats::{Stats, TierStats};
 pub use train::Freshness;
+pub use trained::Trained;
 pub use update::Update;
 pub use vix::VixSeries;
 

@@ -1,153 +1,47 @@
 //! Publishing: everything that a training produced, in one transaction.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, MutexGuard},
     time::Duration,
 };
 
-use super::{Inner, Store, held::Entry, read::nanos};
+use super::{
+    Inner, Store,
+    draft::{Draft, Origin},
+    held::Entry,
+    read::nanos,
+    trained::Trained,
+};
 use crate::{
-    archive::{Checked, Model},
+    archive::Model,
     counters::Counter,
     engine::{Batch, sealed::Blob},
     error::{Error, ErrorKind, Result},
     format::{
         codec::Codec,
-        digest::Digest,
         envelope::{Kind, Verify},
     },
     hot::Change,
-    key::{Label, ModelKey},
-    limits::{LABELS_MAX, TAG_VALUE_BYTES_MAX},
+    key::ModelKey,
     registry::{
         self, artifacts,
         head::{self, Head},
-        metadata::{self, Metadata, VixRange},
+        metadata::{self, Metadata},
         removal,
     },
-    time::Timestamp,
-    training::{self, TrainingSet, stored::Prepared},
+    training,
     version::Version,
 };
 
 /// Below this size compressing a superseded archive saves less than a page.
 const COMPRESS_BYTES_MIN: usize = 8192;
 
-/// What a training produced: the model, and whatever is to be kept with it.
-///
-/// ```
-/// # use modelkeep::{Model, Schema, Trained};
-/// # #[derive(rkyv::Archive, rkyv::Serialize)]
-/// # struct Momentum { weights: Vec<f64> }
-/// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
-/// let trained = Trained::new(Momentum { weights: vec![0.5] })
-///     .metric("auc", 0.61)
-///     .tag("desk", "equities")
-///     .artifact("report.txt", "all is well");
-/// ```
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct Trained<M> {
-    pub(super) model: M,
-    pub(super) training_data: Option<TrainingSet>,
-    pub(super) artifacts: Vec<(String, Vec<u8>)>,
-    pub(super) vix: Vec<VixRange>,
-    pub(super) metrics: Vec<(String, f64)>,
-    pub(super) tags: Vec<(String, String)>,
-    pub(super) trained_through: Option<Timestamp>,
-    pub(super) training_duration: Option<Duration>,
-}
-
-impl<M> Trained<M> {
-    /// Returns a model with nothing beside it.
-    pub fn new(model: M) -> Self {
-        Self {
-            model,
-            training_data: None,
-            artifacts: Vec::new(),
-            vix: Vec::new(),
-            metrics: Vec::new(),
-            tags: Vec::new(),
-            trained_through: None,
-            training_duration: None,
-        }
-    }
-
-    /// Keeps the training data, in place of what was stored for the key. Without it, what was stored stays.
-    ///
-    /// [`Store::update`] stores the merged set by itself.
-    pub fn training_data(mut self, data: TrainingSet) -> Self {
-        self.training_data = Some(data);
-        self
-    }
-
-    /// Keeps named bytes with this version. The last one of a name counts.
-    pub fn artifact(mut self, name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
-        self.artifacts.push((name.into(), bytes.into()));
-        self
-    }
-
-    /// Records the index levels that the training saw; see [`VixSeries::seen`](crate::VixSeries::seen).
-    pub fn vix(mut self, seen: VixRange) -> Self {
-        self.vix.push(seen);
-        self
-    }
-
-    /// Records a metric. The last one of a name counts.
-    pub fn metric(mut self, name: impl Into<String>, value: f64) -> Self {
-        self.metrics.push((name.into(), value));
-        self
-    }
-
-    /// Tags the version, to be found by [`Filter::tag`](crate::Filter::tag). The last one of a name counts.
-    pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.tags.push((name.into(), value.into()));
-        self
-    }
-
-    /// Records up to when the training data reaches. Default: the newest timestamp of the training data.
-    pub fn trained_through(mut self, at: Timestamp) -> Self {
-        self.trained_through = Some(at);
-        self
-    }
-
-    /// Records how long the training took. Default: what the store measured around the training closure; zero for
-    /// [`Store::publish`], which cannot know.
-    pub fn took(mut self, duration: Duration) -> Self {
-        self.training_duration = Some(duration);
-        self
-    }
-}
-
 /// What the head must be for a publish to go through.
 #[derive(Clone, Copy)]
 pub(super) enum Expect {
     Anything,
     Current(Option<Version>),
-}
-
-/// Where a version comes from.
-#[derive(Clone, Default)]
-pub(super) struct Origin {
-    /// The version that it was trained from.
-    pub(super) parent: Option<Version>,
-    /// The parent's metadata, when the version continues its lineage: artifacts, VIX, tags and birth are inherited.
-    pub(super) inherit: Option<Metadata>,
-    /// The version that was current when the training began.
-    pub(super) seen: Option<Version>,
-}
-
-/// A version that is ready to be written: checked, hashed, encoded.
-pub(super) struct Draft {
-    checked: Checked,
-    metadata: Metadata,
-    prepared: Option<Prepared>,
-    artifacts: BTreeMap<Label, Vec<u8>>,
-    /// Artifacts to take over from the parent.
-    carried: Vec<Label>,
-    /// The version that was current when the training began.
-    seen: Option<Version>,
 }
 
 /// A draft that could not be written, and why.
@@ -197,53 +91,6 @@ impl Store {
 }
 
 impl Inner {
-    /// Serialises, checks and hashes what was trained.
-    pub(super) fn draft<M: Model>(&self, key: &ModelKey, trained: Trained<M>, origin: &Origin) -> Result<Draft> {
-        let now = self.clock.now();
-        let checked = Checked::from_model(&trained.model)?;
-        let inherit = origin.inherit.as_ref();
-        let metrics = labels(trained.metrics)?;
-        let mut tags = inherit.map(|parent| parent.tags.clone()).unwrap_or_default();
-        tags.extend(labels(trained.tags)?);
-        let artifacts = labels(trained.artifacts)?;
-        let carried: Vec<Label> = inherit
-            .map(|parent| parent.artifacts.iter().filter(|name| !artifacts.contains_key(*name)).cloned().collect())
-            .unwrap_or_default();
-        let vix = match inherit {
-            Some(parent) if trained.vix.is_empty() => parent.vix.clone(),
-            _ => trained.vix,
-        };
-        let prepared = trained.training_data.as_ref().map(Prepared::new).transpose()?;
-        let data = trained.training_data.as_ref();
-        let mut names: Vec<Label> = artifacts.keys().chain(&carried).cloned().collect();
-        names.sort();
-        check_labels(key, &metrics, &tags, &names)?;
-        let metadata = Metadata {
-            model: key.name().clone(),
-            version: None,
-            config: key.config().unwrap_or_default().to_owned(),
-            config_hash: key.config_hash(),
-            model_hash: Digest::of(checked.bytes()),
-            training_hash: prepared.as_ref().map(Prepared::hash),
-            created: inherit.map_or(now, |parent| parent.created),
-            last_updated: now,
-            trained_through: trained.trained_through.or_else(|| data.and_then(TrainingSet::last_timestamp)),
-            sample_count: data.map_or(0, |data| data.len() as u64),
-            symbols: data.map(|data| data.symbols().cloned().collect()).unwrap_or_default(),
-            metrics,
-            schema: M::SCHEMA.tag()?,
-            codec: Codec::Raw,
-            archive_bytes: checked.bytes().len() as u64,
-            stored_bytes: 0,
-            parent: origin.parent,
-            training_duration: trained.training_duration.unwrap_or_default(),
-            tags,
-            vix,
-            artifacts: names,
-        };
-        Ok(Draft { checked, metadata, prepared, artifacts, carried, seen: origin.seen })
-    }
-
     /// The configuration to store: the key's own, or the one that an earlier version stored.
     pub(super) fn config_of(&self, key: &ModelKey) -> Result<String> {
         if let Some(config) = key.config() {
@@ -266,8 +113,11 @@ impl Inner {
         &self,
         key: &ModelKey,
         expect: Expect,
-        draft: Draft,
+        mut draft: Draft,
     ) -> Result<(Version, Arc<Entry>), Box<Unwritten>> {
+        if let Some(error) = draft.flaw.take() {
+            return Err(Box::new(Unwritten { error, draft }));
+        }
         let (version, metadata, hot, writer) = match self.encode_and_write(key, expect, &draft) {
             Ok(written) => written,
             Err(error) => return Err(Box::new(Unwritten { error, draft })),
@@ -285,7 +135,7 @@ impl Inner {
         expect: Expect,
         draft: &Draft,
     ) -> Result<(Version, Metadata, Change<'_, Entry>, MutexGuard<'_, ()>)> {
-        let model = Blob::encode(Kind::Model, &draft.metadata.schema, Codec::Raw, draft.checked.bytes())?;
+        let model = Blob::raw(Kind::Model, &draft.metadata.schema, draft.checked.bytes(), draft.metadata.model_hash)?;
         let artifacts = draft
             .artifacts
             .iter()
@@ -428,31 +278,5 @@ fn check_expected(key: &ModelKey, expect: Expect, head: &Head, head_is_whole: bo
             Err(Error::new(ErrorKind::Conflict { expected, current }, "publish", key.to_string(), message))
         }
         _ => Ok(()),
-    }
-}
-
-/// Checks names.
-fn labels<V>(named: Vec<(String, V)>) -> Result<BTreeMap<Label, V>> {
-    named.into_iter().map(|(name, value)| Ok((Label::new(&name)?, value))).collect()
-}
-
-/// Checks numbers and sizes, of what is new and what is inherited together.
-fn check_labels(
-    key: &ModelKey,
-    metrics: &BTreeMap<Label, f64>,
-    tags: &BTreeMap<Label, String>,
-    artifacts: &[Label],
-) -> Result<()> {
-    let refuse = |message| Err(Error::new(ErrorKind::LimitExceeded, "publish", key.to_string(), message));
-    for (what, count) in [("metrics", metrics.len()), ("tags", tags.len()), ("artifacts", artifacts.len())] {
-        if count > LABELS_MAX {
-            return refuse(format!("{count} {what}, at most {LABELS_MAX} are allowed"));
-        }
-    }
-    match tags.iter().find(|(_, value)| value.len() > TAG_VALUE_BYTES_MAX) {
-        None => Ok(()),
-        Some((name, value)) => {
-            refuse(format!("tag {name} has {} bytes, at most {TAG_VALUE_BYTES_MAX} are allowed", value.len()))
-        }
     }
 }

@@ -4,9 +4,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     Inner, Store,
+    draft::{Draft, Origin},
     held::{Decision, Held, Tier},
-    publish::{Draft, Expect, Origin, Trained},
+    publish::Expect,
     read::Found,
+    trained::Trained,
 };
 use crate::{
     archive::Model,

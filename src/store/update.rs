@@ -4,9 +4,11 @@ use std::fmt;
 
 use super::{
     Store,
+    draft::Origin,
     held::{Decision, Held},
-    publish::{Expect, Origin, Trained},
+    publish::Expect,
     read::Found,
+    trained::Trained,
 };
 use crate::{
     archive::Model,

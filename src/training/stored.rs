@@ -138,7 +138,7 @@ fn row_symbol(row: &[u8]) -> Result<Symbol> {
     let (_, symbol) = ModelKey::split_from(row)?;
     let text = std::str::from_utf8(symbol).unwrap_or_default();
     Symbol::new(text).map_err(|err| {
-        Error::corrupt("read samples", crate::key::hex(row), "the row's key names no symbol").with_source(err)
+        Error::corrupt("read samples", crate::hash::hex(row), "the row's key names no symbol").with_source(err)
     })
 }
 

@@ -105,7 +105,7 @@ fn row_key(series: &Symbol, year: u16) -> Vec<u8> {
 
 fn open(row: &[u8], value: &[u8]) -> Result<BTreeMap<Day, f64>> {
     let record = sealed::open_record::<YearV1>(Table::Vix, row, value)?;
-    let broken = |err| Error::corrupt("read levels", crate::key::hex(row), "a day breaks the rules").with_source(err);
+    let broken = |err| Error::corrupt("read levels", crate::hash::hex(row), "a day breaks the rules").with_source(err);
     let day = |days: i32| Day::from_epoch_days(days).map_err(broken);
     record.days.iter().zip(&record.levels).map(|(&days, &level)| Ok((day(days)?, level))).collect()
 }
@@ -168,7 +168,7 @@ pub(crate) fn series(reader: &impl Reader) -> Result<Vec<(Symbol, Result<Levels>
     for (row, value) in reader.prefix(Table::Vix, b"")? {
         let name = row.split(|&b| b == 0).next().unwrap_or_default();
         let name = Symbol::new(std::str::from_utf8(name).unwrap_or_default())
-            .map_err(|err| Error::corrupt("list series", crate::key::hex(&row), "no series' name").with_source(err))?;
+            .map_err(|err| Error::corrupt("list series", crate::hash::hex(&row), "no series' name").with_source(err))?;
         let year = open(&row, &value).map(|levels| levels.into_iter().collect::<Levels>());
         match all.last_mut().filter(|(last, _)| *last == name) {
             None => all.push((name, year)),

@@ -189,6 +189,17 @@ fn a_full_store_still_returns_the_model_and_serves_what_it_has() {
 }
 
 #[test]
+fn a_mistake_in_a_tag_does_not_cost_the_model() {
+    both(|store, _| {
+        let train = |_: Option<&Held<Weights>>| Ok::<_, String>(weights(1.0).tag("no spaces, please", "x"));
+        let held = store.get_or_train(&key("m"), &Freshness::any_age(), train).unwrap();
+        assert_eq!((first_weight(&held), held.version()), (1.0, None));
+        assert_eq!(held.publish_error().unwrap().kind(), ErrorKind::InvalidInput);
+        assert!(store.get::<Weights>(&key("m")).unwrap().is_none(), "the caller is at fault, and it is not kept");
+    });
+}
+
+#[test]
 fn a_model_that_was_never_stored_does_not_hide_a_newer_one_that_was() {
     let folder = Folder::new();
     let store = folder.options().file_bytes_max(2 << 20).open(folder.path()).unwrap();
