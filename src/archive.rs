@@ -66,7 +66,8 @@ pub trait Model:
 
     /// Checks what the structure of the bytes cannot say: indices in range, shapes that agree, finite values.
     ///
-    /// Runs after rkyv's validation, before a model is stored and again after it was loaded. The default accepts.
+    /// Runs after rkyv's validation, before a model is stored and again after it was loaded. The default accepts. The
+    /// parts of a composed model are not asked by themselves: call `Part::validate(&archived.part)?` for each.
     ///
     /// # Errors
     /// [`Invalid`] with the reason; the model is then not stored, or not served.
@@ -89,6 +90,18 @@ impl Invalid {
     }
 }
 
+impl From<&str> for Invalid {
+    fn from(reason: &str) -> Self {
+        Self::new(reason)
+    }
+}
+
+impl From<String> for Invalid {
+    fn from(reason: String) -> Self {
+        Self(reason)
+    }
+}
+
 /// Bytes that were checked against one Rust type.
 #[derive(Debug)]
 pub(crate) struct Checked {
@@ -107,8 +120,13 @@ impl Checked {
             let message = format!("{} bytes exceed the limit of {ARCHIVE_BYTES_MAX}", bytes.len());
             return Err(Error::new(ErrorKind::LimitExceeded, "archive model", subject, message));
         }
-        Self::from_bytes::<M>(bytes.into())
-            .map_err(|err| Error::invalid("archive model", subject, err.message().to_owned()).with_source(err))
+        Self::from_bytes::<M>(bytes.into()).map_err(|err| {
+            let refused = Error::invalid("archive model", subject, err.message().to_owned());
+            match err.into_source() {
+                Some(source) => refused.with_source(source),
+                None => refused,
+            }
+        })
     }
 
     /// Checks the structure and the meaning of `bytes` as an archived `M`.
@@ -162,7 +180,9 @@ impl<M: Model, H: HoldsChecked> Typed<M, H> {
         }
         Ok(Self { holder, model: PhantomData })
     }
+}
 
+impl<M, H> Typed<M, H> {
     /// Returns the holder.
     pub(crate) fn holder(&self) -> &Arc<H> {
         &self.holder
@@ -188,9 +208,49 @@ impl<M, H> Clone for Typed<M, H> {
     }
 }
 
-impl<M, H: fmt::Debug> fmt::Debug for Typed<M, H> {
+/// A model as it will be read, before it is stored: for judging it on held-out data.
+///
+/// Dereferences to the archived type, as [`Held`](crate::Held) does, so that what is measured is what is served.
+///
+/// ```
+/// # use modelkeep::{Model, Schema, Unstored};
+/// # #[derive(rkyv::Archive, rkyv::Serialize)]
+/// # struct Momentum { weights: Vec<f64> }
+/// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+/// let model = Momentum { weights: vec![0.5, 0.25] };
+/// let unstored = Unstored::of(&model)?;
+/// assert_eq!(unstored.weights[1].to_native(), 0.25);
+/// # Ok::<(), modelkeep::Error>(())
+/// ```
+pub struct Unstored<M>(Typed<M, Checked>);
+
+impl<M: Model> Unstored<M> {
+    /// Archives `model` in memory and checks it, as a publish does.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the model refuses itself or cannot be serialised, `LimitExceeded` beyond 2 GiB.
+    pub fn of(model: &M) -> Result<Self> {
+        Typed::new(Arc::new(Checked::from_model(model)?)).map(Self)
+    }
+}
+
+impl<M: Model> Deref for Unstored<M> {
+    type Target = M::Archived;
+
+    fn deref(&self) -> &M::Archived {
+        &self.0
+    }
+}
+
+impl<M> fmt::Debug for Unstored<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.holder.fmt(f)
+        f.debug_tuple("Unstored").field(&self.0.holder).finish()
+    }
+}
+
+impl HoldsChecked for Checked {
+    fn checked(&self) -> &Checked {
+        self
     }
 }
 
@@ -235,12 +295,6 @@ mod tests {
 
     impl Model for Deep {
         const SCHEMA: Schema = Schema::new("deep", 1);
-    }
-
-    impl HoldsChecked for Checked {
-        fn checked(&self) -> &Checked {
-            self
-        }
     }
 
     #[test]

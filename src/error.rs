@@ -50,6 +50,28 @@ pub enum ErrorKind {
     Io,
 }
 
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFound => "not found",
+            Self::InUse => "in use",
+            Self::NotAStore => "not a store",
+            Self::NewerFormat => "newer format",
+            Self::Truncated => "truncated",
+            Self::NeedsRecovery => "needs recovery",
+            Self::Corrupt => "corrupt",
+            Self::SchemaMismatch => "schema mismatch",
+            Self::Conflict { .. } => "conflict",
+            Self::ReadOnly => "read-only",
+            Self::InvalidInput => "invalid input",
+            Self::LimitExceeded => "limit exceeded",
+            Self::Pinned => "pinned",
+            Self::StorageFull => "storage full",
+            Self::Io => "I/O",
+        })
+    }
+}
+
 /// An error of the store: a kind, the operation, its subject, and a message.
 ///
 /// ```
@@ -93,6 +115,17 @@ impl Error {
     pub(crate) fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
+    }
+
+    /// Puts another subject in place of this one.
+    pub(crate) fn about(mut self, subject: impl Into<String>) -> Self {
+        self.0.subject = subject.into();
+        self
+    }
+
+    /// Takes the cause out.
+    pub(crate) fn into_source(self) -> Option<Box<dyn std::error::Error + Send + Sync>> {
+        self.0.source
     }
 
     /// Returns the kind: what the caller can do about it.
@@ -150,7 +183,8 @@ impl std::error::Error for Error {
 /// The failure of a call that trains: either the caller's own error, untouched, or the store's.
 ///
 /// `Display` and `Error` are there for every `E` that prints itself, so that `?` works with `Box<dyn Error>` and with
-/// the caller's own enum alike; match on [`TrainError::Train`] to get the value back.
+/// the caller's own enum alike. That `E` may be any of them has a price: `source()` does not lead into the caller's error.
+/// Match on [`TrainError::Train`] to get the value back, causes and all.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError<E: fmt::Debug + fmt::Display> {
     /// What the training closure returned.

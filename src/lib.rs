@@ -90,7 +90,7 @@ mod training;
 mod version;
 mod vix;
 
-pub use archive::{Invalid, Model};
+pub use archive::{Invalid, Model, Unstored};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::{Identity, TableUsage};
 pub use error::{Error, ErrorKind, Result, TrainError};

@@ -6,6 +6,8 @@ use std::{fmt, time::Duration};
 
 use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, Utc};
 
+const NANOS_PER_DAY: i64 = 86_400_000_000_000;
+
 /// A point in time: nanoseconds since 1970-01-01T00:00:00Z.
 ///
 /// ```
@@ -14,7 +16,7 @@ use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, Utc};
 /// let close = Timestamp::from_nanos(1_514_581_200_000_000_000);
 /// assert_eq!(close.to_string(), "2017-12-29T21:00:00Z");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
@@ -51,6 +53,13 @@ impl Timestamp {
         Self(self.0.saturating_add(nanos))
     }
 
+    /// Returns the calendar day that the instant falls on, in UTC.
+    #[must_use]
+    pub fn day(self) -> Day {
+        // 64 bits of nanoseconds reach from 1677 to 2262, which are days.
+        Day(i32::try_from(self.0.div_euclid(NANOS_PER_DAY)).unwrap_or(0))
+    }
+
     /// Returns the same instant as a chrono value.
     #[must_use]
     pub fn to_datetime(self) -> DateTime<Utc> {
@@ -74,6 +83,12 @@ impl fmt::Display for Timestamp {
     }
 }
 
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// A calendar date: days since 1970-01-01.
 ///
 /// ```
@@ -84,7 +99,7 @@ impl fmt::Display for Timestamp {
 /// assert!(!day.is_weekend());
 /// # Ok::<(), modelkeep::OutOfRange>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(i32);
 
 impl Day {
@@ -126,6 +141,14 @@ impl Day {
         if self.0 < Self::MAX.0 { Self(self.0 + 1) } else { self }
     }
 
+    /// Returns the day `days` days later, or earlier when it is negative.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] when the year would not fit four digits.
+    pub fn plus_days(self, days: i32) -> Result<Self, OutOfRange> {
+        self.0.checked_add(days).ok_or(OutOfRange).and_then(Self::from_epoch_days)
+    }
+
     /// Returns whether the day is a Saturday or a Sunday.
     #[must_use]
     pub const fn is_weekend(self) -> bool {
@@ -136,7 +159,7 @@ impl Day {
     /// Returns midnight UTC at the start of the day.
     #[must_use]
     pub const fn start(self) -> Timestamp {
-        Timestamp((self.0 as i64).saturating_mul(86_400_000_000_000))
+        Timestamp((self.0 as i64).saturating_mul(NANOS_PER_DAY))
     }
 }
 
@@ -160,6 +183,12 @@ impl std::str::FromStr for Day {
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.to_date().format("%Y-%m-%d").to_string())
+    }
+}
+
+impl fmt::Debug for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -204,5 +233,15 @@ mod tests {
         assert_eq!("2018-02-30".parse::<Day>(), Err(OutOfRange));
         assert_eq!("9999-12-31".parse(), Ok(Day::MAX));
         assert_eq!(Day::MAX.next(), Day::MAX);
+        assert_eq!(Day::MAX.plus_days(1), Err(OutOfRange));
+    }
+
+    #[test]
+    fn a_timestamp_falls_on_the_day_that_it_starts_after() {
+        let day: Day = "1969-12-31".parse().unwrap();
+        assert_eq!(day.start().day(), day);
+        assert_eq!(Timestamp::from_nanos(-1).day(), day);
+        assert_eq!(Timestamp::from_nanos(0).day(), day.plus_days(1).unwrap());
+        assert_eq!(format!("{:?} {:?}", day, Timestamp::from_nanos(0)), "1969-12-31 1970-01-01T00:00:00Z");
     }
 }

@@ -4,7 +4,7 @@ use linfa::{Dataset, traits::Fit};
 use linfa_logistic::LogisticRegression as Fitter;
 use linfa_preprocessing::linear_scaling::LinearScaler;
 use modelkeep::{
-    Day, Held, Invalid, Model, Schema, Trained, TrainingSet, VixRange,
+    Day, Held, Invalid, Model, Schema, Trained, TrainingSet, Unstored, VixRange,
     estimators::{LogisticRegression, StandardScaler},
 };
 use ndarray::{Array1, Array2};
@@ -82,7 +82,10 @@ pub fn train(
     let scaler = LinearScaler::standard().fit(&Dataset::from(x.clone()))?;
     let mut fitter = Fitter::default().alpha(plan.regularisation).gradient_tolerance(1e-8).max_iterations(500);
     if let Some(prior) = prior {
-        fitter = fitter.initial_params(prior.weights());
+        // The stored weights are about bounces; linfa's are about whichever outcome is more frequent.
+        let bounces = y.iter().filter(|&&bounced| bounced).count();
+        let about_bounces = 2 * bounces > y.len() || (2 * bounces == y.len() && y[0]);
+        fitter = fitter.initial_params(if about_bounces { prior.weights() } else { -prior.weights() });
     }
     let scaled = linfa::traits::Transformer::transform(&scaler, x);
     let fitted = fitter.fit(&Dataset::new(scaled, y))?;
@@ -95,11 +98,15 @@ pub fn train(
     );
     let trained = Trained::new(model)
         .vix(vix)
-        .metric("auc", report.auc.unwrap_or(f64::NAN))
         .metric("brier", report.brier)
         .metric("base_rate", report.base_rate)
         .tag("desk", "equities")
         .artifact("report.txt", text);
+    // Without bounces or without failures in the test year there is no AUC.
+    let trained = match report.auc {
+        Some(auc) => trained.metric("auc", auc),
+        None => trained,
+    };
     Ok((trained, report))
 }
 
@@ -120,8 +127,7 @@ fn judge(
     if test_rows.is_empty() {
         return Err("there are no labelled dips in the test year".into());
     }
-    let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(model)?;
-    let archived = rkyv::access::<ArchivedBounceModel, rkyv::rancor::Error>(&bytes)?;
+    let archived = Unstored::of(model)?;
     let scored = test_rows.iter().map(|row| Ok((archived.probability(row.1.try_into()?), row.2)));
     let mut scored = scored.collect::<Result<Vec<(f64, f64)>, std::array::TryFromSliceError>>()?;
     let n = scored.len() as f64;

@@ -74,12 +74,25 @@ impl From<&ElasticNet<f64>> for LinearRegression {
 }
 
 impl<C: ClassLabel + PartialOrd + Clone> From<&FittedLogisticRegression<f64, C>> for LogisticRegression {
-    /// Takes over weights, intercept and classes. linfa does not tell its threshold, so that one other than 0.5 has to
-    /// be set again by [`LogisticRegression::with_threshold`].
+    /// Takes over weights, intercept and classes; the larger class becomes the positive one.
+    ///
+    /// linfa calls the class positive that is the more frequent one in the training data, so that its probabilities can
+    /// change sides from one training to the next. Here `probability` is always about the larger label: `true`, or 1.
+    /// Where linfa has it the other way round, weights and intercept change their signs, and `class` still agrees with
+    /// linfa, ties included.
+    ///
+    /// linfa does not tell its threshold; one other than 0.5 has to be set again by
+    /// [`LogisticRegression::with_threshold`].
     fn from(fitted: &FittedLogisticRegression<f64, C>) -> Self {
         let labels = fitted.labels();
-        Self::new(fitted.params().to_vec(), fitted.intercept())
-            .with_classes(labels.neg.class.to_class(), labels.pos.class.to_class())
+        let (negative, positive) = (labels.neg.class.to_class(), labels.pos.class.to_class());
+        let (weights, intercept) = (fitted.params().to_vec(), fitted.intercept());
+        if negative <= positive {
+            return Self::new(weights, intercept).with_classes(negative, positive);
+        }
+        let weights = weights.into_iter().map(|weight| -weight).collect();
+        // linfa's positive class wins a tie at one half; here it is the negative one, so the threshold is just above.
+        Self::new(weights, -intercept).with_classes(positive, negative).with_threshold(0.5f64.next_up())
     }
 }
 

@@ -96,7 +96,19 @@ impl ArchivedLinearRegression {
 }
 
 impl ArchivedLogisticRegression {
-    /// Returns the probability of the positive class for `row`, `[d]`.
+    /// Returns the negative and the positive class.
+    #[must_use]
+    pub fn classes(&self) -> (i64, i64) {
+        (self.negative.to_native(), self.positive.to_native())
+    }
+
+    /// Returns the probability from which on the positive class is predicted.
+    #[must_use]
+    pub fn threshold(&self) -> f64 {
+        self.threshold.to_native()
+    }
+
+    /// Returns the probability of the positive class, the second of [`classes`](Self::classes), for `row`, `[d]`.
     ///
     /// # Panics
     /// When `row` has not `d` values.

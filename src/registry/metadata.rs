@@ -32,7 +32,7 @@ pub struct Metadata {
     pub config_hash: ConfigHash,
     /// BLAKE3 of the archive's bytes.
     pub model_hash: Digest,
-    /// BLAKE3 of the training data, symbol by symbol; `None` when none was given.
+    /// BLAKE3 of the training data that this publish brought, symbol by symbol; `None` when it brought none.
     pub training_hash: Option<Digest>,
     /// When the lineage began: the last time that the model was trained anew and not updated.
     pub created: Timestamp,
@@ -40,9 +40,9 @@ pub struct Metadata {
     pub last_updated: Timestamp,
     /// The newest timestamp among the training samples.
     pub trained_through: Option<Timestamp>,
-    /// The number of training samples, all symbols together.
+    /// The number of training samples that this publish brought, all symbols together.
     pub sample_count: u64,
-    /// The symbols that it was trained on, in order.
+    /// The symbols of these samples, in order.
     pub symbols: Vec<Symbol>,
     /// What the training reported, by name: `auc`, `brier` ...
     pub metrics: BTreeMap<Label, f64>,

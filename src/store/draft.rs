@@ -44,7 +44,10 @@ impl Inner {
     /// wrong with the publication is the draft's flaw, so that the model itself is not lost with it.
     pub(super) fn draft<M: Model>(&self, key: &ModelKey, trained: Trained<M>, origin: &Origin) -> Result<Draft> {
         let now = self.clock.now();
-        let checked = Checked::from_model(&trained.model)?;
+        let checked = Checked::from_model(&trained.model).map_err(|err| {
+            // Which of many models it is helps more than which type.
+            err.about(format!("{key} ({})", M::SCHEMA))
+        })?;
         let inherit = origin.inherit.as_ref();
         let data = trained.training_data.as_ref();
         let named = Named::new(key, trained.metrics, trained.tags, trained.artifacts, inherit);
@@ -104,13 +107,17 @@ impl Named {
         artifacts: Vec<(String, Vec<u8>)>,
         inherit: Option<&Metadata>,
     ) -> Result<Self> {
-        let mut named = Self { metrics: labels(metrics)?, artifacts: labels(artifacts)?, ..Self::default() };
+        let mut named = Self {
+            metrics: labels(key, "metric", metrics)?,
+            artifacts: labels(key, "artifact", artifacts)?,
+            ..Self::default()
+        };
         if let Some(parent) = inherit {
             named.tags.clone_from(&parent.tags);
             let kept = parent.artifacts.iter().filter(|name| !named.artifacts.contains_key(*name));
             named.carried = kept.cloned().collect();
         }
-        named.tags.extend(labels(tags)?);
+        named.tags.extend(labels(key, "tag", tags)?);
         named.check(key)?;
         Ok(named)
     }
@@ -133,6 +140,13 @@ impl Named {
 }
 
 /// Checks names.
-fn labels<V>(named: Vec<(String, V)>) -> Result<BTreeMap<Label, V>> {
-    named.into_iter().map(|(name, value)| Ok((Label::new(&name)?, value))).collect()
+fn labels<V>(key: &ModelKey, what: &str, named: Vec<(String, V)>) -> Result<BTreeMap<Label, V>> {
+    let label = |(name, value): (String, V)| match Label::new(&name) {
+        Ok(label) => Ok((label, value)),
+        Err(err) => {
+            let message = format!("{what} {name:?}: {}", err.message());
+            Err(Error::new(err.kind(), "publish", key.to_string(), message).with_source(err))
+        }
+    };
+    named.into_iter().map(label).collect()
 }

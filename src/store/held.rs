@@ -7,6 +7,7 @@ use crate::{
     clock::Clock,
     error::{Error, Result},
     format::schema::SchemaTag,
+    key::ModelKey,
     registry::metadata::Metadata,
     version::Version,
 };
@@ -69,6 +70,8 @@ pub enum Decision {
         /// What was wrong.
         reason: String,
     },
+    /// New data changed nothing that the model was trained on: [`Store::update`](crate::Store::update) did not train.
+    Unchanged,
     /// New training data arrived: what [`Store::update`](crate::Store::update) trains for.
     NewData,
 }
@@ -84,6 +87,7 @@ impl fmt::Display for Decision {
             Self::Corrupt { reason } => write!(f, "corrupt: {reason}"),
             Self::SchemaChanged { stored, requested } => write!(f, "schema changed: {stored} to {requested}"),
             Self::Unreadable { reason } => write!(f, "unreadable: {reason}"),
+            Self::Unchanged => f.write_str("unchanged"),
             Self::NewData => f.write_str("new data"),
         }
     }
@@ -116,6 +120,9 @@ impl HoldsChecked for Entry {
 
 /// A model that is ready to be used: dereferences to the archived type, read in place.
 ///
+/// Numbers in an archive are little-endian types with `to_native()`; vectors and options are used as one would. An owned
+/// copy is `rkyv::deserialize::<M, rkyv::rancor::Error>(&*held)`, for a type that derives `rkyv::Deserialize`.
+///
 /// It stays valid for as long as it is held, whatever happens to the store, the file or the hot tier. A clone is a
 /// reference count.
 pub struct Held<M> {
@@ -141,6 +148,13 @@ impl<M: Model> Held<M> {
 
     fn entry(&self) -> &Entry {
         self.typed.holder()
+    }
+
+    /// Returns the key that it is filed under, with its configuration.
+    #[must_use]
+    pub fn key(&self) -> ModelKey {
+        let metadata = self.metadata();
+        ModelKey::from_hash(metadata.model.clone(), metadata.config_hash).with_config(&metadata.config)
     }
 
     /// Returns where the model came from.
@@ -207,12 +221,25 @@ impl<M> Clone for Held<M> {
     }
 }
 
+impl<M: Model> fmt::Display for Held<M> {
+    /// `bounce@b84226441024 v3 (hot, fresh)`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.key())?;
+        match self.version() {
+            Some(version) => write!(f, "{version}")?,
+            None => f.write_str("unstored")?,
+        }
+        write!(f, " ({}, {})", self.tier, self.decision)
+    }
+}
+
 impl<M> fmt::Debug for Held<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Held")
             .field("tier", &self.tier)
             .field("decision", &self.decision)
-            .field("entry", &self.typed)
-            .finish()
+            .field("metadata", &self.typed.holder().metadata)
+            .field("publish_error", &self.typed.holder().publish_error)
+            .finish_non_exhaustive()
     }
 }

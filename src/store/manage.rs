@@ -71,6 +71,9 @@ impl Store {
     /// Makes the previous version current again and returns it. The version that is left becomes the previous one, so
     /// that a second rollback undoes the first.
     ///
+    /// The stored training data is not rolled back: the next [`update`](Self::update) trains on what the newest publish
+    /// left, and on its new rows. To leave bad rows behind, publish with a whole [`TrainingSet`](crate::TrainingSet).
+    ///
     /// # Errors
     /// `NotFound` when there is no previous version, `Corrupt` when it is quarantined, or what a write can fail with.
     pub fn rollback(&self, key: &ModelKey) -> Result<Version> {
@@ -152,7 +155,7 @@ impl Store {
         self.removal(Scope::BeyondAll { keep })
     }
 
-    /// Deletes a model: every version and the training data, on disk and in memory. Fails with `Pinned` when a version
+    /// Deletes a model: every version and the training data, on disk and in memory; nothing, if there is none. Fails with `Pinned` when a version
     /// is pinned. Its number goes on where it was when the key is published again.
     pub fn remove(&self, key: &ModelKey) -> Removal<'_> {
         self.removal(Scope::Key(key.clone()))
@@ -169,7 +172,7 @@ impl Store {
 
     /// Deletes every version, of any model, that was last updated longer than `older_than` ago and is not pinned. A
     /// model whose current version goes has none until it is published again or rolled back by hand; nothing older
-    /// is put in its place.
+    /// is put in its place. With the last version of a model its training data goes, too.
     pub fn clear(&self, older_than: Duration) -> Removal<'_> {
         self.removal(Scope::OlderThan(older_than))
     }

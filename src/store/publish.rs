@@ -54,6 +54,9 @@ impl Store {
     /// Publishes a new version: archive, metadata, training data, artifacts and head, in one durable transaction.
     /// Returns the version's number. The hot tier holds it when the call returns.
     ///
+    /// Tags, artifacts and VIX ranges are those of `trained` alone; only [`update`](Self::update) takes over what the
+    /// version before it had. Training data that `trained` does not bring stays stored as it is.
+    ///
     /// Costs one transaction: two fsyncs and the archive's bytes.
     ///
     /// # Errors
@@ -64,6 +67,27 @@ impl Store {
     }
 
     /// Publishes if the current version is still `expected`; `None` expects that there is none yet.
+    ///
+    /// ```
+    /// # use modelkeep::{ErrorKind, Model, ModelKey, Schema, Store, Trained};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || Trained::new(Momentum { weights: vec![0.5] });
+    /// # store.publish(&key, trained())?;
+    /// let version = match store.publish_if(&key, None, trained()) {
+    ///     Ok(version) => version,
+    ///     Err(err) => match err.kind() {
+    ///         // Look at what the other one published, and if ours is still wanted, publish over it.
+    ///         ErrorKind::Conflict { current, .. } => store.publish_if(&key, current, trained())?,
+    ///         _ => return Err(err),
+    ///     },
+    /// };
+    /// assert_eq!(version.get(), 2);
+    /// # Ok::<(), modelkeep::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`], with both versions, when somebody else moved the head; otherwise as for
@@ -274,7 +298,7 @@ fn check_expected(key: &ModelKey, expect: Expect, head: &Head, head_is_whole: bo
         }
         Expect::Current(expected) if expected != current => {
             let name = |version: Option<Version>| version.map_or("no version".into(), |version| version.to_string());
-            let message = format!("expected {} to be current, found {}", name(expected), name(current));
+            let message = format!("expected {} to be current, and {} is", name(expected), name(current));
             Err(Error::new(ErrorKind::Conflict { expected, current }, "publish", key.to_string(), message))
         }
         _ => Ok(()),

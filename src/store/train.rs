@@ -69,6 +69,7 @@ impl Freshness {
 }
 
 impl Default for Freshness {
+    /// [`Freshness::any_age`].
     fn default() -> Self {
         Self::any_age()
     }
@@ -82,6 +83,10 @@ impl Store {
     /// forced refresh. It may use the store, for other models. Callers that want the same key at the same time wait for
     /// one training. A closure that asks for its own model is refused; one that waits for a thread which does so waits
     /// for ever.
+    ///
+    /// The closure's types are best written out where the compiler cannot know them:
+    /// `|prior: Option<&Held<MyModel>>| Ok::<_, MyError>(Trained::new(...))`. What it does not bring, such as tags, the new
+    /// version does not have.
     ///
     /// A damaged entry is quarantined and trained anew. A model that was trained and cannot be stored is returned all
     /// the same, with the reason in [`Held::publish_error`]; it is kept in the hot tier, so that a full disk does not

@@ -64,7 +64,8 @@ impl<M> Trained<M> {
         self
     }
 
-    /// Records a metric. The last one of a name counts.
+    /// Records a metric. The last one of a name counts. NaN is kept as it is, and less than nothing: a guard that rolls
+    /// back below a limit should ask for `!(metric >= limit)`.
     pub fn metric(mut self, name: impl Into<String>, value: f64) -> Self {
         self.metrics.push((name.into(), value));
         self

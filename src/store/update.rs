@@ -12,14 +12,13 @@ use super::{
 };
 use crate::{
     archive::Model,
-    error::TrainError,
+    error::{Error, TrainError},
     key::ModelKey,
     registry,
     training::{Merge, TrainingSet, stored},
 };
 
 /// What an update came to.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct Update<M> {
     /// The model: a new version, or the current one when nothing had changed.
@@ -30,18 +29,59 @@ pub struct Update<M> {
     pub trained: bool,
 }
 
+impl<M> fmt::Debug for Update<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Update")
+            .field("model", &self.model)
+            .field("merge", &self.merge)
+            .field("trained", &self.trained)
+            .finish()
+    }
+}
+
+/// Whether a model was trained on just this set.
+fn trained_on<M: Model>(model: &Held<M>, data: &TrainingSet) -> Result<bool, Error> {
+    match model.metadata().training_hash {
+        Some(hash) => Ok(stored::Prepared::new(data)?.hash() == hash),
+        None => Ok(data.is_empty()),
+    }
+}
+
 impl Store {
     /// Merges `new_data` into the training data that is stored for `key`, trains on the merged set, and publishes
     /// model and set together as a new version.
     ///
     /// Rows are merged by symbol and timestamp: new symbols are appended, newer rows replace older ones. `train` gets
     /// the merged set and the current model. Artifacts, tags and VIX ranges of the current version are taken over,
-    /// unless `train` gives new ones of the same name. When the merge changes nothing and a model is there, `train` is
-    /// not called and [`Update::trained`] is false.
+    /// unless `train` gives new ones of the same name. When the merge changes nothing and the current model was trained
+    /// on that very set, `train` is not called and [`Update::trained`] is false; after a rollback the stored set is the
+    /// newer one, so that the next update does train.
+    ///
+    /// ```
+    /// # use modelkeep::{Held, Model, ModelKey, Samples, Schema, Store, Timestamp, Trained, TrainingSet};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Mean { mean: f64 }
+    /// # impl Model for Mean { const SCHEMA: Schema = Schema::new("mean", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("mean", &())?;
+    /// let mut samples = Samples::new("AAPL", &["x"])?;
+    /// samples.push(Timestamp::from_nanos(1), &[0.5], 2.0)?;
+    /// let new = TrainingSet::from_samples([samples])?;
+    ///
+    /// let train = |all: &TrainingSet, _prior: Option<&Held<Mean>>| {
+    ///     let (_features, target) = all.to_matrix();
+    ///     let mean = target.iter().sum::<f64>() / target.len() as f64;
+    ///     Ok::<_, std::io::Error>(Trained::new(Mean { mean }))
+    /// };
+    /// let update = store.update(&key, &new, train)?;
+    /// assert_eq!((update.trained, update.merge.added), (true, 1));
+    /// assert!(!store.update(&key, &new, train)?.trained); // nothing new
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// [`TrainError::Train`] with what `train` returned, untouched. [`TrainError::Store`] when the feature names differ
-    /// from the stored ones, or the stored data is damaged (the symbol is named; publish a whole set to replace it), or
+    /// [`TrainError::Train`] with what `train` returned, untouched. [`TrainError::Store`] when there are no rows at all,
+    /// when the feature names differ from the stored ones, or the stored data is damaged (the symbol is named; publish a whole set to replace it), or
     /// as for [`get_or_train`](Self::get_or_train). As there, a trained model that cannot be stored is returned with
     /// the reason attached; that includes a conflict with somebody else's publish.
     pub fn update<M, E, F>(&self, key: &ModelKey, new_data: &TrainingSet, train: F) -> Result<Update<M>, TrainError<E>>
@@ -69,10 +109,17 @@ impl Store {
             Found::Model(held) => Some(held),
             _ => None,
         };
-        if let Some(model) = prior.as_ref().filter(|_| !merge.changed()) {
+        if !merge.changed()
+            && let Some(model) = prior.as_ref()
+            && trained_on(model, &data)?
+        {
             tracing::info!(%key, "the new data changes nothing; not trained");
-            let model = model.clone().with_decision(Decision::Fresh);
+            let model = model.clone().with_decision(Decision::Unchanged);
             return Ok(Update { model, merge, trained: false });
+        }
+        if data.is_empty() {
+            let message = "there are no rows to train on, neither stored nor new";
+            return Err(Error::invalid("update", key.to_string(), message).into());
         }
         let origin = Origin { parent, inherit: inherit.map(|stored| stored.metadata), seen: parent };
         let draft = inner.train(key, prior.as_ref(), &origin, |prior| {

@@ -37,8 +37,8 @@ impl Samples {
     /// # Errors
     /// `InvalidInput` when a name breaks the rules of [`Symbol`] or [`Label`], when there is none, or when two are the
     /// same; `LimitExceeded` beyond 4096 features.
-    pub fn new(symbol: &str, feature_names: &[&str]) -> Result<Self> {
-        let names = feature_names.iter().map(|name| Label::new(name)).collect::<Result<Vec<_>>>()?;
+    pub fn new(symbol: &str, feature_names: &[impl AsRef<str>]) -> Result<Self> {
+        let names = feature_names.iter().map(|name| Label::new(name.as_ref())).collect::<Result<Vec<_>>>()?;
         Self::with_names(Symbol::new(symbol)?, names)
     }
 
@@ -61,7 +61,7 @@ impl Samples {
     /// As for [`new`](Self::new) and [`push`](Self::push); and `InvalidInput` when the shapes do not agree.
     pub fn from_columns(
         symbol: &str,
-        feature_names: &[&str],
+        feature_names: &[impl AsRef<str>],
         timestamps: Vec<Timestamp>,
         features: Vec<f64>,
         target: Vec<f64>,
@@ -208,6 +208,16 @@ impl TrainingSet {
         Self::default()
     }
 
+    /// Returns the set of these samples.
+    ///
+    /// # Errors
+    /// As for [`insert`](Self::insert).
+    pub fn from_samples(all: impl IntoIterator<Item = Samples>) -> Result<Self> {
+        let mut set = Self::new();
+        all.into_iter().try_for_each(|samples| set.insert(samples))?;
+        Ok(set)
+    }
+
     /// Adds the samples of a symbol, in place of those that the set had of it.
     ///
     /// # Errors
@@ -286,6 +296,15 @@ impl TrainingSet {
     }
 }
 
+impl<'a> IntoIterator for &'a TrainingSet {
+    type Item = &'a Samples;
+    type IntoIter = std::collections::btree_map::Values<'a, Symbol, Samples>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.by_symbol.values()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,7 +335,7 @@ mod tests {
         let err = Samples::from_columns("KO", &["a"], vec![at(1), at(2)], vec![1.0], vec![0.0, 0.0]).unwrap_err();
         assert!(err.message().contains("2 timestamps need 2 features"), "{err}");
         assert!(Samples::new("KO", &["a", "a"]).is_err());
-        assert!(Samples::new("KO", &[]).is_err());
+        assert!(Samples::new("KO", &[] as &[&str]).is_err());
     }
 
     #[test]

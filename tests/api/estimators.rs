@@ -83,20 +83,48 @@ fn the_linear_regressions() {
     }
 }
 
+/// The returns and whether the next day's exceeds `least`: more ups than downs, or fewer.
+fn ups(least: f64) -> (Array2<f64>, Array1<bool>) {
+    let (x, y) = returns();
+    (x, y.mapv(|change| change > least))
+}
+
 #[test]
 fn the_logistic_regression() {
-    let (x, y) = returns();
-    let up = Dataset::new(x.clone(), y.mapv(|change| change > 0.0));
-    let fitted = linfa_logistic::LogisticRegression::default().alpha(0.01).fit(&up).unwrap();
-    let held = kept(LogisticRegression::from(&fitted));
-    assert_close(rows(&x).map(|row| held.probability(&row)), &fitted.predict_probabilities(&x));
-    let theirs = fitted.predict(&x);
-    assert!(theirs.iter().any(|&up| up) && theirs.iter().any(|&up| !up), "both classes are predicted");
-    assert!(rows(&x).zip(&theirs).all(|(row, &theirs)| held.class(&row) == i64::from(theirs)));
-    // Another threshold has to be set on both sides.
-    let strict = fitted.clone().set_threshold(0.56);
-    let held = kept(LogisticRegression::from(&fitted).with_threshold(0.56));
-    assert!(rows(&x).zip(&strict.predict(&x)).all(|(row, &theirs)| held.class(&row) == i64::from(theirs)));
+    // Ups are more frequent, then downs; linfa changes sides with the more frequent one, and the archive does not.
+    for (least, mostly_up) in [(0.0, true), (0.0008, false)] {
+        let (x, y) = ups(least);
+        assert_eq!(y.iter().filter(|&&up| up).count() * 2 > y.len(), mostly_up);
+        let fitted =
+            linfa_logistic::LogisticRegression::default().alpha(1e-4).fit(&Dataset::new(x.clone(), y)).unwrap();
+        assert_eq!(fitted.labels().pos.class, mostly_up, "what linfa calls positive");
+        let held = kept(LogisticRegression::from(&fitted));
+        assert_eq!(held.classes(), (0, 1));
+        let theirs = fitted.predict_probabilities(&x).mapv(|p| if mostly_up { p } else { 1.0 - p });
+        assert_close(rows(&x).map(|row| held.probability(&row)), &theirs);
+        let theirs = fitted.predict(&x);
+        assert!(theirs.iter().any(|&up| up) && theirs.iter().any(|&up| !up), "both classes are predicted");
+        assert!(rows(&x).zip(&theirs).all(|(row, &theirs)| held.class(&row) == i64::from(theirs)));
+        // Another threshold has to be set on both sides.
+        let (strict, ours) = if mostly_up { (0.55, 0.55) } else { (0.55, (1.0f64 - 0.55).next_up()) };
+        let held = kept(LogisticRegression::from(&fitted).with_threshold(ours));
+        let strict = fitted.set_threshold(strict).predict(&x);
+        assert!(rows(&x).zip(&strict).all(|(row, &theirs)| held.class(&row) == i64::from(theirs)));
+    }
+}
+
+#[test]
+fn a_tie_goes_where_linfa_lets_it_go() {
+    for mostly_up in [true, false] {
+        // No feature says anything, and the regularised weights of a constant zero are zero.
+        let y = Array1::from_shape_fn(9, |i| (i % 3 == 0) != mostly_up);
+        let x = Array2::<f64>::zeros((9, 1));
+        let fitter = linfa_logistic::LogisticRegression::default().with_intercept(false);
+        let fitted = fitter.fit(&Dataset::new(x.clone(), y)).unwrap();
+        let held = kept(LogisticRegression::from(&fitted));
+        assert_eq!(held.probability(&[0.0]), 0.5);
+        assert_eq!(held.class(&[0.0]), i64::from(fitted.predict(&x)[0]));
+    }
 }
 
 /// Three classes: the next day is down, flat, or up.

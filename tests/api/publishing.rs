@@ -92,7 +92,7 @@ fn a_publish_that_expects_another_version_conflicts() {
         let one = store.publish_if(&key, None, weights(1.0)).unwrap();
         let err = error(store.publish_if(&key, None, weights(9.0)));
         assert_eq!(err.kind(), ErrorKind::Conflict { expected: None, current: Some(one) });
-        assert!(err.message().contains("expected no version to be current, found v1"), "{err}");
+        assert!(err.message().contains("expected no version to be current, and v1 is"), "{err}");
         let two = store.publish_if(&key, Some(one), weights(2.0)).unwrap();
         let err = error(store.publish_if(&key, Some(one), weights(9.0)));
         assert_eq!(err.kind(), ErrorKind::Conflict { expected: Some(one), current: Some(two) });

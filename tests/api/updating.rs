@@ -65,9 +65,39 @@ fn when_nothing_changed_nothing_is_trained() {
             });
             let update = update.unwrap();
             assert!(!update.trained && !update.merge.changed());
-            assert_eq!((update.model.decision(), first_weight(&update.model)), (&Decision::Fresh, 1.0));
+            assert_eq!((update.model.decision(), first_weight(&update.model)), (&Decision::Unchanged, 1.0));
         }
         assert_eq!(store.versions(&key).unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn after_a_rollback_the_next_update_trains_even_if_the_data_did_not_change() {
+    both(|store, _| {
+        let key = key("m");
+        let (good, more) = (samples("AAPL", &[(1, 1.0)]), samples("AAPL", &[(1, 1.0), (2, 2.0)]));
+        store.publish(&key, weights(1.0).training_data(good)).unwrap();
+        store.update(&key, &more, |_, _| Ok::<_, String>(weights(2.0))).unwrap();
+        store.rollback(&key).unwrap();
+        let update = store.update(&key, &more, |all, prior: Option<&Held<Weights>>| {
+            assert_eq!((all.len(), first_weight(prior.unwrap())), (2, 1.0));
+            Ok::<_, String>(weights(3.0))
+        });
+        let update = update.unwrap();
+        assert!(update.trained && !update.merge.changed());
+        assert!(!store.update(&key, &more, |_, _| Ok::<_, String>(weights(4.0))).unwrap().trained);
+    });
+}
+
+#[test]
+fn an_update_without_any_rows_trains_nothing() {
+    both(|store, _| {
+        let result =
+            store.update(&key("m"), &TrainingSet::new(), |_, _: Option<&Held<Weights>>| Ok::<_, String>(weights(1.0)));
+        match result {
+            Err(TrainError::Store(err)) => assert_eq!(err.kind(), ErrorKind::InvalidInput),
+            other => panic!("{other:?}"),
+        }
     });
 }
 

@@ -9,9 +9,16 @@ use modelkeep::ModelKey;
 
 pub type Removed = Vec<(u8, u64)>;
 
+/// A version: its numbers, when it was made, and the rows it was trained on if it was given any.
+struct Trained {
+    value: Vec<u32>,
+    at: u64,
+    rows: Option<BTreeMap<(u8, i64), u8>>,
+}
+
 #[derive(Default)]
 struct Entry {
-    versions: BTreeMap<u64, (Vec<u32>, u64)>,
+    versions: BTreeMap<u64, Trained>,
     current: Option<u64>,
     previous: Option<u64>,
     last: u64,
@@ -59,14 +66,16 @@ impl Oracle {
         read(self.entries.borrow_mut().entry(key).or_default())
     }
 
-    /// `expect` is zero for "no version". Returns the new version, or `None` for a conflict.
-    pub fn publish(&self, key: u8, expect: Option<u64>, value: Vec<u32>, now: u64) -> Option<u64> {
+    /// `expect` is zero for "no version"; `updated` says that the stored rows were what it was trained on. Returns the
+    /// new version, or `None` for a conflict.
+    pub fn publish(&self, key: u8, expect: Option<u64>, value: Vec<u32>, now: u64, updated: bool) -> Option<u64> {
         self.with(key, |entry| {
             if expect.is_some_and(|expect| (expect > 0).then_some(expect) != entry.current) {
                 return None;
             }
             entry.last += 1;
-            entry.versions.insert(entry.last, (value, now));
+            let rows = updated.then(|| entry.rows.clone());
+            entry.versions.insert(entry.last, Trained { value, at: now, rows });
             entry.advance(entry.last);
             for version in entry.beyond(self.retention) {
                 entry.forget(version);
@@ -81,7 +90,7 @@ impl Oracle {
     }
 
     pub fn version(&self, key: u8, version: u64) -> Option<Vec<u32>> {
-        self.with(key, |entry| entry.versions.get(&version).map(|(value, _)| value.clone()))
+        self.with(key, |entry| entry.versions.get(&version).map(|trained| trained.value.clone()))
     }
 
     pub fn versions(&self, key: u8) -> Vec<u64> {
@@ -93,7 +102,7 @@ impl Oracle {
     }
 
     pub fn age(&self, key: u8, now: u64) -> Option<u64> {
-        self.with(key, |entry| Some(now - entry.versions.get(&entry.current?)?.1))
+        self.with(key, |entry| Some(now - entry.versions.get(&entry.current?)?.at))
     }
 
     /// Merges rows and returns whether that changed anything. Of rows with the same symbol and time the smallest value
@@ -106,6 +115,15 @@ impl Oracle {
             rows.dedup_by_key(|row| (row.0, row.1));
             entry.rows.extend(rows.into_iter().map(|(symbol, at, value)| ((symbol, at), value)));
             entry.rows != before
+        })
+    }
+
+    /// Whether the current version was trained on just the rows that are stored.
+    pub fn trained_on_what_is_stored(&self, key: u8) -> bool {
+        self.with(key, |entry| match entry.current.and_then(|current| entry.versions.get(&current)) {
+            Some(Trained { rows: Some(rows), .. }) => *rows == entry.rows,
+            Some(Trained { rows: None, .. }) => entry.rows.is_empty(),
+            None => false,
         })
     }
 
@@ -165,8 +183,10 @@ impl Oracle {
     pub fn clear(&self, hours: u64, now: u64) -> Removed {
         let mut removed = Vec::new();
         for (&key, entry) in self.entries.borrow_mut().iter_mut() {
-            let old =
-                entry.versions.iter().filter(|(version, (_, at))| now - at > hours && !entry.pins.contains(version));
+            let old = entry
+                .versions
+                .iter()
+                .filter(|(version, trained)| now - trained.at > hours && !entry.pins.contains(version));
             for version in old.map(|(version, _)| *version).collect::<Vec<_>>() {
                 entry.forget(version);
                 removed.push((key, version));
