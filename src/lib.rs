@@ -47,7 +47,7 @@
 //! # What a crash leaves
 //!
 //! A publish, an update, a rollback or a removal is one transaction, committed in two phases: after a crash all of it is
-//! there or nothing, and what a call returned is there. The next open for writing repairs the file in milliseconds.
+//! there or nothing, and what a call returned is there. The next open for writing repairs the file.
 //! Every stored value is sealed with its place and its content; what does not match its seal is never served.
 //!
 //! # Memory

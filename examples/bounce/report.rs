@@ -63,7 +63,8 @@ fn times(outcome: &Outcome) {
             tier.to_owned(),
             human_us(time),
             scan.map_or_else(|| "-".to_owned(), human_us),
-            against.map_or_else(|| "-".to_owned(), |(name, slow)| format!("{:.1} x as fast as {name}", slow / time)),
+            against
+                .map_or_else(|| "-".to_owned(), |(name, slow)| format!("{} x as fast as {name}", ratio(slow / time))),
         ]);
     }
     println!("What keeping it saves\n{rows}");
@@ -73,6 +74,11 @@ fn times(outcome: &Outcome) {
         human_us(times.open),
         outcome.difference
     );
+}
+
+/// One digit behind the point where it says anything.
+fn ratio(ratio: f64) -> String {
+    if ratio < 100.0 { format!("{ratio:.1}") } else { format!("{ratio:.0}") }
 }
 
 fn models(outcome: &Outcome) -> Result<(), Box<dyn Error>> {

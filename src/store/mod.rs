@@ -94,8 +94,8 @@ struct Inner {
 impl Store {
     /// Opens the store in the file `path`, creating the file when there is none, with the default [`Options`].
     ///
-    /// Costs one look at the file's header, redb's own open (some hundred microseconds), and for a new file three
-    /// fsyncs. After a crash the file is repaired first, which takes milliseconds.
+    /// Costs one look at the file's header and the stamp, and redb's own open: 0.24 ms where this was measured, and 1.6 ms
+    /// for a new file. After a crash the file is repaired first.
     ///
     /// # Errors
     /// `InUse` when another process, or another `Store` in this one, holds the file. `NotAStore` for a file of another
