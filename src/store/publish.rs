@@ -60,7 +60,7 @@ impl Store {
     /// Costs one transaction: two fsyncs and the archive's bytes.
     ///
     /// # Errors
-    /// `InvalidInput` when the model refuses itself, when a name breaks the rules of [`Label`], or when the key knows
+    /// `InvalidInput` when the model refuses itself, when a name breaks the rules of [`Label`](crate::Label), or when the key knows
     /// no configuration and none is stored. `LimitExceeded`, `ReadOnly`, `StorageFull` or `Io`. Nothing is changed.
     pub fn publish<M: Model>(&self, key: &ModelKey, trained: Trained<M>) -> Result<Version> {
         self.publish_expecting(key, Expect::Anything, trained)
