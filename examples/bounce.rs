@@ -7,6 +7,7 @@
 
 #![allow(
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::disallowed_methods,
     clippy::indexing_slicing,
     clippy::cast_precision_loss,
@@ -26,7 +27,7 @@ mod report;
 #[path = "common/table.rs"]
 mod table;
 
-use std::{error::Error, path::PathBuf, time::Instant};
+use std::{error::Error, path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::Parser;
 use dips::{Dip, Rules};
@@ -106,14 +107,23 @@ pub struct Outcome {
     pub difference: f64,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match start(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("bounce: {err}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: &Args) -> Result<(), Box<dyn Error>> {
     let temporary = tempfile::tempdir()?;
     let path = args.store.clone().unwrap_or_else(|| temporary.path().join("models.redb"));
     if path.exists() {
         return Err(format!("{} exists; name a new file, so that the first scan has to train", path.display()).into());
     }
-    let outcome = run(&args.data, &path).map_err(|err| format!("bounce: {err}"))?;
+    let outcome = run(&args.data, &path)?;
     report::print(&outcome)?;
     if args.json {
         println!("{}", report::json(&outcome)?);

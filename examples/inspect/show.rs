@@ -23,8 +23,15 @@ impl Show<'_> {
             ),
             Vec::new(),
         );
+        let mut unreadable = Vec::new();
         for listed in self.store.list(filter)? {
-            let listed = listed?;
+            let listed = match listed {
+                Ok(listed) => listed,
+                Err(err) => {
+                    unreadable.push(err.to_string());
+                    continue;
+                }
+            };
             let metadata = &listed.metadata;
             all.push(json!({ "key": listed.key.to_string(), "metadata": metadata }));
             let tags: Vec<String> = metadata.tags.iter().map(|(tag, value)| format!("{tag}={value}")).collect();
@@ -39,7 +46,8 @@ impl Show<'_> {
                 tags.join(" "),
             ]);
         }
-        self.print(&json!(all), || format!("{rows}\n{} models", all.len()))
+        self.print(&json!(all), || format!("{rows}\n{} models", all.len()))?;
+        if unreadable.is_empty() { Ok(()) } else { Err(unreadable.join("\n").into()) }
     }
 
     pub fn metadata(&self, key: &ModelKey, version: Version) -> Outcome {

@@ -27,7 +27,7 @@ use std::fmt;
 use super::{codec::Codec, digest::Digest, schema::RKYV_LAYOUT};
 use crate::{
     error::{Error, Result},
-    hash::hex,
+    key::describe_row,
     limits::ARCHIVE_BYTES_MAX,
 };
 
@@ -76,12 +76,14 @@ pub(crate) struct Place<'a> {
 }
 
 impl fmt::Display for Place<'_> {
-    /// `table/key`, the key as text where it is text.
+    /// `table/key`, the key as a person would say it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let printable = self.key.iter().take_while(|b| b.is_ascii_graphic()).count();
-        let (text, rest) = self.key.split_at(printable);
-        write!(f, "{}/{}", self.table, String::from_utf8_lossy(text))?;
-        if rest.is_empty() { Ok(()) } else { write!(f, "\\x{}", hex(rest)) }
+        write!(f, "{}/", self.table)?;
+        match self.key.first_chunk() {
+            // Ids of archives; eight bytes of text are a name.
+            Some(id) if self.key.len() == 8 && self.key.last() == Some(&0) => write!(f, "{}", u64::from_le_bytes(*id)),
+            _ => f.write_str(&describe_row(self.key)),
+        }
     }
 }
 

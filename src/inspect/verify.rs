@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     engine::{Reader, Table, sealed},
     error::{Error, Result},
-    hash::hex,
+    key::describe_row,
     registry::{artifacts, head, metadata},
     store::Store,
     training,
@@ -89,7 +89,7 @@ impl Store {
                     Err(err) => found.add(table.name(), "(the rest)".into(), &err),
                     Ok((key, value)) => {
                         let checked = sealed::check_row(table, &key, &value);
-                        found.check(table.name(), || row_name(&key), key.len() + value.len(), checked);
+                        found.check(table.name(), || describe_row(&key), key.len() + value.len(), checked);
                         check_references(&snapshot, table, &key, &value, &present, &mut referenced, &mut found);
                     }
                 }
@@ -115,12 +115,13 @@ fn check_references(
         Table::Artifacts => artifacts::reference(key, value),
         Table::Training => training::stored::reference(key, value),
         Table::Heads => {
-            let missing = head::from_row(key, value).and_then(|(model, head)| match head.current {
-                Some(version) => metadata::require(reader, &model, version).map(drop),
-                None => Ok(()),
-            });
-            if let Err(err) = missing {
-                found.add(table.name(), row_name(key), &err);
+            // Damage to either row is found where the row is; here it is about one without the other.
+            if let Ok((model, head)) = head::from_row(key, value)
+                && let Some(version) = head.current
+                && let Ok(None) = metadata::read(reader, &model, version)
+                && let Err(err) = metadata::require(reader, &model, version)
+            {
+                found.add(table.name(), describe_row(key), &err);
             }
             None
         }
@@ -129,27 +130,7 @@ fn check_references(
     if let Some(id) = id {
         referenced.insert(id);
         if !present.contains(&id) {
-            found.add(table.name(), row_name(key), &sealed::missing(id));
+            found.add(table.name(), describe_row(key), &sealed::missing(id));
         }
-    }
-}
-
-/// A row's key for people: `name@hash` and what follows, or hex digits.
-fn row_name(key: &[u8]) -> String {
-    let Ok((model, rest)) = crate::key::ModelKey::split_from(key) else {
-        let (text, rest) = key.split_at(key.iter().take_while(|byte| byte.is_ascii_graphic()).count());
-        let text = String::from_utf8_lossy(text);
-        return match rest {
-            [] => text.into_owned(),
-            // An index series' year.
-            [0, high, low] => format!("{text} {}", u16::from_be_bytes([*high, *low])),
-            _ => format!("{text}\\x{}", hex(rest)),
-        };
-    };
-    match rest.split_first_chunk() {
-        Some((version, name)) if version.first() == Some(&0) => {
-            format!("{model} v{} {}", u64::from_be_bytes(*version), String::from_utf8_lossy(name)).trim_end().to_owned()
-        }
-        _ => format!("{model} {}", String::from_utf8_lossy(rest)).trim_end().to_owned(),
     }
 }

@@ -129,6 +129,27 @@ impl ModelKey {
     }
 }
 
+/// The key of a row, for people: `name@hash` and the version, symbol or name behind it; a series and a year; or text as
+/// far as it is text, and hex digits.
+pub(crate) fn describe_row(key: &[u8]) -> String {
+    let Ok((model, rest)) = ModelKey::split_from(key) else {
+        let (text, rest) = key.split_at(key.iter().take_while(|byte| byte.is_ascii_graphic()).count());
+        let text = String::from_utf8_lossy(text);
+        return match rest {
+            [] => text.into_owned(),
+            [0, high, low] => format!("{text} {}", u16::from_be_bytes([*high, *low])),
+            _ => format!("{text}\\x{}", hex(rest)),
+        };
+    };
+    match rest.split_first_chunk() {
+        // A version ends no symbol: its first byte is zero for a long time to come.
+        Some((version, name)) if version.first() == Some(&0) => {
+            format!("{model} v{} {}", u64::from_be_bytes(*version), String::from_utf8_lossy(name)).trim_end().to_owned()
+        }
+        _ => format!("{model} {}", String::from_utf8_lossy(rest)).trim_end().to_owned(),
+    }
+}
+
 impl PartialEq for ModelKey {
     fn eq(&self, other: &Self) -> bool {
         self.hash == other.hash && self.name == other.name
@@ -182,6 +203,19 @@ mod tests {
         longer.extend_from_slice(&7u64.to_be_bytes());
         let (read, rest) = ModelKey::split_from(&longer).unwrap();
         assert_eq!((read, rest), (key, &7u64.to_be_bytes()[..]));
+    }
+
+    #[test]
+    fn rows_are_described_for_people() {
+        let key = ModelKey::new("bounce", &()).unwrap();
+        let row = |tail: &[u8]| describe_row(&[key.to_bytes().as_slice(), tail].concat());
+        assert_eq!(row(b""), key.to_string());
+        assert_eq!(row(b"BRK.B"), format!("{key} BRK.B"));
+        assert_eq!(row(&7u64.to_be_bytes()), format!("{key} v7"));
+        assert_eq!(row(&[&7u64.to_be_bytes()[..], b"report.txt"].concat()), format!("{key} v7 report.txt"));
+        assert_eq!(describe_row(b"VIX\0\x07\xe2"), "VIX 2018");
+        assert_eq!(describe_row(b"stamp"), "stamp");
+        assert_eq!(describe_row(&[1, 2]), "\\x0102");
     }
 
     #[test]
