@@ -136,7 +136,7 @@ impl Inner {
             Lookup::Hit(entry) if entry.metadata.schema.is(&M::SCHEMA) => {
                 return match Held::new(entry, Tier::Hot, Decision::Fresh) {
                     Ok(held) => Found::Model(held),
-                    Err(err) => Found::Failed(err),
+                    Err(err) => Found::Failed(whole_but_other::<M>(key, err)),
                 };
             }
             Lookup::Hit(entry) => return other_schema::<M>(&entry.metadata.schema),
@@ -231,9 +231,7 @@ impl Inner {
             if blob.open(Kind::Model, Verify::Full).is_err() {
                 return err;
             }
-            // What was published is what is here: the type changed and its schema's version did not.
-            let message = format!("what is stored as {} is whole, and is not what this type reads", M::SCHEMA);
-            Error::new(ErrorKind::SchemaMismatch, "get", key.to_string(), message).with_source(err)
+            whole_but_other::<M>(key, err)
         })
     }
 
@@ -323,6 +321,12 @@ fn other_schema<M: Model>(stored: &SchemaTag) -> Found<M> {
         Ok(requested) => Found::OtherSchema { stored: stored.clone(), requested },
         Err(err) => Found::Failed(err),
     }
+}
+
+/// What was published is what is here: the type changed and its schema's version did not.
+fn whole_but_other<M: Model>(key: &ModelKey, err: Error) -> Error {
+    let message = format!("what is stored as {} is whole, and is not what this type reads", M::SCHEMA);
+    Error::new(ErrorKind::SchemaMismatch, "get", key.to_string(), message).with_source(err)
 }
 
 fn check_hash(key: &ModelKey, version: Version, metadata: &Metadata, bytes: &[u8]) -> Result<()> {

@@ -248,6 +248,8 @@ fn a_type_that_changed_without_a_new_schema_does_not_quarantine_what_is_whole() 
         assert_eq!(error(store.get::<Other>(&key("m"))).kind(), ErrorKind::SchemaMismatch);
         assert!(store.quarantined().unwrap().is_empty());
         assert_eq!(first_weight(&store.get(&key("m")).unwrap().unwrap()), MARK);
+        // And from the hot tier, where it was checked for the other type.
+        assert_eq!(error(store.get::<Other>(&key("m"))).kind(), ErrorKind::SchemaMismatch);
     }
 }
 
@@ -286,6 +288,36 @@ fn a_sealed_value_that_was_moved_is_refused() {
     let err = error(store.get::<Weights>(&key("a")));
     assert!(err.kind() == ErrorKind::Corrupt && err.message().contains("moved"), "{err}");
     assert_eq!(first_weight(&store.get(&key("b")).unwrap().unwrap()), 2.0);
+}
+
+/// A branch page in the place of a leaf below it makes a tree with a cycle, which has no end for who walks it by
+/// recursion. An overflowing stack would take this whole process down.
+#[test]
+fn a_tree_with_a_cycle_is_damage_and_not_the_end() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for i in 0..60u32 {
+        store.publish(&key(&format!("m{i}")), weights(f64::from(i)).tag("note", "x".repeat(300))).unwrap();
+    }
+    store.compact().unwrap();
+    drop(store);
+    let whole = fs::read(folder.path()).unwrap();
+    let of_type =
+        |wanted: u8| -> Vec<usize> { (1..whole.len() / 4096).filter(|page| whole[page * 4096] == wanted).collect() };
+    let (leaves, branches) = (of_type(1), of_type(2));
+    assert!(!branches.is_empty() && leaves.len() > 10, "{} branches, {} leaves", branches.len(), leaves.len());
+    let mut damaged = 0;
+    for (branch, leaf) in branches.iter().flat_map(|branch| leaves.iter().map(move |leaf| (branch, leaf))) {
+        let mut bytes = whole.clone();
+        bytes.copy_within(branch * 4096..(branch + 1) * 4096, leaf * 4096);
+        fs::write(folder.path(), &bytes).unwrap();
+        if let Ok(store) = folder.options().read_only(true).open(folder.path()) {
+            damaged += u32::from(store.usage().is_err());
+            drop(store.verify());
+            drop(store.list(modelkeep::Filter::all()).map(Iterator::count));
+        }
+    }
+    assert!(damaged > 0, "no cycle was made");
 }
 
 /// After redb met a broken page, writing is refused at once instead of waiting for a transaction that nobody ends.
