@@ -103,6 +103,22 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_number_is_named_by_its_field() {
+        #[derive(Serialize)]
+        struct Outer {
+            rules: Vec<Inner>,
+        }
+        #[derive(Serialize)]
+        struct Inner {
+            seed: u64,
+            stop: f64,
+        }
+        let text = |seed, stop| refusal(&Outer { rules: vec![Inner { seed, stop }] });
+        assert!(text(1, f64::NAN).contains("form: rules.stop: NaN is not"), "{}", text(1, f64::NAN));
+        assert!(text(u64::MAX, 1.0).contains("rules.seed: the integer 18446744073709551615"));
+    }
+
+    #[test]
     fn a_key_that_appears_twice_is_refused() {
         #[derive(Serialize)]
         struct Flat {

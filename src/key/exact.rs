@@ -17,14 +17,39 @@ use serde::{
 /// The largest integer that a double carries together with both of its neighbours.
 const INTEGER_MAX: u128 = (1 << 53) - 1;
 
-/// Why a value has no exact JSON form.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Inexact(String);
+/// Why a value has no exact JSON form, and in which field, as far as fields have names.
+#[derive(Debug)]
+pub(super) struct Inexact {
+    /// The names of the fields that lead to it, the innermost first.
+    fields: Vec<&'static str>,
+    reason: String,
+}
+
+impl Inexact {
+    fn new(reason: String) -> Self {
+        Self { fields: Vec::new(), reason }
+    }
+
+    fn within(mut self, field: &'static str) -> Self {
+        self.fields.push(field);
+        self
+    }
+}
+
+impl fmt::Display for Inexact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (depth, field) in self.fields.iter().rev().enumerate() {
+            write!(f, "{}{field}", if depth > 0 { "." } else { "" })?;
+        }
+        write!(f, "{}{}", if self.fields.is_empty() { "" } else { ": " }, self.reason)
+    }
+}
+
+impl std::error::Error for Inexact {}
 
 impl ser::Error for Inexact {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self(message.to_string())
+        Self::new(message.to_string())
     }
 }
 
@@ -37,7 +62,7 @@ struct Exact;
 
 fn integer(text: impl fmt::Display, magnitude: u128) -> Result<(), Inexact> {
     if magnitude > INTEGER_MAX {
-        return Err(Inexact(format!(
+        return Err(Inexact::new(format!(
             "the integer {text} is beyond 2^53 - 1 and would lose digits; write it as a string"
         )));
     }
@@ -48,7 +73,7 @@ fn float(value: f64) -> Result<(), Inexact> {
     if value.is_finite() {
         return Ok(());
     }
-    Err(Inexact(format!("{value} is not a JSON number")))
+    Err(Inexact::new(format!("{value} is not a JSON number")))
 }
 
 macro_rules! integers {
@@ -157,12 +182,12 @@ impl Serializer for Exact {
 }
 
 macro_rules! compound {
-    ($($compound:ident { $($method:ident($($name:ty)?);)* })*) => {
+    ($($compound:ident { $($method:ident);* })*) => {
         $(impl $compound for Exact {
             type Ok = ();
             type Error = Inexact;
 
-            $(fn $method<T: Serialize + ?Sized>(&mut self, $(_: $name,)? value: &T) -> Result<(), Inexact> {
+            $(fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Inexact> {
                 value.serialize(Exact)
             })*
 
@@ -174,11 +199,28 @@ macro_rules! compound {
 }
 
 compound! {
-    SerializeSeq { serialize_element(); }
-    SerializeTuple { serialize_element(); }
-    SerializeTupleStruct { serialize_field(); }
-    SerializeTupleVariant { serialize_field(); }
-    SerializeMap { serialize_key(); serialize_value(); }
-    SerializeStruct { serialize_field(&'static str); }
-    SerializeStructVariant { serialize_field(&'static str); }
+    SerializeSeq { serialize_element }
+    SerializeTuple { serialize_element }
+    SerializeTupleStruct { serialize_field }
+    SerializeTupleVariant { serialize_field }
+    SerializeMap { serialize_key; serialize_value }
 }
+
+macro_rules! named_fields {
+    ($($compound:ident)*) => {
+        $(impl $compound for Exact {
+            type Ok = ();
+            type Error = Inexact;
+
+            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Inexact> {
+                value.serialize(Exact).map_err(|err| err.within(name))
+            }
+
+            fn end(self) -> Result<(), Inexact> {
+                Ok(())
+            }
+        })*
+    };
+}
+
+named_fields! { SerializeStruct SerializeStructVariant }
