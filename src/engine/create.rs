@@ -15,7 +15,7 @@ use redb::{Database, backends::FileBackend};
 
 use super::{
     EngineOptions, backend::Bounded, health::Health, identity, open, open::os_error, stamp, tables::ARCHIVES,
-    tables::Table,
+    tables::Table, transaction,
 };
 use crate::{error::Result, time::Timestamp};
 
@@ -40,9 +40,7 @@ pub(super) fn create(path: &Path, subject: &str, options: EngineOptions, health:
 pub(super) fn stamp_new(db: &Database, subject: &str, now: Timestamp, health: &Health) -> Result<()> {
     let identity = identity::draw(now)?;
     health.contain("create", subject, || {
-        let mut transaction = db.begin_write()?;
-        transaction.set_two_phase_commit(true);
-        transaction.set_quick_repair(true);
+        let transaction = transaction::begin_write(db)?;
         for table in Table::ALL {
             transaction.open_table(table.definition())?;
         }

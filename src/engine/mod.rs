@@ -130,15 +130,12 @@ impl Engine {
 
     /// Begins the one write transaction; waits for another one to end, so never call it twice on one thread.
     pub(crate) fn write(&self, operation: &'static str) -> Result<Batch> {
-        self.refuse_after_panic(operation)?;
+        self.check_writable(operation)?;
         let transaction = self.with_handle(operation, |handle| match handle {
             Handle::Read(_) => Err(self.read_only(operation)),
-            Handle::Write(db) => self.health.contain(operation, &self.source.subject(), || {
-                let mut transaction = db.begin_write()?;
-                transaction.set_two_phase_commit(true);
-                transaction.set_quick_repair(true);
-                Ok(transaction)
-            }),
+            Handle::Write(db) => {
+                self.health.contain(operation, &self.source.subject(), || transaction::begin_write(db))
+            }
         })?;
         Ok(Batch::new(transaction, operation, Arc::clone(&self.health)))
     }
@@ -146,7 +143,7 @@ impl Engine {
     /// Moves pages to the front of the file and cuts it; returns whether anything moved.
     pub(crate) fn compact(&self) -> Result<bool> {
         let operation = "compact";
-        self.refuse_after_panic(operation)?;
+        self.check_writable(operation)?;
         let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         match handle.as_mut() {
             None => Err(self.closed(operation)),
@@ -180,8 +177,13 @@ impl Engine {
         Ok(())
     }
 
+    /// Refuses what a write would be refused for before it begins: worth asking before work is done for one.
+    ///
     /// What redb had in memory when it panicked is not to be written from. Reads may go on.
-    fn refuse_after_panic(&self, operation: &'static str) -> Result<()> {
+    pub(crate) fn check_writable(&self, operation: &'static str) -> Result<()> {
+        if self.options.read_only {
+            return Err(self.read_only(operation));
+        }
         if self.health.panicked() {
             let message = "a broken page was met earlier; end this process, then copy or repair the file";
             return Err(Error::corrupt(operation, self.source.subject(), message));

@@ -55,42 +55,27 @@ pub(super) fn builder(options: EngineOptions) -> Builder {
 }
 
 fn open_file(path: &Path, subject: &str, options: EngineOptions, health: &Health) -> Result<Handle> {
-    let exists = match fs::metadata(path) {
+    let len = match fs::metadata(path) {
         Ok(found) if found.is_dir() => {
             return Err(Error::invalid("open", subject, "it is a directory; name a file in it"));
         }
-        Ok(found) => found.len() > 0,
-        Err(err) if err.kind() == io::ErrorKind::NotFound && options.create && !options.read_only => false,
+        Ok(found) => Some(found.len()),
+        Err(err) if err.kind() == io::ErrorKind::NotFound && options.create && !options.read_only => None,
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
             let message = "there is no such file, and this call does not create one";
             return Err(Error::new(ErrorKind::NotFound, "open", subject, message).with_source(err));
         }
         Err(err) => return Err(os_error(subject, err)),
     };
-    if exists {
-        check_redb_header(path, subject)?;
-        let read_only = || Ok(builder(options).open_read_only(path)?);
-        match health.contain("open", subject, read_only) {
-            Ok(db) => {
-                let transaction = health.contain("open", subject, || Ok(db.begin_read()?))?;
-                let state = check_stamp(&transaction, subject, health)?;
-                if options.read_only {
-                    return match state {
-                        State::Stamped => Ok(Handle::Read(db)),
-                        State::Empty => Err(not_a_store(subject, "it is a redb file without tables")),
-                    };
-                }
+    match len {
+        None => create(path, subject, options, health)?,
+        Some(0) if options.read_only => return Err(not_a_store(subject, "it is empty")),
+        Some(0) => {}
+        Some(_) => {
+            if let Some(handle) = look(path, subject, options, health)? {
+                return Ok(handle);
             }
-            // A writer repairs what a reader may not touch; but whose file it is must be known before.
-            Err(err) if err.kind() == ErrorKind::NeedsRecovery && !options.read_only => {
-                check_unclean(path, subject, options, health)?;
-            }
-            Err(err) => return Err(err),
         }
-    } else if options.read_only {
-        return Err(not_a_store(subject, "it is empty"));
-    } else if !path.exists() {
-        create(path, subject, options, health)?;
     }
     let db = health.contain("open", subject, || {
         let backend = Bounded { inner: FileBackend::new(writable(path)?)?, bytes_max: options.file_bytes_max };
@@ -98,6 +83,25 @@ fn open_file(path: &Path, subject: &str, options: EngineOptions, health: &Health
     })?;
     initialise(&db, subject, options.now, health)?;
     Ok(Handle::Write(db))
+}
+
+/// Makes sure that an existing file is a store, without changing it; opens it if reading is all that is wanted.
+fn look(path: &Path, subject: &str, options: EngineOptions, health: &Health) -> Result<Option<Handle>> {
+    check_redb_header(path, subject)?;
+    let db = match health.contain("open", subject, || Ok(builder(options).open_read_only(path)?)) {
+        Ok(db) => db,
+        // A writer repairs what a reader may not touch; but whose file it is must be known before.
+        Err(err) if err.kind() == ErrorKind::NeedsRecovery && !options.read_only => {
+            return check_unclean(path, subject, options, health).map(|()| None);
+        }
+        Err(err) => return Err(err),
+    };
+    let transaction = health.contain("open", subject, || Ok(db.begin_read()?))?;
+    match check_stamp(&transaction, subject, health)? {
+        _ if !options.read_only => Ok(None),
+        State::Stamped => Ok(Some(Handle::Read(db))),
+        State::Empty => Err(not_a_store(subject, "it is a redb file without tables")),
+    }
 }
 
 fn writable(path: &Path) -> io::Result<File> {

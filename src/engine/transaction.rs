@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, ops::Deref, sync::Arc};
 
-use redb::{OwnedAccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
+use redb::{Database, OwnedAccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use super::{
     health::Health,
@@ -194,6 +194,14 @@ impl Iterator for Scan {
         }
         row.transpose()
     }
+}
+
+/// Begins a write transaction that is committed in two phases and can be repaired quickly, as all of them are.
+pub(super) fn begin_write(db: &Database) -> Result<WriteTransaction, redb::Error> {
+    let mut transaction = db.begin_write()?;
+    transaction.set_two_phase_commit(true);
+    transaction.set_quick_repair(true);
+    Ok(transaction)
 }
 
 /// One write transaction. Dropped without a commit, it changes nothing.

@@ -47,9 +47,17 @@ fn schema() -> Result<SchemaTag> {
     SCHEMA.tag()
 }
 
+/// An artifact, encoded and hashed: the work that is done before a transaction begins.
+pub(crate) struct Encoded<'a> {
+    blob: Blob<'a>,
+    bytes: u64,
+    hash: Digest,
+}
+
 /// Encodes an artifact for [`write`].
-pub(crate) fn encode(bytes: &[u8]) -> Result<Blob<'_>> {
-    Blob::encode(Kind::Artifact, &schema()?, Codec::Zstd, bytes)
+pub(crate) fn encode(raw: &[u8]) -> Result<Encoded<'_>> {
+    let blob = Blob::encode(Kind::Artifact, &schema()?, Codec::Zstd, raw)?;
+    Ok(Encoded { blob, bytes: raw.len() as u64, hash: Digest::of(raw) })
 }
 
 /// Writes an artifact of a version.
@@ -58,11 +66,10 @@ pub(crate) fn write(
     key: &ModelKey,
     version: Version,
     name: &Label,
-    raw: &[u8],
-    blob: &Blob<'_>,
+    artifact: &Encoded<'_>,
 ) -> Result<()> {
-    let archive_id = batch.put_blob(blob)?;
-    let record = ArtifactV1 { archive_id, bytes: raw.len() as u64, hash: *Digest::of(raw).as_bytes() };
+    let archive_id = batch.put_blob(&artifact.blob)?;
+    let record = ArtifactV1 { archive_id, bytes: artifact.bytes, hash: *artifact.hash.as_bytes() };
     batch.put_record(Table::Artifacts, &row(key, version, name), &record)
 }
 

@@ -134,9 +134,12 @@ pub(crate) fn read(reader: &impl Reader, key: &ModelKey, version: Version) -> Re
 
 /// Reads the metadata of a version that the head or another row refers to, so that it must be there.
 pub(crate) fn require(reader: &impl Reader, key: &ModelKey, version: Version) -> Result<Stored> {
-    read(reader, key, version)?.ok_or_else(|| {
-        Error::corrupt("read metadata", format!("{key} {version}"), "it is referred to and not in the file")
-    })
+    read(reader, key, version)?.ok_or_else(|| absent(key, version))
+}
+
+/// The error for a reference to a version whose metadata is not there.
+pub(crate) fn absent(key: &ModelKey, version: Version) -> Error {
+    Error::corrupt("read metadata", format!("{key} {version}"), "it is referred to and not in the file")
 }
 
 /// The version numbers under `key`, in order; a damaged row still has its number.

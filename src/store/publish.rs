@@ -102,10 +102,7 @@ impl Store {
     }
 
     fn publish_expecting<M: Model>(&self, key: &ModelKey, expect: Expect, trained: Trained<M>) -> Result<Version> {
-        if self.is_read_only() {
-            let message = "the store was opened read-only";
-            return Err(Error::new(ErrorKind::ReadOnly, "publish", key.to_string(), message));
-        }
+        self.inner.engine.check_writable("publish").map_err(|err| err.about(key.to_string()))?;
         let draft = self.inner.draft(key, trained, &Origin::default())?;
         match self.inner.write_draft(key, expect, draft) {
             Ok((version, _)) => Ok(version),
@@ -159,11 +156,12 @@ impl Inner {
         expect: Expect,
         draft: &Draft,
     ) -> Result<(Version, Metadata, Change<'_, Entry>, MutexGuard<'_, ()>)> {
+        self.engine.check_writable("publish")?;
         let model = Blob::raw(Kind::Model, &draft.metadata.schema, draft.checked.bytes(), draft.metadata.model_hash)?;
         let artifacts = draft
             .artifacts
             .iter()
-            .map(|(name, raw)| Ok((name, raw.as_slice(), artifacts::encode(raw)?)))
+            .map(|(name, raw)| Ok((name, artifacts::encode(raw)?)))
             .collect::<Result<Vec<_>>>()?;
         let superseded = self.superseded(key);
         let intact = match &draft.prepared {
@@ -184,8 +182,8 @@ impl Inner {
             batch.put_blob_at(superseded.archive_id, &superseded.compressed)?;
         }
         let archive_id = batch.put_blob(&model)?;
-        for (name, raw, blob) in &artifacts {
-            artifacts::write(&batch, key, version, name, raw, blob)?;
+        for (name, artifact) in &artifacts {
+            artifacts::write(&batch, key, version, name, artifact)?;
         }
         for name in &draft.carried {
             let carried = match metadata.parent {

@@ -51,7 +51,10 @@ impl Store {
     /// stored bytes do not hold: the version is quarantined and not read again. `Io` when the file cannot be read.
     pub fn get<M: Model>(&self, key: &ModelKey) -> Result<Option<Held<M>>> {
         let found = self.inner.find::<M>(key);
-        self.inner.count(&found, true);
+        match &found {
+            Found::Model(held) => self.inner.count_hit(held),
+            _ => self.inner.count_miss(),
+        }
         found.into_result(key)
     }
 
@@ -151,10 +154,7 @@ impl Inner {
         let found = match current {
             Ok((_, None)) => Found::Missing,
             Ok((snapshot, Some(version))) => match self.load::<M>(&snapshot, key, version) {
-                Found::Missing => {
-                    let message = format!("the head names {version}, and its metadata is not in the file");
-                    Found::Failed(Error::corrupt("get", key.to_string(), message))
-                }
+                Found::Missing => Found::Failed(metadata::absent(key, version)),
                 found => found,
             },
             Err(err) => Found::Failed(err),
@@ -280,25 +280,23 @@ impl Inner {
         }
     }
 
-    /// Counts the outcome of a search: `served` says whether the model that was found is what the caller gets.
-    pub(super) fn count<M: Model>(&self, found: &Found<M>, served: bool) {
+    /// Counts a call that is served what a search found.
+    pub(super) fn count_hit<M: Model>(&self, held: &Held<M>) {
         let counters = &self.counters;
-        match found {
-            Found::Model(held) if served => {
-                counters.add(Counter::HitTrainingNanos, nanos(held.metadata().training_duration));
-                if held.tier() == Tier::Hot {
-                    counters.add(Counter::HotHits, 1);
-                } else {
-                    counters.add(Counter::HotMisses, 1);
-                    counters.add(Counter::DiskHits, 1);
-                    counters.add(Counter::HitLoadNanos, nanos(held.load_time()));
-                }
-            }
-            _ => {
-                counters.add(Counter::HotMisses, 1);
-                counters.add(Counter::DiskMisses, 1);
-            }
+        counters.add(Counter::HitTrainingNanos, nanos(held.metadata().training_duration));
+        if held.tier() == Tier::Hot {
+            counters.add(Counter::HotHits, 1);
+        } else {
+            counters.add(Counter::HotMisses, 1);
+            counters.add(Counter::DiskHits, 1);
+            counters.add(Counter::HitLoadNanos, nanos(held.load_time()));
         }
+    }
+
+    /// Counts a call that is served nothing from either tier.
+    pub(super) fn count_miss(&self) {
+        self.counters.add(Counter::HotMisses, 1);
+        self.counters.add(Counter::DiskMisses, 1);
     }
 }
 

@@ -122,28 +122,18 @@ impl Store {
         let _flight = inner.flights.board(key)?;
         // While this call waited, another one may have done the work.
         let seen = inner.current_version(key);
-        let found = inner.find::<M>(key);
-        let decision = match &found {
-            Found::Model(held) => match expired(held, freshness) {
-                _ if freshness.force_refresh => Decision::Forced,
-                Some(expired) => expired,
-                None => match found {
-                    Found::Model(held) => return Ok(inner.serve(held)),
-                    _ => unreachable!("it was matched as a model above"),
-                },
+        let (prior, decision) = match inner.find::<M>(key) {
+            Found::Model(held) => match expired(&held, freshness) {
+                _ if freshness.force_refresh => (Some(held), Decision::Forced),
+                Some(expired) => (Some(held), expired),
+                None => return Ok(inner.serve(held)),
             },
-            _ if freshness.force_refresh => Decision::Forced,
-            Found::Missing => Decision::Missing,
-            Found::OtherSchema { stored, requested } => {
-                Decision::SchemaChanged { stored: stored.clone(), requested: requested.clone() }
-            }
-            Found::Failed(err) => failed(err),
+            _ if freshness.force_refresh => (None, Decision::Forced),
+            Found::Missing => (None, Decision::Missing),
+            Found::OtherSchema { stored, requested } => (None, Decision::SchemaChanged { stored, requested }),
+            Found::Failed(err) => (None, failed(&err)),
         };
-        inner.count(&found, false);
-        let prior = match found {
-            Found::Model(held) => Some(held),
-            _ => None,
-        };
+        inner.count_miss();
         let origin = Origin { parent: prior.as_ref().and_then(Held::version), inherit: None, seen };
         let draft = inner.train(key, prior.as_ref(), &origin, train)?;
         Ok(inner.publish_trained(key, Expect::Anything, draft, decision)?)
@@ -152,12 +142,8 @@ impl Store {
 
 impl Inner {
     fn serve<M: Model>(&self, held: Held<M>) -> Held<M> {
-        let found = Found::Model(held);
-        self.count(&found, true);
-        match found {
-            Found::Model(held) => held,
-            _ => unreachable!("it was made as a model above"),
-        }
+        self.count_hit(&held);
+        held
     }
 
     /// Runs the caller's closure, measures it, and drafts the result.
