@@ -1,7 +1,7 @@
 //! Publishing: everything that a training produced, in one transaction.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{Arc, MutexGuard},
     time::Duration,
 };
@@ -164,9 +164,9 @@ impl Inner {
             .map(|(name, raw)| Ok((name, artifacts::encode(raw)?)))
             .collect::<Result<Vec<_>>>()?;
         let superseded = self.superseded(key);
-        let intact = match &draft.prepared {
-            Some(_) => training::stored::intact(&self.engine.read()?, key)?,
-            None => BTreeSet::new(),
+        let samples = match &draft.prepared {
+            Some(prepared) => training::stored::encode(&self.engine.read()?, key, prepared)?,
+            None => BTreeMap::new(),
         };
         let mut metadata = draft.metadata.clone();
         metadata.config = self.config_of(key)?;
@@ -196,7 +196,7 @@ impl Inner {
         }
         metadata::write(&batch, key, version, archive_id, &metadata)?;
         if let Some(prepared) = &draft.prepared {
-            training::stored::write(&batch, key, prepared, &intact)?;
+            training::stored::write(&batch, key, prepared, samples)?;
         }
         head.advance(version);
         if head_is_whole {

@@ -142,11 +142,13 @@ fn row_symbol(row: &[u8]) -> Result<Symbol> {
     })
 }
 
+/// Reads a row and the symbol that its key names.
+fn open_row(row: &[u8], value: &[u8]) -> Result<(Symbol, TrainingRowV1)> {
+    Ok((row_symbol(row)?, sealed::open_record::<TrainingRowV1>(Table::Training, row, value)?))
+}
+
 fn rows(reader: &impl Reader, key: &ModelKey) -> Result<BTreeMap<Symbol, TrainingRowV1>> {
-    let read = |(row, value): &(Vec<u8>, Vec<u8>)| {
-        Ok((row_symbol(row)?, sealed::open_record::<TrainingRowV1>(Table::Training, row, value)?))
-    };
-    reader.prefix(Table::Training, &key.to_bytes())?.iter().map(read).collect()
+    reader.prefix(Table::Training, &key.to_bytes())?.iter().map(|(row, value)| open_row(row, value)).collect()
 }
 
 /// Says what is stored under `key`, without reading the columns.
@@ -201,23 +203,41 @@ fn read_samples(snapshot: &Snapshot, schema: &SchemaTag, symbol: &Symbol, row: &
     samples.map_err(|err| broken("the columns break their own rules").with_source(err))
 }
 
-/// The archives of `key` that are whole: what is damaged has to be written again even if it did not change.
-pub(crate) fn intact(snapshot: &Snapshot, key: &ModelKey) -> Result<BTreeSet<u64>> {
-    let whole = |id: &u64| snapshot.blob(*id).is_ok_and(|blob| blob.open(Kind::Training, Verify::Full).is_ok());
-    let rows = snapshot.prefix(Table::Training, &key.to_bytes())?;
-    Ok(rows.iter().filter_map(|(row, value)| reference(row, value)).filter(whole).collect())
+/// Compresses the symbols of `prepared` that changed since they were stored, or whose archive is damaged: the work that
+/// is done before a transaction begins.
+pub(crate) fn encode<'a>(
+    snapshot: &Snapshot,
+    key: &ModelKey,
+    prepared: &'a Prepared,
+) -> Result<BTreeMap<&'a Symbol, Blob<'a>>> {
+    let whole = |id| snapshot.blob(id).is_ok_and(|blob| blob.open(Kind::Training, Verify::Full).is_ok());
+    let mut stored = BTreeMap::new();
+    for (row, value) in snapshot.prefix(Table::Training, &key.to_bytes())? {
+        // What cannot be read is written again.
+        if let Ok((symbol, record)) = open_row(&row, &value) {
+            stored.insert(symbol, record);
+        }
+    }
+    let schema = SAMPLES.tag()?;
+    let changed = prepared.rows.iter().filter(|prepared| {
+        !stored.get(&prepared.symbol).is_some_and(|old| old.hash == prepared.row.hash && whole(old.archive_id))
+    });
+    changed.map(|row| Ok((&row.symbol, Blob::encode(Kind::Training, &schema, Codec::Zstd, &row.raw)?))).collect()
 }
 
-/// Makes `prepared` the training data of `key`: writes the symbols that changed or are not `intact`, removes those that
-/// are gone, and whatever rows cannot be read.
-pub(crate) fn write(batch: &Batch, key: &ModelKey, prepared: &Prepared, intact: &BTreeSet<u64>) -> Result<()> {
+/// Makes `prepared` the training data of `key`: writes the symbols that were `encoded`, removes those that are gone, and
+/// whatever rows cannot be read.
+pub(crate) fn write(
+    batch: &Batch,
+    key: &ModelKey,
+    prepared: &Prepared,
+    mut encoded: BTreeMap<&Symbol, Blob<'_>>,
+) -> Result<()> {
     let schema = SAMPLES.tag()?;
     let wanted: BTreeSet<&Symbol> = prepared.rows.iter().map(|row| &row.symbol).collect();
     let mut stored = BTreeMap::new();
     for (row, value) in batch.prefix(Table::Training, &key.to_bytes())? {
-        let readable = row_symbol(&row)
-            .and_then(|symbol| Ok((symbol, sealed::open_record::<TrainingRowV1>(Table::Training, &row, &value)?)));
-        match readable {
+        match open_row(&row, &value) {
             Ok((symbol, record)) if wanted.contains(&symbol) => drop(stored.insert(symbol, record)),
             Ok((_, record)) => {
                 batch.remove_archive(record.archive_id)?;
@@ -230,12 +250,16 @@ pub(crate) fn write(batch: &Batch, key: &ModelKey, prepared: &Prepared, intact: 
         }
     }
     for PreparedSymbol { symbol, raw, row } in &prepared.rows {
-        match stored.get(symbol) {
-            Some(same) if same.hash == row.hash && intact.contains(&same.archive_id) => continue,
-            Some(old) => drop(batch.remove_archive(old.archive_id)?),
-            None => {}
+        let old = stored.get(symbol);
+        let blob = match encoded.remove(symbol) {
+            Some(blob) => blob,
+            None if old.is_some_and(|old| old.hash == row.hash) => continue,
+            // Somebody else published other samples since this was looked at.
+            None => Blob::encode(Kind::Training, &schema, Codec::Zstd, raw)?,
+        };
+        if let Some(old) = old {
+            batch.remove_archive(old.archive_id)?;
         }
-        let blob = Blob::encode(Kind::Training, &schema, Codec::Zstd, raw)?;
         let record =
             TrainingRowV1 { archive_id: batch.put_blob(&blob)?, stored_bytes: blob.stored_bytes(), ..row.copy() };
         batch.put_record(Table::Training, &row_key(key, symbol.as_str()), &record)?;
