@@ -139,6 +139,16 @@ impl Checked {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// Whether the bytes lie in the file, and not in memory of their own.
+    pub(crate) fn is_in_file(&self) -> bool {
+        self.bytes.is_lent()
+    }
+
+    /// Brings all bytes into memory, if they are not there yet.
+    pub(crate) fn populate(&self) {
+        self.bytes.populate();
+    }
 }
 
 /// Runs rkyv's validator, with a bound on depth, and then the model's own.

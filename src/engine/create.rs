@@ -11,11 +11,16 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use redb::{Database, backends::FileBackend};
+use redb::Database;
 
 use super::{
-    EngineOptions, backend::Bounded, health::Health, identity, open, open::os_error, stamp, tables::ARCHIVES,
-    tables::Table, transaction,
+    EngineOptions, batch,
+    health::Health,
+    identity,
+    open::{self, os_error},
+    sparse::{Sparse, StaysLocked},
+    stamp,
+    tables::{ARCHIVES, Table},
 };
 use crate::{error::Result, time::Timestamp};
 
@@ -25,7 +30,7 @@ pub(super) fn create(path: &Path, subject: &str, options: EngineOptions, health:
     let temporary = Temporary::beside(path).map_err(failed)?;
     let file = File::options().read(true).write(true).create_new(true).open(&temporary.0).map_err(failed)?;
     let db = health.contain("create", subject, || {
-        let backend = Bounded { inner: FileBackend::new(file)?, bytes_max: options.file_bytes_max };
+        let backend = Sparse::new(file, options.file_bytes_max, StaysLocked::default())?;
         Ok(open::builder(options).create_with_backend(backend)?)
     })?;
     let stamped = stamp_new(&db, subject, options.now, health);
@@ -40,7 +45,7 @@ pub(super) fn create(path: &Path, subject: &str, options: EngineOptions, health:
 pub(super) fn stamp_new(db: &Database, subject: &str, now: Timestamp, health: &Health) -> Result<()> {
     let identity = identity::draw(now)?;
     health.contain("create", subject, || {
-        let transaction = transaction::begin_write(db)?;
+        let transaction = batch::begin_write(db)?;
         for table in Table::ALL {
             transaction.open_table(table.definition())?;
         }

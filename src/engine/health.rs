@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Flags that outlive a transaction.
 #[derive(Debug, Default)]
-pub(super) struct Health {
+pub(crate) struct Health {
     /// An I/O error latched redb's handle: it answers nothing until it is reopened.
     latched: AtomicBool,
     /// redb panicked: its destructor may panic again, so the handle must not be dropped.

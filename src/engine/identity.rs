@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use super::{sealed, tables::Table, transaction::Reader};
+use super::{sealed, snapshot::Reader, tables::Table};
 use crate::{
     error::{Error, Result},
     format::{

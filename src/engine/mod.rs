@@ -10,34 +10,42 @@
 //! that saw it is never dropped, because its destructor could panic again and take the process down; it is not written
 //! through again either.
 
-mod backend;
+mod batch;
 mod create;
 mod health;
 pub(crate) mod identity;
+mod lock;
+mod mapped;
+mod memory;
 mod open;
 mod overlay;
+mod pin;
 pub(crate) mod sealed;
+mod snapshot;
+mod sparse;
 mod stamp;
 mod tables;
-mod transaction;
 
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
 
-use redb::{Database, ReadOnlyDatabase, ReadableDatabase, backends::InMemoryBackend};
+use redb::{ReadableDatabase, backends::InMemoryBackend};
 
+pub(crate) use batch::Batch;
 pub use identity::Identity;
+pub(crate) use snapshot::{Reader, Scan, Snapshot};
 pub use tables::TableUsage;
 pub(crate) use tables::{ARCHIVES_NAME, Table};
-pub(crate) use transaction::{Batch, Reader, Scan, Snapshot};
 
 use crate::{
     error::{Error, ErrorKind, Result},
     time::Timestamp,
 };
 use health::Health;
+use mapped::Eras;
+use pin::{Handle, OpenFile};
 
 /// How to open an engine.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +54,8 @@ pub(crate) struct EngineOptions {
     pub(crate) read_only: bool,
     pub(crate) cache_bytes: usize,
     pub(crate) file_bytes_max: u64,
+    /// Whether the file is read in place where that is possible.
+    pub(crate) mapped: bool,
     /// What time it is, for a store that is created.
     pub(crate) now: Timestamp,
 }
@@ -56,7 +66,8 @@ pub(crate) struct Engine {
     source: Source,
     options: EngineOptions,
     /// `None` only while a reopen failed.
-    handle: RwLock<Option<Handle>>,
+    open: RwLock<Option<Arc<OpenFile>>>,
+    eras: Arc<Eras>,
     health: Arc<Health>,
 }
 
@@ -64,20 +75,6 @@ pub(crate) struct Engine {
 enum Source {
     File(PathBuf),
     Memory(Arc<InMemoryBackend>),
-}
-
-enum Handle {
-    Write(Database),
-    Read(ReadOnlyDatabase),
-}
-
-impl std::fmt::Debug for Handle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Write(_) => "Write",
-            Self::Read(_) => "Read",
-        })
-    }
 }
 
 impl Engine {
@@ -93,9 +90,10 @@ impl Engine {
 
     fn start(source: Source, options: EngineOptions) -> Result<Self> {
         let health = Arc::new(Health::default());
-        let handle = open::open(&source, options, &health)?;
-        let handle = RwLock::new(Some(handle));
-        Ok(Self { source, options, handle, health })
+        let eras = Arc::new(Eras::default());
+        let open = Arc::new(open::open(&source, options, &health)?);
+        eras.begin(&open)?;
+        Ok(Self { source, options, open: RwLock::new(Some(open)), eras, health })
     }
 
     /// Where the store is, for messages: its path, or `memory`.
@@ -117,62 +115,90 @@ impl Engine {
 
     /// Begins to read the last committed state.
     pub(crate) fn read(&self) -> Result<Snapshot> {
-        self.with_handle("read", |handle| {
-            self.health.contain("read", &self.source.subject(), || {
-                Ok(match handle {
-                    Handle::Write(db) => db.begin_read()?,
-                    Handle::Read(db) => db.begin_read()?,
-                })
+        let open = self.open_file("read")?;
+        if let Some(view) = self.eras.current(&open)? {
+            return Ok(Snapshot::Mapped { view, eras: Arc::clone(&self.eras) });
+        }
+        let transaction = self.health.contain("read", &self.source.subject(), || {
+            Ok(match open.handle() {
+                Handle::Write(db) => db.begin_read()?,
+                Handle::Read(db) => db.begin_read()?,
+                Handle::Locked(_) => unreachable!("a file that is only locked is mapped"),
             })
-        })
-        .map(|transaction| Snapshot::new(transaction, Arc::clone(&self.health)))
+        })?;
+        Ok(Snapshot::copied(transaction, Arc::clone(&self.health)))
     }
 
     /// Begins the one write transaction; waits for another one to end, so never call it twice on one thread.
     pub(crate) fn write(&self, operation: &'static str) -> Result<Batch> {
         self.check_writable(operation)?;
-        let transaction = self.with_handle(operation, |handle| match handle {
-            Handle::Read(_) => Err(self.read_only(operation)),
-            Handle::Write(db) => {
-                self.health.contain(operation, &self.source.subject(), || transaction::begin_write(db))
-            }
-        })?;
-        Ok(Batch::new(transaction, operation, Arc::clone(&self.health)))
+        let open = self.open_file(operation)?;
+        let Handle::Write(db) = open.handle() else {
+            return Err(self.read_only(operation));
+        };
+        let transaction = self.health.contain(operation, &self.source.subject(), || batch::begin_write(db))?;
+        let (eras, health) = (Arc::clone(&self.eras), Arc::clone(&self.health));
+        Ok(Batch::new(transaction, operation, Arc::clone(&open), eras, health))
     }
 
-    /// Moves pages to the front of the file and cuts it; returns whether anything moved.
+    /// Moves pages to the front of the file and cuts it; returns whether anything moved. Refused while an archive is
+    /// used where it lies.
     pub(crate) fn compact(&self) -> Result<bool> {
         let operation = "compact";
         self.check_writable(operation)?;
-        let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
-        match handle.as_mut() {
-            None => Err(self.closed(operation)),
-            Some(Handle::Read(_)) => Err(self.read_only(operation)),
-            Some(Handle::Write(db)) => self.health.contain(operation, &self.source.subject(), || Ok(db.compact()?)),
-        }
+        let subject = self.source.subject();
+        let mut slot = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(open) = slot.as_mut() else {
+            return Err(self.closed(operation));
+        };
+        self.eras.end_for_moving(&subject)?;
+        let compacted = match Arc::get_mut(open).map(OpenFile::handle_mut) {
+            Some(Handle::Write(db)) => self.health.contain(operation, &subject, || Ok(db.compact()?)),
+            Some(_) => Err(self.read_only(operation)),
+            None => {
+                let message = "a reader is still at work; try again when it is done";
+                Err(Error::new(ErrorKind::InUse, operation, &subject, message))
+            }
+        };
+        self.eras.begin(open)?;
+        compacted
     }
 
-    fn with_handle<T>(&self, operation: &'static str, work: impl FnOnce(&Handle) -> Result<T>) -> Result<T> {
+    /// The open file; opens it again if an I/O error closed it.
+    fn open_file(&self, operation: &'static str) -> Result<Arc<OpenFile>> {
         if self.health.must_reopen() {
             self.reopen()?;
         }
-        match &*self.handle.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(handle) => work(handle),
-            None => Err(self.closed(operation)),
-        }
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.clone().ok_or_else(|| self.closed(operation))
     }
 
     /// Closes the latched handle and opens the source again.
     fn reopen(&self) -> Result<()> {
-        let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if !self.health.must_reopen() {
             return Ok(());
         }
-        tracing::warn!(store = %self.source.subject(), "reopening after an I/O error");
-        if let Some(old) = handle.take() {
-            self.health.close(old);
-        }
-        *handle = Some(open::open(&self.source, EngineOptions { create: false, ..self.options }, &self.health)?);
+        let subject = self.source.subject();
+        self.eras.end(&subject)?;
+        tracing::warn!(store = %subject, "reopening after an I/O error");
+        let file = match slot.take().map(Arc::try_unwrap) {
+            Some(Ok(old)) => old.close_for_next(),
+            Some(Err(old)) => {
+                *slot = Some(old);
+                let message = "a reader is still at work in the file that failed; it is reopened when it is done";
+                return Err(Error::new(ErrorKind::Io, "reopen", subject, message));
+            }
+            None => None,
+        };
+        let options = EngineOptions { create: false, ..self.options };
+        let open = match file {
+            Some(file) => open::open_for_writing(file, &subject, options, &self.health)?,
+            None => open::open(&self.source, options, &self.health)?,
+        };
+        let open = Arc::new(open);
+        self.eras.begin(&open)?;
+        *slot = Some(open);
         self.health.reopened();
         Ok(())
     }
@@ -198,15 +224,6 @@ impl Engine {
     fn closed(&self, operation: &'static str) -> Error {
         let message = "the file could not be reopened after an I/O error";
         Error::new(ErrorKind::Io, operation, self.source.subject(), message)
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        let handle = self.handle.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(handle) = handle.take() {
-            self.health.close(handle);
-        }
     }
 }
 

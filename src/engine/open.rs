@@ -14,11 +14,15 @@ use std::{
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase, backends::FileBackend};
 
 use super::{
-    EngineOptions, Handle, Source,
-    backend::{Bounded, SharedMemory},
+    EngineOptions, Source,
     create::{create, stamp_new},
     health::{Health, translate},
+    lock::SharedLock,
+    mapped::{HEADER_BYTES, Header},
+    memory::SharedMemory,
     overlay::Overlay,
+    pin::{Handle, OpenFile},
+    sparse::{Sparse, StaysLocked},
     stamp,
     tables::Table,
 };
@@ -30,21 +34,20 @@ use crate::{
 /// What redb's first page says, as far as it is needed before redb opens the file.
 /// (redb 4.4, `docs/design.md`: magic, god byte, page size, region geometry, region counts.)
 const REDB_MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
-const REDB_HEADER_BYTES: usize = 320;
 const REDB_FORMAT: u8 = 3;
 const RECOVERY_REQUIRED: u8 = 2;
 
 /// Opens `source`; creates it when it does not exist and `options.create` allows that.
-pub(super) fn open(source: &Source, options: EngineOptions, health: &Health) -> Result<Handle> {
+pub(super) fn open(source: &Source, options: EngineOptions, health: &Arc<Health>) -> Result<OpenFile> {
     let subject = source.subject();
     match source {
         Source::Memory(memory) => {
-            let backend = Bounded { inner: SharedMemory(Arc::clone(memory)), bytes_max: options.file_bytes_max };
+            let backend = SharedMemory { inner: Arc::clone(memory), bytes_max: options.file_bytes_max };
             let db = health.contain("open", &subject, || Ok(builder(options).create_with_backend(backend)?))?;
             initialise(&db, &subject, options.now, health)?;
-            Ok(Handle::Write(db))
+            Ok(OpenFile::unmapped(Handle::Write(db), health))
         }
-        Source::File(path) => open_file(path, &subject, options, health),
+        Source::File(path) => open_path(path, &subject, options, health),
     }
 }
 
@@ -54,7 +57,7 @@ pub(super) fn builder(options: EngineOptions) -> Builder {
     builder
 }
 
-fn open_file(path: &Path, subject: &str, options: EngineOptions, health: &Health) -> Result<Handle> {
+fn open_path(path: &Path, subject: &str, options: EngineOptions, health: &Arc<Health>) -> Result<OpenFile> {
     let len = match fs::metadata(path) {
         Ok(found) if found.is_dir() => {
             return Err(Error::invalid("open", subject, "it is a directory; name a file in it"));
@@ -72,22 +75,67 @@ fn open_file(path: &Path, subject: &str, options: EngineOptions, health: &Health
         Some(0) if options.read_only => return Err(not_a_store(subject, "it is empty")),
         Some(0) => {}
         Some(_) => {
-            if let Some(handle) = look(path, subject, options, health)? {
-                return Ok(handle);
+            if let Some(open) = look(path, subject, options, health)? {
+                return Ok(open);
             }
         }
     }
+    let file = writable(path).map_err(|err| os_error(subject, err))?;
+    open_for_writing(file, subject, options, health)
+}
+
+/// Opens a file that is known to be a store, or empty. The lock, if `file` holds one already, is kept.
+pub(super) fn open_for_writing(
+    file: File,
+    subject: &str,
+    options: EngineOptions,
+    health: &Arc<Health>,
+) -> Result<OpenFile> {
+    let stays_locked = StaysLocked::default();
     let db = health.contain("open", subject, || {
-        let backend = Bounded { inner: FileBackend::new(writable(path)?)?, bytes_max: options.file_bytes_max };
+        let backend = Sparse::new(file.try_clone()?, options.file_bytes_max, stays_locked.clone())?;
         Ok(builder(options).create_with_backend(backend)?)
     })?;
     initialise(&db, subject, options.now, health)?;
-    Ok(Handle::Write(db))
+    Ok(OpenFile::writable(Handle::Write(db), file, stays_locked, options.mapped && cfg!(unix), health))
 }
 
 /// Makes sure that an existing file is a store, without changing it; opens it if reading is all that is wanted.
-fn look(path: &Path, subject: &str, options: EngineOptions, health: &Health) -> Result<Option<Handle>> {
-    check_redb_header(path, subject)?;
+fn look(path: &Path, subject: &str, options: EngineOptions, health: &Arc<Health>) -> Result<Option<OpenFile>> {
+    let file = File::open(path).map_err(|err| os_error(subject, err))?;
+    let header = check_redb_header(&file, subject)?;
+    if options.mapped
+        && cfg!(unix)
+        && let Some(open) = look_mapped(file, &header, subject, health)?
+    {
+        return Ok(options.read_only.then_some(open));
+    }
+    look_copied(path, subject, options, health)
+}
+
+/// Looks at a file through a map; `None` when only redb can tell what it holds: a file that was not closed, whose last
+/// commit may be torn.
+fn look_mapped(file: File, header: &[u8], subject: &str, health: &Arc<Health>) -> Result<Option<OpenFile>> {
+    let whole = |header: &Header| header.two_phase || !header.recovery_required;
+    if !Header::parse(header).is_ok_and(|header| whole(&header)) {
+        return Ok(None);
+    }
+    let lock = SharedLock::take(file.try_clone().map_err(|err| os_error(subject, err))?, subject)?;
+    let open = Arc::new(OpenFile::locked(lock, file, health));
+    // Of tables that are not a store's, and of broken ones, redb shall say what they are.
+    let Ok(Some(view)) = open.look(None) else {
+        return Ok(None);
+    };
+    match view.get(Table::Store, stamp::KEY)? {
+        Some(stamp) => stamp::check(subject, stamp)?,
+        None if view.is_empty() => return Err(not_a_store(subject, "it is a redb file without tables")),
+        None => return Err(foreign(subject)),
+    }
+    drop(view);
+    Ok(Arc::into_inner(open))
+}
+
+fn look_copied(path: &Path, subject: &str, options: EngineOptions, health: &Arc<Health>) -> Result<Option<OpenFile>> {
     let db = match health.contain("open", subject, || Ok(builder(options).open_read_only(path)?)) {
         Ok(db) => db,
         // A writer repairs what a reader may not touch; but whose file it is must be known before.
@@ -99,7 +147,7 @@ fn look(path: &Path, subject: &str, options: EngineOptions, health: &Health) -> 
     let transaction = health.contain("open", subject, || Ok(db.begin_read()?))?;
     match check_stamp(&transaction, subject, health)? {
         _ if !options.read_only => Ok(None),
-        State::Stamped => Ok(Some(Handle::Read(db))),
+        State::Stamped => Ok(Some(OpenFile::unmapped(Handle::Read(db), health))),
         State::Empty => Err(not_a_store(subject, "it is a redb file without tables")),
     }
 }
@@ -144,28 +192,26 @@ enum State {
 fn check_stamp(transaction: &ReadTransaction, subject: &str, health: &Health) -> Result<State> {
     health.contain_panic("open", subject, || {
         let failed = |err: redb::Error| translate("open", subject, err);
-        let foreign = || not_a_store(subject, "it is a redb file of another program");
         let table = match transaction.open_table(Table::Store.definition()) {
             Ok(table) => table,
             Err(redb::TableError::TableDoesNotExist(_)) => {
                 let mut tables = transaction.list_tables().map_err(|err| failed(err.into()))?;
-                return if tables.next().is_none() { Ok(State::Empty) } else { Err(foreign()) };
+                return if tables.next().is_none() { Ok(State::Empty) } else { Err(foreign(subject)) };
             }
             Err(err) => return Err(failed(err.into())),
         };
         match table.get(stamp::KEY).map_err(|err| failed(err.into()))? {
             Some(stamp) => stamp::check(subject, stamp.value()).map(|()| State::Stamped),
-            None => Err(foreign()),
+            None => Err(foreign(subject)),
         }
     })
 }
 
 /// Reads the first bytes of an existing, non-empty file and refuses what is not a whole redb file of a known format.
-fn check_redb_header(path: &Path, subject: &str) -> Result<()> {
-    let mut header = Vec::with_capacity(REDB_HEADER_BYTES);
-    let file = File::open(path).map_err(|err| os_error(subject, err))?;
+fn check_redb_header(file: &File, subject: &str) -> Result<Vec<u8>> {
+    let mut header = Vec::with_capacity(HEADER_BYTES);
     let file_len = file.metadata().map_err(|err| os_error(subject, err))?.len();
-    file.take(REDB_HEADER_BYTES as u64).read_to_end(&mut header).map_err(|err| os_error(subject, err))?;
+    file.take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(|err| os_error(subject, err))?;
     if header.iter().zip(REDB_MAGIC).any(|(&found, expected)| found != expected) {
         return Err(not_a_store(subject, "it is not a redb file"));
     }
@@ -187,7 +233,7 @@ fn check_redb_header(path: &Path, subject: &str) -> Result<()> {
         ))
     };
     let Some((flags, slot_0, slot_1, page, region_header, region_max, full, trailing)) = geometry() else {
-        return Err(truncated(REDB_HEADER_BYTES as u64));
+        return Err(truncated(HEADER_BYTES as u64));
     };
     let version = slot_0.max(slot_1);
     if version > REDB_FORMAT {
@@ -205,7 +251,11 @@ fn check_redb_header(path: &Path, subject: &str) -> Result<()> {
             return Err(truncated(needed));
         }
     }
-    Ok(())
+    Ok(header)
+}
+
+fn foreign(subject: &str) -> Error {
+    not_a_store(subject, "it is a redb file of another program")
 }
 
 fn not_a_store(subject: &str, message: &str) -> Error {

@@ -6,20 +6,22 @@
 use std::borrow::Cow;
 
 use super::{
+    batch::Batch,
+    mapped::Lease,
+    snapshot::{Reader, Snapshot, Value},
     tables::{ARCHIVES_NAME, Table},
-    transaction::{Batch, Reader, Snapshot, Value},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{
-        buffer::AlignedBuf,
+        buffer::{AlignedBuf, InPlace},
         codec::{self, Codec},
         digest::Digest,
         envelope::{self, Envelope, HEADER_BYTES, Header, Kind, Place, Verify},
         record::{self, Record},
         schema::{Schema, SchemaTag},
     },
-    limits::ARCHIVE_BYTES_MAX,
+    limits::{ARCHIVE_BYTES_MAX, MAPPED_BYTES_MIN},
 };
 
 /// The row that counts archive ids. An id is never given out twice, so an old archive cannot pass for a newer one.
@@ -112,12 +114,17 @@ impl Batch {
             Err(err) => return Err(err),
         };
         self.put_record(Table::Store, NEXT_ARCHIVE, &CounterV1 { next: id + 1 })?;
-        self.put_blob_at(id, blob)?;
+        self.write_blob(id, blob)?;
         Ok(id)
     }
 
     /// Writes a large value under an id that holds the same content in another encoding.
     pub(crate) fn put_blob_at(&self, id: u64, blob: &Blob<'_>) -> Result<()> {
+        self.departs(id, blob.stored_bytes());
+        self.write_blob(id, blob)
+    }
+
+    fn write_blob(&self, id: u64, blob: &Blob<'_>) -> Result<()> {
         let key = id.to_le_bytes();
         let place = Place { table: ARCHIVES_NAME, key: &key };
         let header = envelope::seal_hashed(place, &blob.header, blob.payload.len() as u64, blob.payload_hash);
@@ -153,6 +160,36 @@ impl StoredBlob {
         let envelope = self.open(kind, Verify::Full)?;
         check_schema(self.id, &envelope.header, schema)?;
         codec::decode(envelope.header.codec, envelope.payload, envelope.header.raw_len)
+    }
+}
+
+impl StoredBlob {
+    /// Lends the payload where it lies; `None` when it is not in a map, not aligned there, or too small to be worth it.
+    ///
+    /// What is loaded to be used at once, a page here and a page there, says so with `first_touches`, and is populated
+    /// when it has been used for the first time.
+    pub(crate) fn lend(&self, first_touches: bool) -> Option<AlignedBuf> {
+        let Value::Mapped(value, eras) = &self.value else {
+            return None;
+        };
+        if value.len() < HEADER_BYTES + MAPPED_BYTES_MIN {
+            return None;
+        }
+        let lease = Lease::take(eras, self.id, value, &(HEADER_BYTES..value.len()));
+        if first_touches {
+            lease.expect_random();
+        }
+        AlignedBuf::lent(Box::new(lease))
+    }
+}
+
+impl InPlace for Lease {
+    fn bytes(&self) -> &[u8] {
+        Self::bytes(self)
+    }
+
+    fn populate(&self) {
+        Self::populate(self);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Memory that an archive is read in: aligned to 64 bytes, mapped with huge pages when it is large.
+//! Memory that an archive is read in: aligned to 64 bytes, mapped with huge pages when it is large, or somebody else's.
 //!
 //! rkyv reads integers in place and so needs aligned bytes. Fresh memory is what a large load costs: the first touch
 //! of ordinary 4 KiB pages runs several times slower than that of huge pages, so large buffers are anonymous maps
@@ -20,6 +20,16 @@ pub(crate) struct AlignedBuf(Inner);
 enum Inner {
     Heap(AlignedVec<ALIGNMENT>),
     Map(MmapMut),
+    Lent(Box<dyn InPlace>),
+}
+
+/// Bytes that somebody else holds where they lie. They neither move nor change while this lives.
+pub(crate) trait InPlace: fmt::Debug + Send + Sync {
+    /// The bytes, always the same ones.
+    fn bytes(&self) -> &[u8];
+
+    /// Brings all bytes into memory, if they are not there yet.
+    fn populate(&self);
 }
 
 impl AlignedBuf {
@@ -36,20 +46,31 @@ impl AlignedBuf {
         Ok(Self(Inner::Map(map)))
     }
 
-    /// Returns a buffer of `len` zero bytes.
-    pub(crate) fn zeroed(len: usize) -> io::Result<Self> {
+    /// Returns `lent` as a buffer; `None` when its bytes are not aligned.
+    pub(crate) fn lent(lent: Box<dyn InPlace>) -> Option<Self> {
+        lent.bytes().as_ptr().addr().is_multiple_of(ALIGNMENT).then_some(Self(Inner::Lent(lent)))
+    }
+
+    /// Returns a buffer of `len` bytes, zeros at first, that `fill` has written to.
+    pub(crate) fn filled<E>(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> io::Result<Result<Self, E>> {
         if len < HUGE_BUFFER_BYTES_MIN {
             let mut heap = AlignedVec::with_capacity(len.max(1));
             heap.resize(len, 0);
-            return Ok(Self(Inner::Heap(heap)));
+            return Ok(fill(&mut heap).map(|()| Self(Inner::Heap(heap))));
         }
-        Ok(Self(Inner::Map(huge_map(len)?)))
+        let mut map = huge_map(len)?;
+        Ok(fill(&mut map).map(|()| Self(Inner::Map(map))))
     }
 
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
-        match &mut self.0 {
-            Inner::Heap(heap) => heap.as_mut_slice(),
-            Inner::Map(map) => map,
+    /// Whether the bytes are somebody else's, who can let them be forgotten and read again.
+    pub(crate) fn is_lent(&self) -> bool {
+        matches!(self.0, Inner::Lent(_))
+    }
+
+    /// Brings all bytes into memory, if they are not there yet.
+    pub(crate) fn populate(&self) {
+        if let Inner::Lent(lent) = &self.0 {
+            lent.populate();
         }
     }
 }
@@ -77,6 +98,7 @@ impl Deref for AlignedBuf {
         match &self.0 {
             Inner::Heap(heap) => heap.as_slice(),
             Inner::Map(map) => map,
+            Inner::Lent(lent) => lent.bytes(),
         }
     }
 }
@@ -86,6 +108,7 @@ impl fmt::Debug for AlignedBuf {
         let kind = match self.0 {
             Inner::Heap(_) => "heap",
             Inner::Map(_) => "map",
+            Inner::Lent(_) => "lent",
         };
         write!(f, "AlignedBuf({} bytes, {kind})", self.len())
     }
@@ -102,11 +125,15 @@ mod tests {
             let copy = AlignedBuf::copy_of(&bytes).unwrap();
             assert_eq!(&*copy, &bytes[..]);
             assert_eq!(copy.as_ptr().addr() % ALIGNMENT, 0);
-            let mut zeroed = AlignedBuf::zeroed(len).unwrap();
-            assert!(zeroed.iter().all(|&b| b == 0));
-            zeroed.as_mut_slice().copy_from_slice(&bytes);
-            assert_eq!(&*zeroed, &bytes[..]);
-            assert_eq!(zeroed.as_ptr().addr() % ALIGNMENT, 0);
+            let filled = AlignedBuf::filled(len, |out| {
+                assert!(out.iter().all(|&b| b == 0));
+                out.copy_from_slice(&bytes);
+                Ok::<_, ()>(())
+            });
+            let filled = filled.unwrap().unwrap();
+            assert_eq!(&*filled, &bytes[..]);
+            assert_eq!(filled.as_ptr().addr() % ALIGNMENT, 0);
+            assert!(AlignedBuf::filled(len, |_| Err(7)).unwrap().is_err());
         }
     }
 }

@@ -94,12 +94,12 @@ pub(crate) fn decode(codec: Codec, stored: &[u8], raw_len: u64) -> Result<Aligne
         Codec::Raw => Err(broken(&format!("{} bytes are stored where {len} were written", stored.len()))),
         Codec::Zstd => {
             let frames = split_frames(stored, len)?;
-            let mut out = AlignedBuf::zeroed(len).map_err(no_memory)?;
-            let work = frames.into_iter().zip(out.as_mut_slice().chunks_mut(FRAME_BYTES));
-            parallel::map(work, threads_for(len), |(frame, out)| decode_frame(frame, out))
-                .into_iter()
-                .collect::<Result<()>>()?;
-            Ok(out)
+            let fill = |out: &mut [u8]| {
+                let work = frames.into_iter().zip(out.chunks_mut(FRAME_BYTES));
+                let done = parallel::map(work, threads_for(len), |(frame, out)| decode_frame(frame, out));
+                done.into_iter().collect::<Result<()>>()
+            };
+            AlignedBuf::filled(len, fill).map_err(no_memory)?
         }
     }
 }

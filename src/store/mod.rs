@@ -160,12 +160,14 @@ impl Store {
     }
 
     /// Moves the live pages of the file together and gives the rest back to the file system; returns whether anything
-    /// moved. Rewrites up to the whole file and blocks writers meanwhile.
+    /// moved. Rewrites up to the whole file, blocks writers meanwhile, and empties the hot tier.
     ///
     /// # Errors
-    /// `InUse` while a [`Listing`] is being read, `ReadOnly`, or what a write can fail with.
+    /// `InUse` while a model that was loaded from the file is held, or a [`Listing`] is being read: they lie where they
+    /// are read. `ReadOnly`, or what a write can fail with.
     pub fn compact(&self) -> Result<bool> {
         let _writer = self.inner.lock_writer();
+        self.inner.hot.clear();
         self.inner.engine.compact()
     }
 

@@ -50,6 +50,7 @@ impl Default for Options {
                 read_only: false,
                 cache_bytes: 8 << 20,
                 file_bytes_max: u64::MAX,
+                mapped: true,
                 now: Timestamp::from_nanos(0),
             },
             settings: Settings {
@@ -103,6 +104,13 @@ impl Options {
     /// but the disk.
     pub fn file_bytes_max(mut self, bytes: u64) -> Self {
         self.engine.file_bytes_max = bytes;
+        self
+    }
+
+    /// Whether the file is read in place, through a map of it. Default: true. Otherwise, and wherever a file cannot be
+    /// mapped, archives are copied into memory: for file systems on which maps are slow, or go away.
+    pub fn mapped(mut self, mapped: bool) -> Self {
+        self.engine.mapped = mapped;
         self
     }
 

@@ -223,7 +223,11 @@ impl Inner {
             let message = format!("its archive is not the one that was published as {version}");
             return Err(Error::corrupt("read archive", key.to_string(), message));
         }
-        let bytes = codec::decode(envelope.header.codec, envelope.payload, envelope.header.raw_len)?;
+        let lent = if raw { blob.lend(verify != Verify::Full) } else { None };
+        let bytes = match lent {
+            Some(lent) => lent,
+            None => codec::decode(envelope.header.codec, envelope.payload, envelope.header.raw_len)?,
+        };
         if !raw && verify == Verify::Full {
             check_hash(key, version, &stored.metadata, &bytes)?;
         }

@@ -1,0 +1,182 @@
+//! Which pins cover which archives: pins must neither end too early nor live for ever.
+//!
+//! redb reuses no page that a live read transaction, or a later one, can reach. One transaction therefore covers every
+//! archive that is still in the file, and it is replaced after each commit, so that what the commit freed can be reused.
+//! An archive that a commit removes or writes anew is different: from then on only the transactions before that commit
+//! cover it. So *before* the commit every lease of it is given the pin of its time to keep.
+//!
+//! ```text
+//! depart(ids)   leases of these ids keep the current pin, leases taken from here on, too
+//!   commit
+//! advance(ids)  the current pin is the new commit's; the old one lives on with those that kept it, or ends
+//! ```
+//!
+//! A lease that kept a pin though its archive is still in the file, because it was taken in the middle of a commit, gives
+//! it up at the next. A commit that fails leaves its leases with pins of their own, whether or not it reached the disk.
+
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    lease::Cover,
+    view::{MappedValue, View},
+};
+use crate::{
+    engine::pin::{OpenFile, Pin},
+    error::{Error, ErrorKind, Result},
+};
+
+/// The current view, and the leases that its pin covers.
+#[derive(Debug, Default)]
+pub(crate) struct Eras {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// `None` while no file is open, or none that is mapped.
+    current: Option<Arc<View>>,
+    /// A commit happened that could not be looked at yet.
+    stale: bool,
+    /// Archives that a commit under way removes or writes anew.
+    departing: HashSet<u64>,
+    /// Every lease that lives, by archive.
+    leases: HashMap<u64, Vec<Arc<Cover>>>,
+}
+
+impl Eras {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the newest commit; `None` when nothing is mapped.
+    pub(crate) fn current(&self, open: &Arc<OpenFile>) -> Result<Option<Arc<View>>> {
+        let mut state = self.lock();
+        if state.stale {
+            drop(state.look(open)?);
+        }
+        Ok(state.current.clone())
+    }
+
+    /// Begins with an open file. Leases from before it was closed are covered by its first pin, for what they lease is
+    /// still where it was; where it is not, it is an error.
+    pub(crate) fn begin(&self, open: &Arc<OpenFile>) -> Result<()> {
+        let mut state = self.lock();
+        drop(state.look(open)?);
+        state.departing.clear();
+        let Some(view) = &state.current else {
+            return Ok(());
+        };
+        for cover in state.leases.values().flatten() {
+            if !view.locate(cover.id)?.is_some_and(|archive| cover.is_in(&archive)) {
+                let message = "an archive in use is not where it was before the file was reopened";
+                return Err(Error::corrupt("reopen", format!("archive {}", cover.id), message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the current pin before the file is closed to be opened again. Refused while somebody uses an archive that
+    /// is not in the file any more: nothing would cover it then.
+    pub(crate) fn end(&self, subject: &str) -> Result<()> {
+        let orphans = self.lock().leases.values().flatten().filter(|cover| cover.has_own_pin()).count();
+        if orphans > 0 {
+            let message =
+                format!("{orphans} models that left the file are still held; it is reopened when they are released");
+            return Err(Error::new(ErrorKind::Io, "reopen", subject, message));
+        }
+        self.lock().current = None;
+        Ok(())
+    }
+
+    /// Ends the current pin before pages are moved. Refused while any archive is in use.
+    pub(crate) fn end_for_moving(&self, subject: &str) -> Result<()> {
+        let mut state = self.lock();
+        let held = state.leases.values().flatten().count();
+        if held > 0 {
+            let message = format!("{held} models are held where they lie in the file; drop them, and try again");
+            return Err(Error::new(ErrorKind::InUse, "compact", subject, message));
+        }
+        state.current = None;
+        Ok(())
+    }
+
+    /// Call before a commit that removes these archives or writes them anew.
+    pub(crate) fn depart(&self, ids: &[u64]) {
+        let mut state = self.lock();
+        state.departing.extend(ids);
+        let Some(view) = state.current.clone() else {
+            return;
+        };
+        let covers = ids.iter().filter_map(|id| state.leases.get(id)).flatten();
+        covers.for_each(|cover| cover.keep(view.pin()));
+    }
+
+    /// Call after that commit: looks at the newest commit and pins it instead of the one before.
+    ///
+    /// Readers see the commit from here on, and not from the moment that it is in the file: the hot tier does not show it
+    /// before either, and a model must not go back in time.
+    pub(crate) fn advance(&self, open: &Arc<OpenFile>, ids: &[u64]) {
+        let mut state = self.lock();
+        state.stale = true;
+        let before = state.look(open).unwrap_or_else(|error| {
+            // The old pin stays, and covers all that it covered; the next reader tries again.
+            tracing::error!(%error, "a commit cannot be read back yet");
+            None
+        });
+        ids.iter().for_each(|id| drop(state.departing.remove(id)));
+        let joined = state.join();
+        drop(state);
+        drop((before, joined));
+    }
+
+    /// Enters a new lease of `value`.
+    pub(super) fn enter(&self, cover: &Arc<Cover>, value: &MappedValue) {
+        let mut state = self.lock();
+        let covered = match &state.current {
+            _ if state.departing.contains(&cover.id) => false,
+            Some(current) if Arc::ptr_eq(current, &value.view) => true,
+            // The value was found in an earlier commit. If it is where it was, today's pin covers it.
+            Some(current) => matches!(current.locate(cover.id), Ok(Some(range)) if range == value.range),
+            None => false,
+        };
+        if !covered {
+            cover.keep(value.view.pin());
+        }
+        state.leases.entry(cover.id).or_default().push(Arc::clone(cover));
+    }
+
+    /// Forgets a lease that is being dropped.
+    pub(super) fn leave(&self, cover: &Arc<Cover>) {
+        let mut state = self.lock();
+        if let Some(of_archive) = state.leases.get_mut(&cover.id) {
+            of_archive.retain(|other| !Arc::ptr_eq(other, cover));
+            if of_archive.is_empty() {
+                state.leases.remove(&cover.id);
+            }
+        }
+    }
+}
+
+impl State {
+    /// Lets leases whose archives are where they were be covered by the current pin; returns the pins they kept.
+    fn join(&self) -> Vec<Arc<Pin>> {
+        let Some(view) = self.current.as_ref().filter(|_| !self.stale) else {
+            return Vec::new();
+        };
+        let in_place = |cover: &&Arc<Cover>| matches!(view.locate(cover.id), Ok(Some(archive)) if cover.is_in(&archive));
+        let apart = self.leases.values().flatten().filter(|cover| cover.has_own_pin());
+        let apart = apart.filter(|cover| !self.departing.contains(&cover.id));
+        apart.filter(in_place).filter_map(|cover| cover.join()).collect()
+    }
+
+    /// Looks at the newest commit; returns the view before it, whose pin ends when it is dropped.
+    fn look(&mut self, open: &Arc<OpenFile>) -> Result<Option<Arc<View>>> {
+        let view = open.look(self.current.as_deref())?.map(Arc::new);
+        self.stale = false;
+        Ok(mem::replace(&mut self.current, view))
+    }
+}
