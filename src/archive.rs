@@ -145,9 +145,9 @@ impl Checked {
         self.bytes.is_lent()
     }
 
-    /// Brings all bytes into memory, if they are not there yet.
-    pub(crate) fn populate(&self) {
-        self.bytes.populate();
+    /// Brings all bytes into memory that are not there yet, unless it is told to stop.
+    pub(crate) fn populate(&self, stopped: impl Fn() -> bool) {
+        self.bytes.populate(stopped);
     }
 }
 

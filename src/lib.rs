@@ -89,6 +89,7 @@ mod time;
 mod training;
 mod version;
 mod vix;
+mod worker;
 
 pub use archive::{Invalid, Model, Unstored};
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -38,3 +38,5 @@ pub(crate) const HUGE_BUFFER_BYTES_MIN: usize = 4 << 20;
 pub(crate) const SETTLE_BYTES_MIN: u64 = 128 << 10;
 /// Bytes of an archive below which it is copied: a copy costs no more than the page faults, and holds nothing open.
 pub(crate) const MAPPED_BYTES_MIN: usize = 64 << 10;
+/// Bytes of a map that are read in advance at a time: large enough for the disk, small enough to be interrupted.
+pub(crate) const POPULATE_BYTES: usize = 4 << 20;

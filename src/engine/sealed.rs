@@ -151,6 +151,9 @@ impl Snapshot {
 impl StoredBlob {
     /// Opens the envelope; checks all bytes of the payload under [`Verify::Full`].
     pub(crate) fn open(&self, kind: Kind, verify: Verify) -> Result<Envelope<'_>> {
+        if verify == Verify::Full {
+            self.value.expect_order();
+        }
         let key = self.id.to_le_bytes();
         envelope::open(Place { table: ARCHIVES_NAME, key: &key }, kind, &self.value, verify)
     }
@@ -166,9 +169,8 @@ impl StoredBlob {
 impl StoredBlob {
     /// Lends the payload where it lies; `None` when it is not in a map, not aligned there, or too small to be worth it.
     ///
-    /// What is loaded to be used at once, a page here and a page there, says so with `first_touches`, and is populated
-    /// when it has been used for the first time.
-    pub(crate) fn lend(&self, first_touches: bool) -> Option<AlignedBuf> {
+    /// What is used at once, a page here and a page there, is to be populated when it has been used for the first time.
+    pub(crate) fn lend(&self) -> Option<AlignedBuf> {
         let Value::Mapped(value, eras) = &self.value else {
             return None;
         };
@@ -176,9 +178,6 @@ impl StoredBlob {
             return None;
         }
         let lease = Lease::take(eras, self.id, value, &(HEADER_BYTES..value.len()));
-        if first_touches {
-            lease.expect_random();
-        }
         AlignedBuf::lent(Box::new(lease))
     }
 }
@@ -188,8 +187,8 @@ impl InPlace for Lease {
         Self::bytes(self)
     }
 
-    fn populate(&self) {
-        Self::populate(self);
+    fn populate(&self, from: usize) -> Option<usize> {
+        Self::populate(self, from)
     }
 }
 

@@ -54,6 +54,15 @@ pub(crate) enum Value {
     Copied(OwnedAccessGuard<&'static [u8]>),
 }
 
+impl Value {
+    /// Says that all of it is going to be read, in order.
+    pub(super) fn expect_order(&self) {
+        if let Self::Mapped(value, _) = self {
+            value.view.expect_order();
+        }
+    }
+}
+
 impl Deref for Value {
     type Target = [u8];
 

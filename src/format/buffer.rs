@@ -28,8 +28,9 @@ pub(crate) trait InPlace: fmt::Debug + Send + Sync {
     /// The bytes, always the same ones.
     fn bytes(&self) -> &[u8];
 
-    /// Brings all bytes into memory, if they are not there yet.
-    fn populate(&self);
+    /// Brings bytes into memory that are not there yet: a part of them, from this offset on. Returns where to go on, or
+    /// `None` at the end.
+    fn populate(&self, from: usize) -> Option<usize>;
 }
 
 impl AlignedBuf {
@@ -67,10 +68,14 @@ impl AlignedBuf {
         matches!(self.0, Inner::Lent(_))
     }
 
-    /// Brings all bytes into memory, if they are not there yet.
-    pub(crate) fn populate(&self) {
-        if let Inner::Lent(lent) = &self.0 {
-            lent.populate();
+    /// Brings all bytes into memory that are not there yet, unless it is told to stop.
+    pub(crate) fn populate(&self, stopped: impl Fn() -> bool) {
+        let Inner::Lent(lent) = &self.0 else {
+            return;
+        };
+        let mut at = Some(0);
+        while let Some(from) = at.filter(|_| !stopped()) {
+            at = lent.populate(from);
         }
     }
 }

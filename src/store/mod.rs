@@ -43,6 +43,7 @@ use crate::{
     hot::{Change, HotTier},
     key::ModelKey,
     version::Version,
+    worker::Worker,
 };
 use held::Entry;
 use options::Settings;
@@ -79,6 +80,8 @@ pub struct Store {
 }
 
 struct Inner {
+    /// Dropped first: its jobs hold models, and with them the file.
+    worker: Worker,
     engine: Engine,
     hot: HotTier<Entry>,
     flights: Flights,
@@ -122,6 +125,7 @@ impl Store {
         let hot = HotTier::new(settings.hot_bytes, settings.hot_max_age);
         tracing::info!(store = %engine.subject(), read_only = engine.is_read_only(), "store open");
         let inner = Inner {
+            worker: Worker::default(),
             engine,
             hot,
             flights: Flights::default(),

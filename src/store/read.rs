@@ -2,7 +2,6 @@
 
 use std::{
     sync::{Arc, PoisonError},
-    thread,
     time::Duration,
 };
 
@@ -192,9 +191,7 @@ impl Inner {
         });
         match loaded {
             Ok(held) => {
-                if self.settings.verify == Verify::Background {
-                    self.verify_later(key.clone(), version, Arc::clone(held.shared()));
-                }
+                self.finish_later(key, version, held.shared());
                 Found::Model(held)
             }
             Err(err) => {
@@ -223,7 +220,7 @@ impl Inner {
             let message = format!("its archive is not the one that was published as {version}");
             return Err(Error::corrupt("read archive", key.to_string(), message));
         }
-        let lent = if raw { blob.lend(verify != Verify::Full) } else { None };
+        let lent = if raw { blob.lend() } else { None };
         let bytes = match lent {
             Some(lent) => lent,
             None => codec::decode(envelope.header.codec, envelope.payload, envelope.header.raw_len)?,
@@ -239,19 +236,29 @@ impl Inner {
         })
     }
 
-    /// Hashes the bytes of a model that is in use already, on a thread of its own.
-    fn verify_later(self: &Arc<Self>, key: ModelKey, version: Version, entry: Arc<Entry>) {
-        let inner = Arc::downgrade(self);
-        let work = move || {
-            if let Err(err) = check_hash(&key, version, &entry.metadata, entry.checked().bytes())
+    /// Has done on another thread what need not be done before a model is used: the pages that were not touched yet are
+    /// read, so that the second prediction is not slow either, and the bytes are hashed, if the policy says so.
+    fn finish_later(self: &Arc<Self>, key: &ModelKey, version: Version, entry: &Arc<Entry>) {
+        let verify = self.settings.verify == Verify::Background;
+        let populate = entry.checked().is_in_file() && self.settings.verify != Verify::Full;
+        if !verify && !populate {
+            return;
+        }
+        let (inner, key, weak) = (Arc::downgrade(self), key.clone(), Arc::downgrade(entry));
+        // What nobody holds any more need not be read in advance; but damage is to be found all the same.
+        let strong = verify.then(|| Arc::clone(entry));
+        self.worker.later(move |stop| {
+            let Some(entry) = strong.or_else(|| weak.upgrade()) else {
+                return;
+            };
+            entry.checked().populate(|| stop.is_set());
+            if verify
+                && let Err(err) = check_hash(&key, version, &entry.metadata, entry.checked().bytes())
                 && let Some(inner) = inner.upgrade()
             {
                 inner.quarantine(&key, version, &err);
             }
-        };
-        if let Err(err) = thread::Builder::new().name("modelkeep-verify".into()).spawn(work) {
-            tracing::error!(error = %err, "no thread for the background check of a model");
-        }
+        });
     }
 
     fn refuse_quarantined(&self, snapshot: &Snapshot, key: &ModelKey, version: Version) -> Result<()> {

@@ -23,7 +23,7 @@ use std::{
 const LAYERS: [&[&str]; 6] = [
     &["error", "limits", "hash", "clock", "time", "version", "key", "interval"],
     &["format", "archive"],
-    &["engine", "hot", "flight", "counters"],
+    &["engine", "hot", "flight", "counters", "worker"],
     &["registry", "training", "vix"],
     &["store"],
     &["inspect", "estimators"],

@@ -127,7 +127,7 @@ impl Eras {
             tracing::error!(%error, "a commit cannot be read back yet");
             None
         });
-        ids.iter().for_each(|id| drop(state.departing.remove(id)));
+        state.departing.retain(|id| !ids.contains(id));
         let joined = state.join();
         drop(state);
         drop((before, joined));

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{eras::Eras, map::Map, view::MappedValue};
-use crate::engine::pin::Pin;
+use crate::{engine::pin::Pin, limits::POPULATE_BYTES};
 
 /// The right to read the pages of one archive for as long as it lives.
 ///
@@ -70,14 +70,12 @@ impl Lease {
         bytes.unwrap_or(&[])
     }
 
-    /// Tells the kernel that the first touches are few and far between.
-    pub(crate) fn expect_random(&self) {
-        self.map.expect_random(&self.cover.range);
-    }
-
-    /// Brings all bytes into memory. Takes as long as reading them does.
-    pub(crate) fn populate(&self) {
-        self.map.populate(&self.cover.range);
+    /// Brings some bytes from the offset `from` on into memory, in one large read. Returns where to go on.
+    pub(crate) fn populate(&self, from: usize) -> Option<usize> {
+        let start = self.cover.range.start + from as u64;
+        let end = start.saturating_add(POPULATE_BYTES as u64).min(self.cover.range.end);
+        self.map.populate(&(start..end));
+        (end < self.cover.range.end).then_some(from + POPULATE_BYTES)
     }
 }
 

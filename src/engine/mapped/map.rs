@@ -7,9 +7,15 @@
 
 #![allow(unsafe_code, reason = "mapping the file is what this file is for; see `Map::get`")]
 
-use std::{fs::File, io, ops::Range, slice};
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    slice,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 
 /// Address space that is mapped at least, and beyond the end of the file: it may grow that far under the same map.
 /// Address space is not memory.
@@ -19,6 +25,8 @@ const HEADROOM_BYTES: u64 = 1 << 30;
 #[derive(Debug)]
 pub(super) struct Map {
     map: MmapRaw,
+    /// The advice that a new map begins with is still on.
+    random: AtomicBool,
 }
 
 impl Map {
@@ -29,7 +37,10 @@ impl Map {
         let map = MmapOptions::new().len(len).map_raw_read_only(file);
         // Where address space is short, without the room.
         let map = map.or_else(|_| MmapOptions::new().map_raw_read_only(file))?;
-        Ok(Self { map })
+        let map = Self { map, random: AtomicBool::new(true) };
+        // What is touched first lies here and there: a page each, and not what lies around it.
+        map.advise(Advice::Random, &(0..wanted));
+        Ok(map)
     }
 
     /// Whether a file of `file_len` bytes lies in the map.
@@ -52,25 +63,28 @@ impl Map {
         Some(unsafe { slice::from_raw_parts(at, end - start) })
     }
 
-    /// Tells the kernel that `range` is read in no order: what is touched first is read from disk alone.
-    pub(super) fn expect_random(&self, range: &Range<u64>) {
-        self.advise(memmap2::Advice::Random, range);
+    /// Tells the kernel that from here on bytes are read in order, too. Without it every page is a read of its own.
+    pub(super) fn expect_order(&self) {
+        if self.random.swap(false, Ordering::Relaxed) {
+            self.advise(Advice::Normal, &(0..self.map.len() as u64));
+        }
     }
 
-    /// Takes the advice back and brings all of `range` into memory and into the page table.
+    /// Brings all of `range` into memory and into the page table.
     pub(super) fn populate(&self, range: &Range<u64>) {
-        self.advise(memmap2::Advice::Normal, range);
+        self.expect_order();
         #[cfg(target_os = "linux")]
-        self.advise(memmap2::Advice::PopulateRead, range);
+        self.advise(Advice::PopulateRead, range);
         #[cfg(not(target_os = "linux"))]
-        self.advise(memmap2::Advice::WillNeed, range);
+        self.advise(Advice::WillNeed, range);
     }
 
     /// Advice that the kernel does not know, or refuses, costs time and nothing else.
-    fn advise(&self, advice: memmap2::Advice, range: &Range<u64>) {
+    fn advise(&self, advice: Advice, range: &Range<u64>) {
         let (Ok(start), Ok(end)) = (usize::try_from(range.start), usize::try_from(range.end)) else {
             return;
         };
+        let end = end.min(self.map.len());
         if let Err(err) = self.map.advise_range(advice, start, end.saturating_sub(start)) {
             tracing::debug!(%err, ?advice, "the kernel takes no advice");
         }

@@ -117,6 +117,11 @@ impl View {
         }
     }
 
+    /// Says that from here on archives are read as a whole.
+    pub(crate) fn expect_order(&self) {
+        self.map.expect_order();
+    }
+
     /// Returns the rows of `table` from the first that is not below `from`.
     pub(crate) fn scan(self: &Arc<Self>, table: Table, from: &[u8]) -> Result<MappedScan> {
         self.scan_tree(self.tables.small(table), from, table.name())
@@ -128,6 +133,7 @@ impl View {
     }
 
     fn scan_tree(self: &Arc<Self>, tree: Option<&Tree>, from: &[u8], name: &'static str) -> Result<MappedScan> {
+        self.map.expect_order();
         let cursor = tree.map(|tree| tree.cursor(&self.extent(), from)).transpose();
         let cursor = cursor.map_err(|broken| broken.error("list", name))?;
         Ok(MappedScan { view: Arc::clone(self), cursor, page_bytes: 0, name })
@@ -190,7 +196,7 @@ fn failed(err: io::Error) -> Error {
 
 /// A value in the map. It keeps its commit pinned.
 pub(crate) struct MappedValue {
-    pub(super) view: Arc<View>,
+    pub(crate) view: Arc<View>,
     pub(super) range: Range<u64>,
 }
 
