@@ -145,6 +145,11 @@ impl Checked {
         self.bytes.is_lent()
     }
 
+    /// Whether all bytes are in memory already.
+    pub(crate) fn is_resident(&self) -> bool {
+        self.bytes.is_resident()
+    }
+
     /// Brings all bytes into memory that are not there yet, unless it is told to stop.
     pub(crate) fn populate(&self, stopped: impl Fn() -> bool) {
         self.bytes.populate(stopped);

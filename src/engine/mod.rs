@@ -91,8 +91,7 @@ impl Engine {
     fn start(source: Source, options: EngineOptions) -> Result<Self> {
         let health = Arc::new(Health::default());
         let eras = Arc::new(Eras::default());
-        let open = Arc::new(open::open(&source, options, &health)?);
-        eras.begin(&open)?;
+        let open = eras.begin(open::open(&source, options, &health)?)?;
         Ok(Self { source, options, open: RwLock::new(Some(open)), eras, health })
     }
 
@@ -160,7 +159,7 @@ impl Engine {
                 Err(Error::new(ErrorKind::InUse, operation, &subject, message))
             }
         };
-        self.eras.begin(open)?;
+        self.eras.resume(open)?;
         compacted
     }
 
@@ -183,7 +182,7 @@ impl Engine {
         self.eras.end(&subject)?;
         tracing::warn!(store = %subject, "reopening after an I/O error");
         let file = match slot.take().map(Arc::try_unwrap) {
-            Some(Ok(old)) => old.close_for_next(),
+            Some(Ok(old)) => old.close_for_next().map_err(|err| open::os_error(&subject, err))?,
             Some(Err(old)) => {
                 *slot = Some(old);
                 let message = "a reader is still at work in the file that failed; it is reopened when it is done";
@@ -192,12 +191,11 @@ impl Engine {
             None => None,
         };
         let options = EngineOptions { create: false, ..self.options };
-        let open = match file {
+        let opened = match file {
             Some(file) => open::open_for_writing(file, &subject, options, &self.health)?,
             None => open::open(&self.source, options, &self.health)?,
         };
-        let open = Arc::new(open);
-        self.eras.begin(&open)?;
+        let open = self.eras.begin(opened)?;
         *slot = Some(open);
         self.health.reopened();
         Ok(())

@@ -5,7 +5,7 @@
 //! a known format is opened for writing.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read},
     path::Path,
     sync::Arc,
@@ -21,7 +21,7 @@ use super::{
     mapped::{HEADER_BYTES, Header},
     memory::SharedMemory,
     overlay::Overlay,
-    pin::{Handle, OpenFile},
+    pin::{Handle, OpenFile, Opened},
     sparse::{Sparse, StaysLocked},
     stamp,
     tables::Table,
@@ -38,14 +38,14 @@ const REDB_FORMAT: u8 = 3;
 const RECOVERY_REQUIRED: u8 = 2;
 
 /// Opens `source`; creates it when it does not exist and `options.create` allows that.
-pub(super) fn open(source: &Source, options: EngineOptions, health: &Arc<Health>) -> Result<OpenFile> {
+pub(super) fn open(source: &Source, options: EngineOptions, health: &Arc<Health>) -> Result<Opened> {
     let subject = source.subject();
     match source {
         Source::Memory(memory) => {
             let backend = SharedMemory { inner: Arc::clone(memory), bytes_max: options.file_bytes_max };
             let db = health.contain("open", &subject, || Ok(builder(options).create_with_backend(backend)?))?;
             initialise(&db, &subject, options.now, health)?;
-            Ok(OpenFile::unmapped(Handle::Write(db), health))
+            Ok(OpenFile::unmapped(Handle::Write(db), health).into())
         }
         Source::File(path) => open_path(path, &subject, options, health),
     }
@@ -57,28 +57,21 @@ pub(super) fn builder(options: EngineOptions) -> Builder {
     builder
 }
 
-fn open_path(path: &Path, subject: &str, options: EngineOptions, health: &Arc<Health>) -> Result<OpenFile> {
-    let len = match fs::metadata(path) {
-        Ok(found) if found.is_dir() => {
-            return Err(Error::invalid("open", subject, "it is a directory; name a file in it"));
+fn open_path(path: &Path, subject: &str, options: EngineOptions, health: &Arc<Health>) -> Result<Opened> {
+    match File::open(path) {
+        Ok(file) => {
+            if let Some(opened) = look(file, path, subject, options, health)? {
+                return Ok(opened);
+            }
         }
-        Ok(found) => Some(found.len()),
-        Err(err) if err.kind() == io::ErrorKind::NotFound && options.create && !options.read_only => None,
+        Err(err) if err.kind() == io::ErrorKind::NotFound && options.create && !options.read_only => {
+            create(path, subject, options, health)?;
+        }
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
             let message = "there is no such file, and this call does not create one";
             return Err(Error::new(ErrorKind::NotFound, "open", subject, message).with_source(err));
         }
         Err(err) => return Err(os_error(subject, err)),
-    };
-    match len {
-        None => create(path, subject, options, health)?,
-        Some(0) if options.read_only => return Err(not_a_store(subject, "it is empty")),
-        Some(0) => {}
-        Some(_) => {
-            if let Some(open) = look(path, subject, options, health)? {
-                return Ok(open);
-            }
-        }
     }
     let file = writable(path).map_err(|err| os_error(subject, err))?;
     open_for_writing(file, subject, options, health)
@@ -90,32 +83,45 @@ pub(super) fn open_for_writing(
     subject: &str,
     options: EngineOptions,
     health: &Arc<Health>,
-) -> Result<OpenFile> {
+) -> Result<Opened> {
     let stays_locked = StaysLocked::default();
     let db = health.contain("open", subject, || {
         let backend = Sparse::new(file.try_clone()?, options.file_bytes_max, stays_locked.clone())?;
         Ok(builder(options).create_with_backend(backend)?)
     })?;
     initialise(&db, subject, options.now, health)?;
-    Ok(OpenFile::writable(Handle::Write(db), file, stays_locked, options.mapped && cfg!(unix), health))
+    Ok(OpenFile::writable(Handle::Write(db), file, stays_locked, options.mapped && cfg!(unix), health).into())
 }
 
 /// Makes sure that an existing file is a store, without changing it; opens it if reading is all that is wanted.
-fn look(path: &Path, subject: &str, options: EngineOptions, health: &Arc<Health>) -> Result<Option<OpenFile>> {
-    let file = File::open(path).map_err(|err| os_error(subject, err))?;
-    let header = check_redb_header(&file, subject)?;
+fn look(
+    file: File,
+    path: &Path,
+    subject: &str,
+    options: EngineOptions,
+    health: &Arc<Health>,
+) -> Result<Option<Opened>> {
+    let found = file.metadata().map_err(|err| os_error(subject, err))?;
+    match found.len() {
+        _ if found.is_dir() => return Err(Error::invalid("open", subject, "it is a directory; name a file in it")),
+        0 if options.read_only => return Err(not_a_store(subject, "it is empty")),
+        // A user who made an empty file wants a store in it.
+        0 => return Ok(None),
+        _ => {}
+    }
+    let header = check_redb_header(&file, found.len(), subject)?;
     if options.mapped
         && cfg!(unix)
-        && let Some(open) = look_mapped(file, &header, subject, health)?
+        && let Some(opened) = look_mapped(file, &header, subject, health)?
     {
-        return Ok(options.read_only.then_some(open));
+        return Ok(options.read_only.then_some(opened));
     }
     look_copied(path, subject, options, health)
 }
 
 /// Looks at a file through a map; `None` when only redb can tell what it holds: a file that was not closed, whose last
 /// commit may be torn.
-fn look_mapped(file: File, header: &[u8], subject: &str, health: &Arc<Health>) -> Result<Option<OpenFile>> {
+fn look_mapped(file: File, header: &[u8], subject: &str, health: &Arc<Health>) -> Result<Option<Opened>> {
     let whole = |header: &Header| header.two_phase || !header.recovery_required;
     if !Header::parse(header).is_ok_and(|header| whole(&header)) {
         return Ok(None);
@@ -131,11 +137,10 @@ fn look_mapped(file: File, header: &[u8], subject: &str, health: &Arc<Health>) -
         None if view.is_empty() => return Err(not_a_store(subject, "it is a redb file without tables")),
         None => return Err(foreign(subject)),
     }
-    drop(view);
-    Ok(Arc::into_inner(open))
+    Ok(Some(Opened { file: open, view: Some(Arc::new(view)) }))
 }
 
-fn look_copied(path: &Path, subject: &str, options: EngineOptions, health: &Arc<Health>) -> Result<Option<OpenFile>> {
+fn look_copied(path: &Path, subject: &str, options: EngineOptions, health: &Arc<Health>) -> Result<Option<Opened>> {
     let db = match health.contain("open", subject, || Ok(builder(options).open_read_only(path)?)) {
         Ok(db) => db,
         // A writer repairs what a reader may not touch; but whose file it is must be known before.
@@ -147,7 +152,7 @@ fn look_copied(path: &Path, subject: &str, options: EngineOptions, health: &Arc<
     let transaction = health.contain("open", subject, || Ok(db.begin_read()?))?;
     match check_stamp(&transaction, subject, health)? {
         _ if !options.read_only => Ok(None),
-        State::Stamped => Ok(Some(OpenFile::unmapped(Handle::Read(db), health))),
+        State::Stamped => Ok(Some(OpenFile::unmapped(Handle::Read(db), health).into())),
         State::Empty => Err(not_a_store(subject, "it is a redb file without tables")),
     }
 }
@@ -208,9 +213,8 @@ fn check_stamp(transaction: &ReadTransaction, subject: &str, health: &Health) ->
 }
 
 /// Reads the first bytes of an existing, non-empty file and refuses what is not a whole redb file of a known format.
-fn check_redb_header(file: &File, subject: &str) -> Result<Vec<u8>> {
+fn check_redb_header(file: &File, file_len: u64, subject: &str) -> Result<Vec<u8>> {
     let mut header = Vec::with_capacity(HEADER_BYTES);
-    let file_len = file.metadata().map_err(|err| os_error(subject, err))?.len();
     file.take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(|err| os_error(subject, err))?;
     if header.iter().zip(REDB_MAGIC).any(|(&found, expected)| found != expected) {
         return Err(not_a_store(subject, "it is not a redb file"));

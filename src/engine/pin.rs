@@ -1,6 +1,6 @@
 //! An open file, and pins of its commits.
 
-use std::{fmt, fs::File, sync::Arc};
+use std::{fmt, fs::File, io, sync::Arc};
 
 use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase};
 
@@ -21,9 +21,21 @@ pub(crate) struct OpenFile {
 
 /// The open file under the handle, once more: the same one for the kernel, with the same locks.
 struct SameFile {
-    file: File,
+    file: Arc<File>,
     mapped: bool,
     stays_locked: StaysLocked,
+}
+
+/// A file that was just opened, and the commit that was looked at to open it.
+pub(crate) struct Opened {
+    pub(crate) file: Arc<OpenFile>,
+    pub(crate) view: Option<Arc<View>>,
+}
+
+impl From<OpenFile> for Opened {
+    fn from(file: OpenFile) -> Self {
+        Self { file: Arc::new(file), view: None }
+    }
 }
 
 /// Who reads and writes.
@@ -62,15 +74,17 @@ impl OpenFile {
         mapped: bool,
         health: &Arc<Health>,
     ) -> Self {
-        let file = SameFile { file, mapped, stays_locked };
+        let file = SameFile { file: Arc::new(file), mapped, stays_locked };
         Self { handle: Some(handle), file: Some(file), health: Arc::clone(health) }
     }
 
     /// Closes the handle and returns the file, still locked, for the next one.
-    pub(super) fn close_for_next(mut self) -> Option<File> {
-        let same = self.file.take()?;
+    pub(super) fn close_for_next(mut self) -> io::Result<Option<File>> {
+        let Some(same) = self.file.take() else {
+            return Ok(None);
+        };
         same.stays_locked.set();
-        Some(same.file)
+        same.file.try_clone().map(Some)
     }
 
     pub(super) fn handle(&self) -> &Handle {

@@ -187,6 +187,10 @@ impl InPlace for Lease {
         Self::bytes(self)
     }
 
+    fn is_resident(&self) -> bool {
+        Self::is_resident(self)
+    }
+
     fn populate(&self, from: usize) -> Option<usize> {
         Self::populate(self, from)
     }

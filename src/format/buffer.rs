@@ -28,6 +28,9 @@ pub(crate) trait InPlace: fmt::Debug + Send + Sync {
     /// The bytes, always the same ones.
     fn bytes(&self) -> &[u8];
 
+    /// Whether all bytes are in memory already.
+    fn is_resident(&self) -> bool;
+
     /// Brings bytes into memory that are not there yet: a part of them, from this offset on. Returns where to go on, or
     /// `None` at the end.
     fn populate(&self, from: usize) -> Option<usize>;
@@ -66,6 +69,14 @@ impl AlignedBuf {
     /// Whether the bytes are somebody else's, who can let them be forgotten and read again.
     pub(crate) fn is_lent(&self) -> bool {
         matches!(self.0, Inner::Lent(_))
+    }
+
+    /// Whether all bytes are in memory already.
+    pub(crate) fn is_resident(&self) -> bool {
+        match &self.0 {
+            Inner::Heap(_) | Inner::Map(_) => true,
+            Inner::Lent(lent) => lent.is_resident(),
+        }
     }
 
     /// Brings all bytes into memory that are not there yet, unless it is told to stop.

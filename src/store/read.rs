@@ -240,7 +240,7 @@ impl Inner {
     /// read, so that the second prediction is not slow either, and the bytes are hashed, if the policy says so.
     fn finish_later(self: &Arc<Self>, key: &ModelKey, version: Version, entry: &Arc<Entry>) {
         let verify = self.settings.verify == Verify::Background;
-        let populate = entry.checked().is_in_file() && self.settings.verify != Verify::Full;
+        let populate = self.settings.verify != Verify::Full && !entry.checked().is_resident();
         if !verify && !populate {
             return;
         }

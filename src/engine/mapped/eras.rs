@@ -25,7 +25,7 @@ use super::{
     view::{MappedValue, View},
 };
 use crate::{
-    engine::pin::{OpenFile, Pin},
+    engine::pin::{OpenFile, Opened, Pin},
     error::{Error, ErrorKind, Result},
 };
 
@@ -63,12 +63,15 @@ impl Eras {
 
     /// Begins with an open file. Leases from before it was closed are covered by its first pin, for what they lease is
     /// still where it was; where it is not, it is an error.
-    pub(crate) fn begin(&self, open: &Arc<OpenFile>) -> Result<()> {
+    pub(crate) fn begin(&self, opened: Opened) -> Result<Arc<OpenFile>> {
         let mut state = self.lock();
-        drop(state.look(open)?);
         state.departing.clear();
+        match opened.view {
+            Some(view) => state.current = Some(view),
+            None => drop(state.look(&opened.file)?),
+        }
         let Some(view) = &state.current else {
-            return Ok(());
+            return Ok(opened.file);
         };
         for cover in state.leases.values().flatten() {
             if !view.locate(cover.id)?.is_some_and(|archive| cover.is_in(&archive)) {
@@ -76,7 +79,13 @@ impl Eras {
                 return Err(Error::corrupt("reopen", format!("archive {}", cover.id), message));
             }
         }
-        Ok(())
+        drop(state);
+        Ok(opened.file)
+    }
+
+    /// Looks again, after pages were moved.
+    pub(crate) fn resume(&self, open: &Arc<OpenFile>) -> Result<()> {
+        self.lock().look(open).map(drop)
     }
 
     /// Ends the current pin before the file is closed to be opened again. Refused while somebody uses an archive that

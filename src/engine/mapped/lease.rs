@@ -70,6 +70,15 @@ impl Lease {
         bytes.unwrap_or(&[])
     }
 
+    /// Whether the bytes are in memory already; if so, the kernel is told that they are read in order, too.
+    pub(crate) fn is_resident(&self) -> bool {
+        let resident = self.map.is_resident(&self.cover.range);
+        if resident {
+            self.map.expect_order();
+        }
+        resident
+    }
+
     /// Brings some bytes from the offset `from` on into memory, in one large read. Returns where to go on.
     pub(crate) fn populate(&self, from: usize) -> Option<usize> {
         let start = self.cover.range.start + from as u64;

@@ -12,10 +12,16 @@ use std::{
     io,
     ops::Range,
     slice,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
+
+/// Pages that are asked for to tell whether a range is in memory.
+const PROBES: u64 = 6;
 
 /// Address space that is mapped at least, and beyond the end of the file: it may grow that far under the same map.
 /// Address space is not memory.
@@ -25,19 +31,20 @@ const HEADROOM_BYTES: u64 = 1 << 30;
 #[derive(Debug)]
 pub(super) struct Map {
     map: MmapRaw,
+    file: Arc<File>,
     /// The advice that a new map begins with is still on.
     random: AtomicBool,
 }
 
 impl Map {
     /// Maps `file`, which has `file_len` bytes now, with room to grow.
-    pub(super) fn new(file: &File, file_len: u64) -> io::Result<Self> {
+    pub(super) fn new(file: &Arc<File>, file_len: u64) -> io::Result<Self> {
         let wanted = file_len.saturating_mul(2).max(HEADROOM_BYTES);
         let len = usize::try_from(wanted).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let map = MmapOptions::new().len(len).map_raw_read_only(file);
+        let map = MmapOptions::new().len(len).map_raw_read_only(&**file);
         // Where address space is short, without the room.
-        let map = map.or_else(|_| MmapOptions::new().map_raw_read_only(file))?;
-        let map = Self { map, random: AtomicBool::new(true) };
+        let map = map.or_else(|_| MmapOptions::new().map_raw_read_only(&**file))?;
+        let map = Self { map, file: Arc::clone(file), random: AtomicBool::new(true) };
         // What is touched first lies here and there: a page each, and not what lies around it.
         map.advise(Advice::Random, &(0..wanted));
         Ok(map)
@@ -70,6 +77,12 @@ impl Map {
         }
     }
 
+    /// Whether the operating system has `range` in memory, as far as a few pages can tell.
+    pub(super) fn is_resident(&self, range: &Range<u64>) -> bool {
+        let step = (range.end - range.start) / PROBES + 1;
+        range.clone().step_by(usize::try_from(step).unwrap_or(usize::MAX)).all(|at| is_resident(&self.file, at))
+    }
+
     /// Brings all of `range` into memory and into the page table.
     pub(super) fn populate(&self, range: &Range<u64>) {
         self.expect_order();
@@ -89,4 +102,18 @@ impl Map {
             tracing::debug!(%err, ?advice, "the kernel takes no advice");
         }
     }
+}
+
+/// Whether the byte at `offset` can be read without waiting for a disk.
+#[cfg(target_os = "linux")]
+fn is_resident(file: &File, offset: u64) -> bool {
+    use rustix::io::{ReadWriteFlags, preadv2};
+    let mut byte = [0];
+    // A kernel or a file system that cannot tell has it read in advance, to be sure.
+    preadv2(file, &mut [io::IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT).is_ok_and(|read| read == 1)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_resident(_: &File, _: u64) -> bool {
+    false
 }

@@ -55,7 +55,7 @@ impl Source for Extent<'_> {
 
 impl View {
     /// Looks at the current commit of `file`, under `pin`. `earlier` is a view of the same file, whose map may do.
-    pub(crate) fn new(file: &File, pin: Arc<Pin>, earlier: Option<&Self>) -> Result<Self> {
+    pub(crate) fn new(file: &Arc<File>, pin: Arc<Pin>, earlier: Option<&Self>) -> Result<Self> {
         let header = read_header(file)?;
         let file_len = file.metadata().map_err(failed)?.len();
         let map = match earlier {
