@@ -6,7 +6,7 @@
 
 #![allow(unsafe_code, reason = "reading an archive in place is what this file is for; see `Typed::deref`")]
 
-use std::{any::TypeId, fmt, marker::PhantomData, num::NonZeroUsize, ops::Deref, sync::Arc};
+use std::{any::TypeId, fmt, num::NonZeroUsize, ops::Deref, ptr::NonNull, sync::Arc};
 
 use rkyv::{
     Archive, Portable, Serialize,
@@ -145,6 +145,12 @@ impl Checked {
         self.bytes.is_lent()
     }
 
+    /// Whether the bytes were checked for this type.
+    #[inline]
+    pub(crate) fn is_checked_for<M: Model>(&self) -> bool {
+        self.checked_for == TypeId::of::<M>()
+    }
+
     /// Whether all bytes are in memory already.
     pub(crate) fn is_resident(&self) -> bool {
         self.bytes.is_resident()
@@ -175,51 +181,59 @@ fn check<M: Model>(bytes: &[u8]) -> Result<()> {
     M::validate(archived).map_err(|err| broken(format!("the model refuses it: {err}")).with_source(err))
 }
 
-/// Something that holds checked bytes, which do not move or change while it lives.
+/// Something that holds checked bytes, which do not move or change while it lives, wherever it is moved to.
 pub(crate) trait HoldsChecked {
     /// The bytes, always the same ones.
     fn checked(&self) -> &Checked;
 }
 
-/// A shared holder of bytes that were checked for `M`.
-pub(crate) struct Typed<M, H> {
-    holder: Arc<H>,
-    model: PhantomData<fn() -> M>,
+/// A holder of bytes that were checked for `M`.
+pub(crate) struct Typed<M: Model, H> {
+    /// In the holder's bytes.
+    root: NonNull<M::Archived>,
+    holder: H,
 }
+
+// SAFETY: it is a shared reference to the archive together with what keeps the archive, and archives are `Send + Sync`.
+unsafe impl<M: Model, H: Send> Send for Typed<M, H> {}
+// SAFETY: as above.
+unsafe impl<M: Model, H: Sync> Sync for Typed<M, H> {}
 
 impl<M: Model, H: HoldsChecked> Typed<M, H> {
     /// Takes the holder's bytes as an `M`, checking them again if they were checked for another Rust type.
-    pub(crate) fn new(holder: Arc<H>) -> Result<Self> {
-        if holder.checked().checked_for != TypeId::of::<M>() {
-            check::<M>(holder.checked().bytes())?;
+    #[inline]
+    pub(crate) fn new(holder: H) -> Result<Self> {
+        let checked = holder.checked();
+        if checked.checked_for != TypeId::of::<M>() {
+            check::<M>(checked.bytes())?;
         }
-        Ok(Self { holder, model: PhantomData })
+        let bytes = checked.bytes();
+        // SAFETY: these bytes passed `check::<M>`, now or when they were made, and this is where it found the root.
+        let archived = unsafe { access_pos_unchecked::<M::Archived>(bytes, root_position::<M::Archived>(bytes.len())) };
+        Ok(Self { root: NonNull::from(archived), holder })
     }
 }
 
-impl<M, H> Typed<M, H> {
+impl<M: Model, H> Typed<M, H> {
     /// Returns the holder.
-    pub(crate) fn holder(&self) -> &Arc<H> {
+    pub(crate) fn holder(&self) -> &H {
         &self.holder
     }
 }
 
-impl<M: Model, H: HoldsChecked> Deref for Typed<M, H> {
+impl<M: Model, H> Deref for Typed<M, H> {
     type Target = M::Archived;
 
     #[inline]
     fn deref(&self) -> &M::Archived {
-        let bytes = self.holder.checked().bytes();
-        let root = root_position::<M::Archived>(bytes.len());
-        // SAFETY: `new` is the only constructor and made sure that these bytes passed `check::<M>`, at this root;
-        // `Checked` never hands out its bytes mutably, and `AlignedBuf` never moves them.
-        unsafe { access_pos_unchecked::<M::Archived>(bytes, root) }
+        // SAFETY: `new` made it from the holder's bytes, which the holder keeps where they are and as they are.
+        unsafe { self.root.as_ref() }
     }
 }
 
-impl<M, H> Clone for Typed<M, H> {
+impl<M: Model, H: Clone> Clone for Typed<M, H> {
     fn clone(&self) -> Self {
-        Self { holder: Arc::clone(&self.holder), model: PhantomData }
+        Self { root: self.root, holder: self.holder.clone() }
     }
 }
 
@@ -237,7 +251,7 @@ impl<M, H> Clone for Typed<M, H> {
 /// assert_eq!(unstored.weights[1].to_native(), 0.25);
 /// # Ok::<(), modelkeep::Error>(())
 /// ```
-pub struct Unstored<M>(Typed<M, Checked>);
+pub struct Unstored<M: Model>(Typed<M, Arc<Checked>>);
 
 impl<M: Model> Unstored<M> {
     /// Archives `model` in memory and checks it, as a publish does.
@@ -257,13 +271,13 @@ impl<M: Model> Deref for Unstored<M> {
     }
 }
 
-impl<M> fmt::Debug for Unstored<M> {
+impl<M: Model> fmt::Debug for Unstored<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Unstored").field(&self.0.holder).finish()
     }
 }
 
-impl HoldsChecked for Checked {
+impl HoldsChecked for Arc<Checked> {
     fn checked(&self) -> &Checked {
         self
     }

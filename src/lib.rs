@@ -82,6 +82,7 @@ mod hot;
 mod inspect;
 mod interval;
 mod key;
+mod lane;
 mod limits;
 mod registry;
 mod store;

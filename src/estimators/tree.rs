@@ -244,7 +244,7 @@ mod tests {
 
     fn classify(tree: &DecisionTree, row: &[f64]) -> Option<i64> {
         let checked = Arc::new(Checked::from_model(tree).ok()?);
-        Some(Typed::<DecisionTree, Checked>::new(checked).ok()?.class(row))
+        Some(Typed::<DecisionTree, _>::new(checked).ok()?.class(row))
     }
 
     #[test]

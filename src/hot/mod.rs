@@ -1,55 +1,76 @@
 //! The hot tier: models in memory, bounded by bytes.
 //!
-//! A hit takes a read lock, clones an `Arc` and sets a "visited" bit if it is not set yet. What is handed out stays
-//! valid after an eviction, because it is shared. Age is checked when an entry is read.
+//! A hit takes no lock, counts no references and writes to no cache line that another core reads: it probes an
+//! [`index`] that others may be changing, protects what it found by a hazard pointer ([`hazard`]), and sets a
+//! "visited" bit if that is not set yet. What is handed out stays valid after an eviction, until it is dropped. Admission,
+//! eviction ([`sieve`]) and removal happen under a lock. Age is checked when an entry is read, if there is a bound on it.
 //!
 //! The tier carries a generation number: even while nothing changes, odd from before a commit until the tier shows it.
 //! What a reader loaded from disk is admitted only if the generation is even and was the same when the load began.
 //! Otherwise a slow reader could put an old version over a newer one, and a model would go back in time.
 
+mod hazard;
+mod index;
 mod sieve;
+mod slot;
 
 use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+pub(crate) use hazard::Guard;
+
 use crate::{clock::Clock, key::ModelKey, time::Timestamp};
+use hazard::Limbo;
+use index::{Found, Index};
 use sieve::{Node, Sieve};
+use slot::Slot;
 
 /// Models in memory.
 pub(crate) struct HotTier<V> {
-    inner: RwLock<Inner<V>>,
+    index: Index<V>,
+    inner: Mutex<Inner<V>>,
+    limbo: Arc<Limbo<V>>,
     capacity_bytes: u64,
     max_age: Option<Duration>,
 }
 
 struct Inner<V> {
-    slots: HashMap<ModelKey, Slot<V>>,
+    /// What is in the index, and owns it.
+    slots: HashMap<ModelKey, (Arc<Slot<V>>, Node)>,
     queue: Sieve<ModelKey>,
     bytes: u64,
     generation: u64,
 }
 
-struct Slot<V> {
-    value: Arc<V>,
-    visited: AtomicBool,
-    weight_bytes: u64,
-    admitted: Timestamp,
-    node: Node,
+/// A model from the tier.
+pub(crate) enum Hit<V> {
+    /// Protected where it is.
+    Guarded(Guard<V>),
+    /// Counted: by a thread that protects too much already, or has no lane.
+    Counted(Arc<V>),
 }
 
 /// What a lookup found.
 pub(crate) enum Lookup<V> {
-    Hit(Arc<V>),
+    Hit(Hit<V>),
     Miss,
     /// There was an entry, and it was older than the tier allows; it is gone now.
     Expired,
+}
+
+/// A model to be admitted.
+pub(crate) struct Candidate<V> {
+    pub(crate) value: Arc<V>,
+    /// Bytes that it takes.
+    pub(crate) weight_bytes: u64,
+    pub(crate) now: Timestamp,
 }
 
 /// How full the tier is.
@@ -62,84 +83,108 @@ pub(crate) struct Occupancy {
 impl<V> HotTier<V> {
     /// Returns an empty tier that holds at most `capacity_bytes`, each entry for at most `max_age`.
     pub(crate) fn new(capacity_bytes: u64, max_age: Option<Duration>) -> Self {
+        hazard::prepare();
         let inner = Inner { slots: HashMap::new(), queue: Sieve::new(), bytes: 0, generation: 0 };
-        Self { inner: RwLock::new(inner), capacity_bytes, max_age }
+        let limbo = Arc::new(Limbo::new());
+        Self { index: Index::new(), inner: Mutex::new(inner), limbo, capacity_bytes, max_age }
+    }
+
+    /// Looks `key` up without a lock; `None` when the answer needs one: [`get`](Self::get) has it.
+    #[inline]
+    pub(crate) fn peek(&self, lane: usize, key: &ModelKey, clock: &dyn Clock) -> Option<Guard<V>> {
+        let Found::Slot(guard) = self.index.find(lane, key) else {
+            return None;
+        };
+        let slot = guard.slot();
+        if self.is_expired(slot, clock) {
+            return None;
+        }
+        slot.visit();
+        Some(guard)
     }
 
     /// Looks `key` up.
     pub(crate) fn get(&self, key: &ModelKey, clock: &dyn Clock) -> Lookup<V> {
-        let inner = self.read();
-        let Some(slot) = inner.slots.get(key) else {
+        if let Some(lane) = crate::lane::current()
+            && let Some(guard) = self.peek(lane, key, clock)
+        {
+            return Lookup::Hit(Hit::Guarded(guard));
+        }
+        let mut inner = self.lock();
+        let Some((slot, _)) = inner.slots.get(key) else {
             return Lookup::Miss;
         };
-        let expired = |admitted: Timestamp| self.max_age.is_some_and(|max| clock.now().since(admitted) > max);
-        if !expired(slot.admitted) {
-            // Written only when it changes anything: a hot entry's line stays shared among the cores.
-            if !slot.visited.load(Ordering::Relaxed) {
-                slot.visited.store(true, Ordering::Relaxed);
-            }
-            return Lookup::Hit(Arc::clone(&slot.value));
+        if !self.is_expired(slot, clock) {
+            slot.visit();
+            return Lookup::Hit(Hit::Counted(Arc::clone(&slot.value)));
         }
-        let admitted = slot.admitted;
+        let gone = inner.remove(key, &self.index);
         drop(inner);
-        let mut inner = self.write();
-        // Another thread may have put a fresh entry here in between.
-        if inner.slots.get(key).is_some_and(|slot| slot.admitted == admitted) {
-            inner.remove(key);
-        }
+        self.limbo.retire(gone.into_iter().collect());
         Lookup::Expired
+    }
+
+    #[inline]
+    fn is_expired(&self, slot: &Slot<V>, clock: &dyn Clock) -> bool {
+        self.max_age.is_some_and(|max| clock.now().since(slot.admitted) > max)
     }
 
     /// The generation: pass it to [`admit_loaded`](Self::admit_loaded) when a load begins.
     pub(crate) fn generation(&self) -> u64 {
-        self.read().generation
+        self.lock().generation
     }
 
     /// Admits what was loaded from disk since `generation`, unless anything changed meanwhile or is changing. Returns
     /// how many entries were evicted for it.
-    pub(crate) fn admit_loaded(
-        &self,
-        key: &ModelKey,
-        value: Arc<V>,
-        weight: u64,
-        now: Timestamp,
-        generation: u64,
-    ) -> u64 {
-        let mut inner = self.write();
+    pub(crate) fn admit_loaded(&self, key: &ModelKey, candidate: Candidate<V>, generation: u64) -> u64 {
+        let inner = self.lock();
         if inner.generation != generation || !generation.is_multiple_of(2) {
             return 0;
         }
-        inner.admit(key, value, weight, now, self.capacity_bytes)
+        self.admit(inner, key, candidate)
+    }
+
+    fn admit(&self, mut inner: MutexGuard<'_, Inner<V>>, key: &ModelKey, candidate: Candidate<V>) -> u64 {
+        let mut gone = Vec::new();
+        let evicted = inner.admit(key, candidate, self, &mut gone);
+        drop(inner);
+        self.limbo.retire(gone);
+        evicted
     }
 
     /// Begins a change: call it before a commit that moves heads, one at a time.
     pub(crate) fn change(&self) -> Change<'_, V> {
-        self.write().generation += 1;
+        self.lock().generation += 1;
         Change { tier: self }
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
-        let mut inner = self.write();
+        let mut inner = self.lock();
         // Loads that are under way began before this; the parity belongs to a change.
         inner.generation += 2;
-        inner.slots.clear();
+        self.index.clear();
+        let gone = inner.slots.drain().map(|(_, (slot, _))| slot).collect();
         inner.queue = Sieve::new();
         inner.bytes = 0;
+        drop(inner);
+        self.limbo.retire(gone);
     }
 
     /// How full the tier is.
     pub(crate) fn occupancy(&self) -> Occupancy {
-        let inner = self.read();
+        let inner = self.lock();
         Occupancy { entries: inner.slots.len() as u64, bytes: inner.bytes }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Inner<V>> {
-        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner<V>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn write(&self) -> RwLockWriteGuard<'_, Inner<V>> {
-        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+impl<V> Drop for HotTier<V> {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -150,62 +195,95 @@ pub(crate) struct Change<'a, V> {
 
 impl<V> Change<'_, V> {
     /// Admits the version that is current from now on. Returns how many entries were evicted for it.
-    pub(crate) fn replace(&self, key: &ModelKey, value: Arc<V>, weight: u64, now: Timestamp) -> u64 {
-        self.tier.write().admit(key, value, weight, now, self.tier.capacity_bytes)
+    pub(crate) fn replace(&self, key: &ModelKey, candidate: Candidate<V>) -> u64 {
+        self.tier.admit(self.tier.lock(), key, candidate)
     }
 
     /// Forgets `key`.
     pub(crate) fn remove(&self, key: &ModelKey) {
-        self.tier.write().remove(key);
+        let gone = self.tier.lock().remove(key, &self.tier.index);
+        self.tier.limbo.retire(gone.into_iter().collect());
     }
 
     /// Forgets every key that `unwanted` says.
     pub(crate) fn remove_if(&self, unwanted: impl Fn(&ModelKey) -> bool) {
-        let mut inner = self.tier.write();
+        let mut inner = self.tier.lock();
         let keys: Vec<ModelKey> = inner.slots.keys().filter(|key| unwanted(key)).cloned().collect();
-        keys.iter().for_each(|key| inner.remove(key));
+        let gone = keys.iter().filter_map(|key| inner.remove(key, &self.tier.index)).collect();
+        drop(inner);
+        self.tier.limbo.retire(gone);
     }
 }
 
 impl<V> Drop for Change<'_, V> {
     fn drop(&mut self) {
-        self.tier.write().generation += 1;
+        self.tier.lock().generation += 1;
     }
 }
 
 impl<V> Inner<V> {
-    fn admit(&mut self, key: &ModelKey, value: Arc<V>, weight_bytes: u64, now: Timestamp, capacity: u64) -> u64 {
-        self.remove(key);
+    /// Admits `candidate`; what had to go for it is added to `gone`.
+    fn admit(
+        &mut self,
+        key: &ModelKey,
+        candidate: Candidate<V>,
+        tier: &HotTier<V>,
+        gone: &mut Vec<Arc<Slot<V>>>,
+    ) -> u64 {
+        let Candidate { value, weight_bytes, now } = candidate;
+        let capacity = tier.capacity_bytes;
         if weight_bytes > capacity {
             tracing::debug!(%key, weight_bytes, capacity, "too large for the hot tier");
+            gone.extend(self.remove(key, &tier.index));
             return 0;
         }
+        // Replaced in one step: a reader finds the old one or the new one, and never neither.
+        let replaced = self.forget(key);
         let mut evicted = 0;
         while self.bytes + weight_bytes > capacity {
             let slots = &self.slots;
             let visited =
-                |key: &ModelKey| slots.get(key).is_some_and(|slot| slot.visited.swap(false, Ordering::Relaxed));
+                |key: &ModelKey| slots.get(key).is_some_and(|(slot, _)| slot.visited.swap(false, Ordering::Relaxed));
             let Some(victim) = self.queue.evict(visited) else {
                 break;
             };
-            if let Some(slot) = self.slots.remove(&victim) {
+            if let Some((slot, _)) = self.slots.remove(&victim) {
                 self.bytes -= slot.weight_bytes;
                 tracing::debug!(key = %victim, bytes = slot.weight_bytes, "evicted from the hot tier");
+                tier.index.remove(&slot);
+                gone.push(slot);
             }
             evicted += 1;
         }
-        let node = self.queue.push(key.clone());
-        let slot = Slot { value, visited: AtomicBool::new(false), weight_bytes, admitted: now, node };
+        let slot = Arc::new(Slot {
+            key: key.clone(),
+            value,
+            visited: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
+            admitted: now,
+            weight_bytes,
+            limbo: Arc::clone(&tier.limbo),
+        });
+        tier.index.insert(&slot, replaced.as_ref(), self.slots.values().map(|(slot, _)| slot));
+        gone.extend(replaced);
         self.bytes += weight_bytes;
-        self.slots.insert(key.clone(), slot);
+        let node = self.queue.push(key.clone());
+        self.slots.insert(key.clone(), (slot, node));
         evicted
     }
 
-    fn remove(&mut self, key: &ModelKey) {
-        if let Some(slot) = self.slots.remove(key) {
-            self.queue.remove(slot.node);
-            self.bytes -= slot.weight_bytes;
-        }
+    /// Takes `key` out of everything but the index.
+    fn forget(&mut self, key: &ModelKey) -> Option<Arc<Slot<V>>> {
+        let (slot, node) = self.slots.remove(key)?;
+        self.queue.remove(node);
+        self.bytes -= slot.weight_bytes;
+        Some(slot)
+    }
+
+    fn remove(&mut self, key: &ModelKey, index: &Index<V>) -> Option<Arc<Slot<V>>> {
+        let slot = self.forget(key)?;
+        index.remove(&slot);
+        Some(slot)
     }
 }
 
@@ -220,7 +298,7 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
 
-    fn key(i: u32) -> ModelKey {
+    pub(super) fn key(i: u32) -> ModelKey {
         ModelKey::new("m", &i).unwrap()
     }
 
@@ -228,12 +306,20 @@ mod tests {
         ManualClock::at(Timestamp::from_nanos(0))
     }
 
+    fn candidate(value: u32, weight_bytes: u64) -> Candidate<u32> {
+        Candidate { value: Arc::new(value), weight_bytes, now: Timestamp::from_nanos(0) }
+    }
+
     fn admit(tier: &HotTier<u32>, i: u32, weight: u64) -> u64 {
-        tier.change().replace(&key(i), Arc::new(i), weight, Timestamp::from_nanos(0))
+        tier.change().replace(&key(i), candidate(i, weight))
     }
 
     fn holds(tier: &HotTier<u32>, i: u32) -> bool {
-        matches!(tier.get(&key(i), &clock()), Lookup::Hit(value) if *value == i)
+        match tier.get(&key(i), &clock()) {
+            Lookup::Hit(Hit::Guarded(guard)) => **guard.value() == i,
+            Lookup::Hit(Hit::Counted(value)) => *value == i,
+            Lookup::Miss | Lookup::Expired => false,
+        }
     }
 
     #[test]
@@ -287,7 +373,7 @@ mod tests {
     #[test]
     fn a_load_that_began_before_a_change_or_during_one_is_not_admitted() {
         let tier = HotTier::new(100, None);
-        let load = |value: u32, since| tier.admit_loaded(&key(1), Arc::new(value), 10, Timestamp::from_nanos(0), since);
+        let load = |value: u32, since| tier.admit_loaded(&key(1), candidate(value, 10), since);
         let before = tier.generation();
         admit(&tier, 1, 10);
         load(99, before);

@@ -44,6 +44,7 @@ pub struct ModelKey {
     name: ModelName,
     hash: ConfigHash,
     config: Option<Arc<str>>,
+    quick: u64,
 }
 
 impl ModelKey {
@@ -61,7 +62,8 @@ impl ModelKey {
     pub fn new<C: Serialize + ?Sized>(name: &str, config: &C) -> Result<Self> {
         let name = ModelName::new(name)?;
         let canonical = config::canonical(&name, config)?;
-        Ok(Self { name, hash: ConfigHash::of_canonical(&canonical), config: Some(canonical.into()) })
+        let key = Self::from_hash(name, ConfigHash::of_canonical(&canonical));
+        Ok(Self { config: Some(canonical.into()), ..key })
     }
 
     /// Returns the key with this name and hash, for reading what is stored under it.
@@ -69,7 +71,14 @@ impl ModelKey {
     /// It does not know its configuration, so it can publish only where an earlier version stored one.
     #[must_use]
     pub fn from_hash(name: ModelName, hash: ConfigHash) -> Self {
-        Self { name, hash, config: None }
+        let quick = quick_hash(&name, hash);
+        Self { name, hash, config: None, quick }
+    }
+
+    /// A hash for tables in memory, computed once; never 0.
+    #[inline]
+    pub(crate) fn quick_hash(&self) -> u64 {
+        self.quick
     }
 
     /// Returns this key with the configuration that its hash was made of; unchanged when the hash is another one.
@@ -150,9 +159,18 @@ pub(crate) fn describe_row(key: &[u8]) -> String {
     }
 }
 
+/// The config hash is uniform, and the same for every model that has no configuration; the name tells those apart.
+fn quick_hash(name: &ModelName, hash: ConfigHash) -> u64 {
+    let [config, ..] = hash.as_bytes().as_chunks::<8>().0 else {
+        unreachable!("a hash has 32 bytes");
+    };
+    (u64::from_le_bytes(*config) ^ xxhash_rust::xxh3::xxh3_64(name.as_str().as_bytes())).max(1)
+}
+
 impl PartialEq for ModelKey {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.name == other.name
+        self.quick == other.quick && self.hash == other.hash && self.name == other.name
     }
 }
 
@@ -171,10 +189,9 @@ impl Ord for ModelKey {
 }
 
 impl Hash for ModelKey {
-    /// The config hash alone is already uniform; the name rarely tells keys apart that it does not.
+    /// Writes one 64-bit number, which is uniform already.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.hash.hash(state);
-        self.name.hash(state);
+        state.write_u64(self.quick);
     }
 }
 

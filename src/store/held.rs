@@ -7,6 +7,7 @@ use crate::{
     clock::Clock,
     error::{Error, Result},
     format::schema::SchemaTag,
+    hot::{Guard, Hit},
     key::ModelKey,
     registry::metadata::Metadata,
     version::Version,
@@ -97,6 +98,8 @@ impl fmt::Display for Decision {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) checked: Checked,
+    /// What a hit saves.
+    pub(super) training_nanos: u64,
     pub(super) metadata: Metadata,
     pub(super) clock: Arc<dyn Clock>,
     /// How long it took to read from disk; zero when it was trained here.
@@ -106,15 +109,59 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    pub(super) fn new(checked: Checked, metadata: Metadata, clock: Arc<dyn Clock>) -> Self {
+        let training_nanos = nanos(metadata.training_duration);
+        Self { checked, training_nanos, metadata, clock, load_time: Duration::ZERO, publish_error: None }
+    }
+
+    pub(super) fn loaded_in(self, load_time: Duration) -> Self {
+        Self { load_time, ..self }
+    }
+
+    pub(super) fn not_published(self, publish_error: Option<Error>) -> Self {
+        Self { publish_error, ..self }
+    }
+
     /// Bytes that it takes in the hot tier.
     pub(super) fn weight_bytes(&self) -> u64 {
         (self.checked.bytes().len() + self.metadata.config.len() + size_of::<Self>()) as u64
     }
 }
 
-impl HoldsChecked for Entry {
+/// What keeps an entry: a guard of the hot tier, or a reference count. A clone counts.
+pub(super) enum Holder {
+    Guarded(Guard<Entry>),
+    Counted(Arc<Entry>),
+}
+
+impl Holder {
+    pub(super) fn entry(&self) -> &Arc<Entry> {
+        match self {
+            Self::Guarded(guard) => guard.value(),
+            Self::Counted(entry) => entry,
+        }
+    }
+}
+
+impl From<Hit<Entry>> for Holder {
+    fn from(hit: Hit<Entry>) -> Self {
+        match hit {
+            Hit::Guarded(guard) => Self::Guarded(guard),
+            Hit::Counted(entry) => Self::Counted(entry),
+        }
+    }
+}
+
+impl Clone for Holder {
+    fn clone(&self) -> Self {
+        Self::Counted(Arc::clone(self.entry()))
+    }
+}
+
+impl HoldsChecked for Holder {
+    #[inline]
     fn checked(&self) -> &Checked {
-        &self.checked
+        &self.entry().checked
     }
 }
 
@@ -123,31 +170,40 @@ impl HoldsChecked for Entry {
 /// Numbers in an archive are little-endian types with `to_native()`; vectors and options are used as one would. An owned
 /// copy is `rkyv::deserialize::<M, rkyv::rancor::Error>(&*held)`, for a type that derives `rkyv::Deserialize`.
 ///
-/// It stays valid for as long as it is held, whatever happens to the store, the file or the hot tier. A clone is a
-/// reference count.
-pub struct Held<M> {
-    typed: Typed<M, Entry>,
+/// It stays valid for as long as it is held, whatever happens to the hot tier, or to the model in the file. What was
+/// loaded from a file keeps that file open and locked, also after the store is dropped, since it is read where it lies.
+///
+/// A thread that holds up to eight models from the hot tier counts no references; a clone does, and so does what is
+/// held beyond those eight. Held for long, a clone leaves the eight to the calls that are in a hurry.
+pub struct Held<M: Model> {
+    typed: Typed<M, Holder>,
+    /// `None`: fresh.
+    decision: Option<Box<Decision>>,
     tier: Tier,
-    decision: Decision,
 }
 
 impl<M: Model> Held<M> {
+    #[inline]
+    pub(super) fn fresh(holder: Holder, tier: Tier) -> Result<Self> {
+        Ok(Self { typed: Typed::new(holder)?, decision: None, tier })
+    }
+
     pub(super) fn new(entry: Arc<Entry>, tier: Tier, decision: Decision) -> Result<Self> {
-        Ok(Self { typed: Typed::new(entry)?, tier, decision })
+        Ok(Self::fresh(Holder::Counted(entry), tier)?.with_decision(decision))
     }
 
     pub(super) fn with_decision(mut self, decision: Decision) -> Self {
-        self.decision = decision;
+        self.decision = (decision != Decision::Fresh).then(|| Box::new(decision));
         self
     }
 
     /// The shared part, for the hot tier.
     pub(super) fn shared(&self) -> &Arc<Entry> {
-        self.typed.holder()
+        self.typed.holder().entry()
     }
 
     fn entry(&self) -> &Entry {
-        self.typed.holder()
+        self.shared()
     }
 
     /// Returns the key that it is filed under, with its configuration.
@@ -166,7 +222,7 @@ impl<M: Model> Held<M> {
     /// Returns why it was served or trained.
     #[must_use]
     pub fn decision(&self) -> &Decision {
-        &self.decision
+        self.decision.as_deref().unwrap_or(&Decision::Fresh)
     }
 
     /// Returns what the store knows of it.
@@ -215,7 +271,7 @@ impl<M: Model> Deref for Held<M> {
     }
 }
 
-impl<M> Clone for Held<M> {
+impl<M: Model> Clone for Held<M> {
     fn clone(&self) -> Self {
         Self { typed: self.typed.clone(), tier: self.tier, decision: self.decision.clone() }
     }
@@ -229,17 +285,22 @@ impl<M: Model> fmt::Display for Held<M> {
             Some(version) => write!(f, "{version}")?,
             None => f.write_str("unstored")?,
         }
-        write!(f, " ({}, {})", self.tier, self.decision)
+        write!(f, " ({}, {})", self.tier, self.decision())
     }
 }
 
-impl<M> fmt::Debug for Held<M> {
+impl<M: Model> fmt::Debug for Held<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Held")
             .field("tier", &self.tier)
-            .field("decision", &self.decision)
-            .field("metadata", &self.typed.holder().metadata)
-            .field("publish_error", &self.typed.holder().publish_error)
+            .field("decision", self.decision())
+            .field("metadata", self.metadata())
+            .field("publish_error", &self.publish_error())
             .finish_non_exhaustive()
     }
+}
+
+/// A duration as the counters hold it.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -9,8 +9,7 @@ use std::{
 use super::{
     Inner, Store,
     draft::{Draft, Origin},
-    held::Entry,
-    read::nanos,
+    held::{Entry, nanos},
     trained::Trained,
 };
 use crate::{
@@ -232,13 +231,13 @@ impl Inner {
     /// A model that is not to be stored.
     pub(super) fn entry(&self, draft: Draft, publish_error: Option<Error>) -> Entry {
         let Draft { checked, metadata, .. } = draft;
-        Entry { checked, metadata, clock: Arc::clone(&self.clock), load_time: Duration::ZERO, publish_error }
+        Entry::new(checked, metadata, Arc::clone(&self.clock)).not_published(publish_error)
     }
 
     /// Puts a model into the hot tier. The caller holds the writer's lock, so that no newer one can be there.
     fn admit(&self, hot: &Change<'_, Entry>, key: &ModelKey, draft: Draft, publish_error: Option<Error>) -> Arc<Entry> {
         let entry = Arc::new(self.entry(draft, publish_error));
-        let evicted = hot.replace(key, Arc::clone(&entry), entry.weight_bytes(), self.clock.now());
+        let evicted = hot.replace(key, self.candidate(Arc::clone(&entry)));
         self.counters.add(Counter::Evictions, evicted);
         entry
     }

@@ -1,16 +1,13 @@
 //! Reading models: the hot tier, then the disk.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, PoisonError};
 
 use super::{
     Inner, Store,
-    held::{Decision, Entry, Held, Tier},
+    held::{Decision, Entry, Held, Holder, Tier, nanos},
 };
 use crate::{
-    archive::{Checked, HoldsChecked, Model},
+    archive::{Checked, Model},
     counters::Counter,
     engine::{Snapshot, sealed},
     error::{Error, ErrorKind, Result},
@@ -20,8 +17,9 @@ use crate::{
         envelope::{Kind, Verify},
         schema::SchemaTag,
     },
-    hot::Lookup,
+    hot::{Candidate, Lookup},
     key::{Label, ModelKey},
+    lane,
     registry::{
         self, artifacts, head,
         metadata::{self, Metadata},
@@ -32,7 +30,7 @@ use crate::{
 };
 
 /// What a search for a model came to.
-pub(super) enum Found<M> {
+pub(super) enum Found<M: Model> {
     Model(Held<M>),
     Missing,
     OtherSchema { stored: SchemaTag, requested: SchemaTag },
@@ -49,12 +47,10 @@ impl Store {
     /// `SchemaMismatch` when the stored model has another schema than `M`; the message names both. `Corrupt` when the
     /// stored bytes do not hold: the version is quarantined and not read again. `Io` when the file cannot be read.
     pub fn get<M: Model>(&self, key: &ModelKey) -> Result<Option<Held<M>>> {
-        let found = self.inner.find::<M>(key);
-        match &found {
-            Found::Model(held) => self.inner.count_hit(held),
-            _ => self.inner.count_miss(),
+        match self.inner.hit(key) {
+            Some(held) => Ok(Some(held)),
+            None => self.inner.search(key),
         }
-        found.into_result(key)
     }
 
     /// Returns a certain version of a model; `None` when there is none of that number. Does not use the hot tier.
@@ -132,16 +128,21 @@ impl Store {
 }
 
 impl Inner {
+    /// Finds and counts.
+    #[cold]
+    fn search<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Result<Option<Held<M>>> {
+        let found = self.find::<M>(key);
+        match &found {
+            Found::Model(held) => self.count_hit(held),
+            _ => self.count_miss(),
+        }
+        found.into_result(key)
+    }
+
     /// Looks for the current version in the hot tier and then on disk. Counts loads, but neither hits nor misses.
     pub(super) fn find<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Found<M> {
         match self.hot.get(key, &*self.clock) {
-            Lookup::Hit(entry) if entry.metadata.schema.is(&M::SCHEMA) => {
-                return match Held::new(entry, Tier::Hot, Decision::Fresh) {
-                    Ok(held) => Found::Model(held),
-                    Err(err) => Found::Failed(whole_but_other::<M>(key, err)),
-                };
-            }
-            Lookup::Hit(entry) => return other_schema::<M>(&entry.metadata.schema),
+            Lookup::Hit(hit) => return self.found_hot(key, hit.into()),
             Lookup::Expired => self.counters.add(Counter::Expirations, 1),
             Lookup::Miss => {}
         }
@@ -160,11 +161,40 @@ impl Inner {
         };
         if let Found::Model(held) = &found {
             let entry = Arc::clone(held.shared());
-            let weight = entry.weight_bytes();
-            let evicted = self.hot.admit_loaded(key, entry, weight, self.clock.now(), generation);
+            let evicted = self.hot.admit_loaded(key, self.candidate(entry), generation);
             self.counters.add(Counter::Evictions, evicted);
         }
         found
+    }
+
+    /// What to put into the hot tier for an entry.
+    pub(super) fn candidate(&self, value: Arc<Entry>) -> Candidate<Entry> {
+        Candidate { weight_bytes: value.weight_bytes(), value, now: self.clock.now() }
+    }
+
+    fn found_hot<M: Model>(&self, key: &ModelKey, holder: Holder) -> Found<M> {
+        let schema = &holder.entry().metadata.schema;
+        if !schema.is(&M::SCHEMA) {
+            return other_schema::<M>(schema);
+        }
+        match Held::fresh(holder, Tier::Hot) {
+            Ok(held) => Found::Model(held),
+            Err(err) => Found::Failed(whole_but_other::<M>(key, err)),
+        }
+    }
+
+    /// The common case of [`find`](Self::find), counted: the current version is in the hot tier, and of this type.
+    #[inline]
+    fn hit<M: Model>(&self, key: &ModelKey) -> Option<Held<M>> {
+        let lane = lane::current()?;
+        let guard = self.hot.peek(lane, key, &*self.clock)?;
+        let entry = guard.value();
+        if !entry.checked.is_checked_for::<M>() {
+            return None;
+        }
+        self.counters.add_in(Some(lane), Counter::HotHits, 1);
+        self.counters.add_in(Some(lane), Counter::HitTrainingNanos, entry.training_nanos);
+        Held::fresh(Holder::Guarded(guard), Tier::Hot).ok()
     }
 
     /// Reads one version from disk and checks it as the policy says. Quarantines what is damaged.
@@ -186,7 +216,7 @@ impl Inner {
             self.counters.add(Counter::LoadNanos, nanos(load_time));
             tracing::debug!(%key, %version, ?load_time, "loaded from disk");
             let clock = Arc::clone(&self.clock);
-            let entry = Entry { checked, metadata: stored.metadata, clock, load_time, publish_error: None };
+            let entry = Entry::new(checked, stored.metadata, clock).loaded_in(load_time);
             Held::<M>::new(Arc::new(entry), Tier::Disk, Decision::Fresh)
         });
         match loaded {
@@ -240,7 +270,7 @@ impl Inner {
     /// read, so that the second prediction is not slow either, and the bytes are hashed, if the policy says so.
     fn finish_later(self: &Arc<Self>, key: &ModelKey, version: Version, entry: &Arc<Entry>) {
         let verify = self.settings.verify == Verify::Background;
-        let populate = self.settings.verify != Verify::Full && !entry.checked().is_resident();
+        let populate = self.settings.verify != Verify::Full && !entry.checked.is_resident();
         if !verify && !populate {
             return;
         }
@@ -251,9 +281,9 @@ impl Inner {
             let Some(entry) = strong.or_else(|| weak.upgrade()) else {
                 return;
             };
-            entry.checked().populate(|| stop.is_set());
+            entry.checked.populate(|| stop.is_set());
             if verify
-                && let Err(err) = check_hash(&key, version, &entry.metadata, entry.checked().bytes())
+                && let Err(err) = check_hash(&key, version, &entry.metadata, entry.checked.bytes())
                 && let Some(inner) = inner.upgrade()
             {
                 inner.quarantine(&key, version, &err);
@@ -294,7 +324,7 @@ impl Inner {
     /// Counts a call that is served what a search found.
     pub(super) fn count_hit<M: Model>(&self, held: &Held<M>) {
         let counters = &self.counters;
-        counters.add(Counter::HitTrainingNanos, nanos(held.metadata().training_duration));
+        counters.add(Counter::HitTrainingNanos, held.shared().training_nanos);
         if held.tier() == Tier::Hot {
             counters.add(Counter::HotHits, 1);
         } else {
@@ -311,7 +341,7 @@ impl Inner {
     }
 }
 
-impl<M> Found<M> {
+impl<M: Model> Found<M> {
     fn into_result(self, key: &ModelKey) -> Result<Option<Held<M>>> {
         match self {
             Self::Model(held) => Ok(Some(held)),
@@ -345,9 +375,4 @@ fn check_hash(key: &ModelKey, version: Version, metadata: &Metadata, bytes: &[u8
     }
     let message = format!("the archive hashes to {}, expected {}", found.short(), metadata.model_hash.short());
     Err(Error::corrupt("read archive", format!("{key} {version}"), message))
-}
-
-/// A duration as the counters hold it.
-pub(super) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -20,7 +20,7 @@ use crate::{
 
 /// What an update came to.
 #[non_exhaustive]
-pub struct Update<M> {
+pub struct Update<M: Model> {
     /// The model: a new version, or the current one when nothing had changed.
     pub model: Held<M>,
     /// What the new data did to the stored data.
@@ -29,7 +29,7 @@ pub struct Update<M> {
     pub trained: bool,
 }
 
-impl<M> fmt::Debug for Update<M> {
+impl<M: Model> fmt::Debug for Update<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Update")
             .field("model", &self.model)

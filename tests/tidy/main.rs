@@ -21,7 +21,7 @@ use std::{
 
 /// Layers from the bottom. A module may import modules of lower layers, and itself.
 const LAYERS: [&[&str]; 6] = [
-    &["error", "limits", "hash", "clock", "time", "version", "key", "interval"],
+    &["error", "limits", "hash", "clock", "time", "version", "key", "interval", "lane"],
     &["format", "archive"],
     &["engine", "hot", "flight", "counters", "worker"],
     &["registry", "training", "vix"],
