@@ -106,7 +106,27 @@ impl From<String> for Invalid {
 #[derive(Debug)]
 pub(crate) struct Checked {
     bytes: AlignedBuf,
+    root: Root,
+}
+
+/// Where a checked archive has its root, and for which type it was checked. Good for as long as the [`Checked`] lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Root {
+    at: NonNull<u8>,
     checked_for: TypeId,
+}
+
+// SAFETY: a root is an address; whoever reads there vouches for what keeps it.
+unsafe impl Send for Root {}
+// SAFETY: as above.
+unsafe impl Sync for Root {}
+
+impl Root {
+    /// Whether the bytes were checked for this type.
+    #[inline]
+    pub(crate) fn is_of<M: Model>(self) -> bool {
+        self.checked_for == TypeId::of::<M>()
+    }
 }
 
 impl Checked {
@@ -131,8 +151,8 @@ impl Checked {
 
     /// Checks the structure and the meaning of `bytes` as an archived `M`.
     pub(crate) fn from_bytes<M: Model>(bytes: AlignedBuf) -> Result<Self> {
-        check::<M>(&bytes)?;
-        Ok(Self { bytes, checked_for: TypeId::of::<M>() })
+        let at = NonNull::from(check::<M>(&bytes)?).cast();
+        Ok(Self { bytes, root: Root { at, checked_for: TypeId::of::<M>() } })
     }
 
     /// The archive's bytes.
@@ -145,10 +165,9 @@ impl Checked {
         self.bytes.is_lent()
     }
 
-    /// Whether the bytes were checked for this type.
-    #[inline]
-    pub(crate) fn is_checked_for<M: Model>(&self) -> bool {
-        self.checked_for == TypeId::of::<M>()
+    /// Where the root is. Bytes do not move when the buffer that holds them does.
+    pub(crate) fn root(&self) -> Root {
+        self.root
     }
 
     /// Whether all bytes are in memory already.
@@ -162,8 +181,8 @@ impl Checked {
     }
 }
 
-/// Runs rkyv's validator, with a bound on depth, and then the model's own.
-fn check<M: Model>(bytes: &[u8]) -> Result<()> {
+/// Runs rkyv's validator, with a bound on depth, and then the model's own; returns the root.
+fn check<M: Model>(bytes: &[u8]) -> Result<&M::Archived> {
     const { assert!(align_of::<M::Archived>() <= ALIGNMENT, "archives are aligned to 64 bytes and no more") };
     let broken = |message: String| Error::corrupt("read archive", M::SCHEMA.to_string(), message);
     if bytes.len() < size_of::<M::Archived>() {
@@ -178,12 +197,22 @@ fn check<M: Model>(bytes: &[u8]) -> Result<()> {
         .map_err(|err| broken("its structure is not that of the type".into()).with_source(err))?;
     // SAFETY: the line above validated an `M::Archived` at `root` in these very bytes.
     let archived = unsafe { access_pos_unchecked::<M::Archived>(bytes, root) };
-    M::validate(archived).map_err(|err| broken(format!("the model refuses it: {err}")).with_source(err))
+    match M::validate(archived) {
+        Ok(()) => Ok(archived),
+        Err(err) => Err(broken(format!("the model refuses it: {err}")).with_source(err)),
+    }
 }
 
-/// Something that holds checked bytes, which do not move or change while it lives, wherever it is moved to.
-pub(crate) trait HoldsChecked {
-    /// The bytes, always the same ones.
+/// Something that holds checked bytes.
+///
+/// # Safety
+/// `root` and `checked` are always those of one and the same [`Checked`], which lives as long as the holder does,
+/// wherever that is moved to.
+pub(crate) unsafe trait HoldsChecked {
+    /// The root.
+    fn root(&self) -> Root;
+
+    /// The bytes.
     fn checked(&self) -> &Checked;
 }
 
@@ -203,15 +232,24 @@ impl<M: Model, H: HoldsChecked> Typed<M, H> {
     /// Takes the holder's bytes as an `M`, checking them again if they were checked for another Rust type.
     #[inline]
     pub(crate) fn new(holder: H) -> Result<Self> {
-        let checked = holder.checked();
-        if checked.checked_for != TypeId::of::<M>() {
-            check::<M>(checked.bytes())?;
-        }
-        let bytes = checked.bytes();
-        // SAFETY: these bytes passed `check::<M>`, now or when they were made, and this is where it found the root.
-        let archived = unsafe { access_pos_unchecked::<M::Archived>(bytes, root_position::<M::Archived>(bytes.len())) };
-        Ok(Self { root: NonNull::from(archived), holder })
+        let root = holder.root();
+        let root = if root.is_of::<M>() { root.at.cast() } else { check_again::<M>(holder.checked())? };
+        Ok(Self { root, holder })
     }
+
+    /// The same for bytes that were checked for `M`: nothing can fail, or has to be moved about.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
+    pub(crate) fn known(holder: H) -> Option<Self> {
+        let root = holder.root();
+        root.is_of::<M>().then(|| Self { root: root.at.cast(), holder })
+    }
+}
+
+/// The root of bytes that were checked for another type.
+#[cold]
+fn check_again<M: Model>(checked: &Checked) -> Result<NonNull<M::Archived>> {
+    check::<M>(checked.bytes()).map(NonNull::from)
 }
 
 impl<M: Model, H> Typed<M, H> {
@@ -226,7 +264,8 @@ impl<M: Model, H> Deref for Typed<M, H> {
 
     #[inline]
     fn deref(&self) -> &M::Archived {
-        // SAFETY: `new` made it from the holder's bytes, which the holder keeps where they are and as they are.
+        // SAFETY: `new` has it from `check::<M>`, run now or when the holder's bytes were made; and the holder keeps them
+        // where they are and as they are.
         unsafe { self.root.as_ref() }
     }
 }
@@ -277,7 +316,12 @@ impl<M: Model> fmt::Debug for Unstored<M> {
     }
 }
 
-impl HoldsChecked for Arc<Checked> {
+// SAFETY: an `Arc` keeps what it points to where it is.
+unsafe impl HoldsChecked for Arc<Checked> {
+    fn root(&self) -> Root {
+        self.root
+    }
+
     fn checked(&self) -> &Checked {
         self
     }

@@ -12,7 +12,8 @@
 #![allow(unsafe_code, reason = "reading what another thread may want to free is what this file is for; see `Guard`")]
 
 use std::{
-    ptr::{self, NonNull},
+    marker::PhantomData,
+    ptr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicPtr, Ordering, compiler_fence, fence},
@@ -22,7 +23,7 @@ use std::{
 
 use crossbeam_utils::CachePadded;
 
-use super::slot::Slot;
+use super::slot::{Keep, Slot};
 use crate::lane::LANES;
 
 /// Things that a thread looks at this way at the same time. They fill a cache line.
@@ -87,16 +88,16 @@ fn looked_at() -> impl Iterator<Item = *mut ()> {
     HAZARDS.iter().flat_map(|lane| lane.iter()).map(|hazard| hazard.load(Ordering::Acquire)).filter(|at| !at.is_null())
 }
 
-/// A thing that is not freed while this lives.
-pub(crate) struct Guard<V> {
-    at: NonNull<Slot<V>>,
+/// A thing that is not freed while this lives: the one that the hazard names.
+pub(crate) struct Guard<V: Keep> {
     hazard: &'static AtomicPtr<()>,
+    of: PhantomData<Arc<Slot<V>>>,
 }
 
 // SAFETY: a guard is a shared reference to a slot, and an atomic that any thread may clear.
-unsafe impl<V: Send + Sync> Send for Guard<V> {}
+unsafe impl<V: Keep + Send + Sync> Send for Guard<V> where V::Facts: Send + Sync {}
 // SAFETY: as above; the guard itself hands out shared references only.
-unsafe impl<V: Send + Sync> Sync for Guard<V> {}
+unsafe impl<V: Keep + Send + Sync> Sync for Guard<V> where V::Facts: Send + Sync {}
 
 /// Why nothing is protected.
 #[derive(Debug, PartialEq, Eq)]
@@ -107,7 +108,7 @@ pub(super) enum Unprotected {
     NoRoom,
 }
 
-impl<V> Guard<V> {
+impl<V: Keep> Guard<V> {
     /// Protects what `source` points to. The caller makes sure that a pointer is retired only after it was taken out
     /// of every source that it is in.
     #[inline]
@@ -118,15 +119,15 @@ impl<V> Guard<V> {
         let hazard = free.ok_or(Unprotected::NoRoom)?;
         let mut at = source.load(Ordering::Acquire);
         loop {
-            let Some(found) = NonNull::new(at) else {
+            if at.is_null() {
                 hazard.store(ptr::null_mut(), Ordering::Release);
                 return Err(Unprotected::Empty);
-            };
+            }
             hazard.store(at.cast(), Ordering::Release);
             light();
             let now = source.load(Ordering::Acquire);
             if now == at {
-                return Ok(Self { at: found, hazard });
+                return Ok(Self { hazard, of: PhantomData });
             }
             at = now;
         }
@@ -134,9 +135,16 @@ impl<V> Guard<V> {
 
     #[inline]
     pub(super) fn slot(&self) -> &Slot<V> {
+        let at: *const Slot<V> = self.hazard.load(Ordering::Relaxed).cast();
         // SAFETY: it was in its source after the hazard named it, so it is retired later than that; and who retires it
-        // passes a barrier, finds the hazard, and keeps it until the hazard is cleared by this guard's drop.
-        unsafe { self.at.as_ref() }
+        // passes a barrier, finds the hazard, and keeps it until the hazard is cleared, which only this guard's drop does.
+        unsafe { &*at }
+    }
+
+    /// What a hit needs of it.
+    #[inline]
+    pub(crate) fn facts(&self) -> V::Facts {
+        self.slot().facts
     }
 
     /// What is protected.
@@ -146,25 +154,32 @@ impl<V> Guard<V> {
     }
 }
 
-impl<V> Drop for Guard<V> {
+impl<V: Keep> Drop for Guard<V> {
     #[inline]
     fn drop(&mut self) {
         if self.slot().retired.load(Ordering::Relaxed) {
-            let limbo = Arc::clone(&self.slot().limbo);
-            self.hazard.store(ptr::null_mut(), Ordering::Release);
-            limbo.sweep();
+            self.drop_retired();
         } else {
             self.hazard.store(ptr::null_mut(), Ordering::Release);
         }
     }
 }
 
+impl<V: Keep> Guard<V> {
+    #[cold]
+    fn drop_retired(&mut self) {
+        let limbo = Arc::clone(&self.slot().limbo);
+        self.hazard.store(ptr::null_mut(), Ordering::Release);
+        limbo.sweep();
+    }
+}
+
 /// Where retired things wait for their last reader.
-pub(super) struct Limbo<V> {
+pub(super) struct Limbo<V: Keep> {
     waiting: Mutex<Vec<Arc<Slot<V>>>>,
 }
 
-impl<V> Limbo<V> {
+impl<V: Keep> Limbo<V> {
     pub(super) fn new() -> Self {
         Self { waiting: Mutex::new(Vec::new()) }
     }
@@ -222,6 +237,12 @@ mod tests {
     /// Says in memory of its own whether it was freed.
     struct Canary(u64);
 
+    impl Keep for Canary {
+        type Facts = ();
+
+        fn facts(&self) {}
+    }
+
     impl Canary {
         fn new(n: u64) -> Self {
             LIVE.fetch_add(1, Ordering::SeqCst);
@@ -237,15 +258,7 @@ mod tests {
     }
 
     fn slot(limbo: &Arc<Limbo<Canary>>, n: u64) -> Arc<Slot<Canary>> {
-        Arc::new(Slot {
-            key: key(0),
-            value: Arc::new(Canary::new(n)),
-            visited: AtomicBool::new(false),
-            retired: AtomicBool::new(false),
-            admitted: Timestamp::from_nanos(0),
-            weight_bytes: 0,
-            limbo: Arc::clone(limbo),
-        })
+        Slot::new(key(0), Arc::new(Canary::new(n)), 0, Timestamp::from_nanos(0), limbo)
     }
 
     /// One test, because it counts what lives.

@@ -18,7 +18,7 @@ use std::{
 
 use super::{
     hazard::{Guard, Unprotected},
-    slot::Slot,
+    slot::{Keep, Slot},
 };
 use crate::key::ModelKey;
 
@@ -27,29 +27,29 @@ const SMALLEST_LOG2: usize = 6;
 /// Tables from 64 buckets to 2^37.
 const CLASSES: usize = 32;
 
-pub(super) struct Index<V> {
+pub(super) struct Index<V: Keep> {
     tables: [OnceLock<Table<V>>; CLASSES],
     class: AtomicUsize,
 }
 
-struct Table<V> {
+struct Table<V: Keep> {
     buckets: Box<[Bucket<V>]>,
 }
 
-struct Bucket<V> {
+struct Bucket<V: Keep> {
     /// The hash of the key in the slot; 0 in an empty bucket.
     hash: AtomicU64,
     slot: AtomicPtr<Slot<V>>,
 }
 
 /// What a reader found.
-pub(super) enum Found<V> {
+pub(super) enum Found<V: Keep> {
     Slot(Guard<V>),
     /// Nothing, as far as one can see without the lock.
     Nothing,
 }
 
-impl<V> Index<V> {
+impl<V: Keep> Index<V> {
     pub(super) fn new() -> Self {
         let index = Self { tables: array::from_fn(|_| OnceLock::new()), class: AtomicUsize::new(0) };
         index.table(0);
@@ -60,6 +60,7 @@ impl<V> Index<V> {
         self.tables.get(class).map(|table| table.get_or_init(|| Table::new(1 << (SMALLEST_LOG2 + class))))
     }
 
+    #[inline]
     fn current(&self) -> Option<&Table<V>> {
         self.tables.get(self.class.load(Ordering::Acquire))?.get()
     }
@@ -71,16 +72,23 @@ impl<V> Index<V> {
             return Found::Nothing;
         };
         let hash = key.quick_hash();
-        for bucket in table.probe(hash) {
-            match bucket.hash.load(Ordering::Acquire) {
-                0 => return Found::Nothing,
-                found if found == hash => match Guard::protect(lane, &bucket.slot) {
+        let (mut at, mask) = (table.home(hash), table.buckets.len() - 1);
+        for _ in 0..=mask {
+            let Some(bucket) = table.buckets.get(at & mask) else {
+                break;
+            };
+            let found = bucket.hash.load(Ordering::Acquire);
+            if found == hash {
+                match Guard::protect(lane, &bucket.slot) {
                     Ok(guard) if guard.slot().key == *key => return Found::Slot(guard),
                     Ok(_) | Err(Unprotected::Empty) => {}
-                    Err(Unprotected::NoRoom) => return Found::Nothing,
-                },
-                _ => {}
+                    Err(Unprotected::NoRoom) => break,
+                }
             }
+            if found == 0 {
+                break;
+            }
+            at += 1;
         }
         Found::Nothing
     }
@@ -125,12 +133,13 @@ impl<V> Index<V> {
     }
 }
 
-impl<V> Table<V> {
+impl<V: Keep> Table<V> {
     fn new(buckets: usize) -> Self {
         let bucket = |_| Bucket { hash: AtomicU64::new(0), slot: AtomicPtr::new(ptr::null_mut()) };
         Self { buckets: (0..buckets).map(bucket).collect() }
     }
 
+    #[inline]
     fn home(&self, hash: u64) -> usize {
         // The high bits of a product depend on all bits of the hash.
         let spread = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -138,7 +147,6 @@ impl<V> Table<V> {
     }
 
     /// The buckets in the order in which a key of this hash is looked for.
-    #[inline]
     fn probe(&self, hash: u64) -> impl Iterator<Item = &Bucket<V>> {
         let (before, from) = self.buckets.split_at(self.home(hash));
         from.iter().chain(before)
@@ -199,7 +207,7 @@ impl<V> Table<V> {
     }
 }
 
-impl<V> Bucket<V> {
+impl<V: Keep> Bucket<V> {
     fn holds(&self, slot: &Arc<Slot<V>>) -> bool {
         ptr::eq(self.slot.load(Ordering::Relaxed), Arc::as_ptr(slot))
     }
@@ -212,10 +220,7 @@ impl<V> Bucket<V> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        collections::BTreeMap,
-        sync::atomic::AtomicBool,
-    };
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
@@ -230,15 +235,7 @@ mod tests {
     };
 
     fn slot(limbo: &Arc<Limbo<u32>>, i: u32, value: u32) -> Arc<Slot<u32>> {
-        Arc::new(Slot {
-            key: key(i),
-            value: Arc::new(value),
-            visited: AtomicBool::new(false),
-            retired: AtomicBool::new(false),
-            admitted: Timestamp::from_nanos(0),
-            weight_bytes: 0,
-            limbo: Arc::clone(limbo),
-        })
+        Slot::new(key(i), Arc::new(value), 0, Timestamp::from_nanos(0), limbo)
     }
 
     fn found(index: &Index<u32>, i: u32) -> Option<u32> {

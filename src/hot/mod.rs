@@ -19,12 +19,13 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::Ordering,
     },
     time::Duration,
 };
 
 pub(crate) use hazard::Guard;
+pub(crate) use slot::Keep;
 
 use crate::{clock::Clock, key::ModelKey, time::Timestamp};
 use hazard::Limbo;
@@ -33,7 +34,7 @@ use sieve::{Node, Sieve};
 use slot::Slot;
 
 /// Models in memory.
-pub(crate) struct HotTier<V> {
+pub(crate) struct HotTier<V: Keep> {
     index: Index<V>,
     inner: Mutex<Inner<V>>,
     limbo: Arc<Limbo<V>>,
@@ -41,7 +42,7 @@ pub(crate) struct HotTier<V> {
     max_age: Option<Duration>,
 }
 
-struct Inner<V> {
+struct Inner<V: Keep> {
     /// What is in the index, and owns it.
     slots: HashMap<ModelKey, (Arc<Slot<V>>, Node)>,
     queue: Sieve<ModelKey>,
@@ -50,7 +51,7 @@ struct Inner<V> {
 }
 
 /// A model from the tier.
-pub(crate) enum Hit<V> {
+pub(crate) enum Hit<V: Keep> {
     /// Protected where it is.
     Guarded(Guard<V>),
     /// Counted: by a thread that protects too much already, or has no lane.
@@ -58,7 +59,7 @@ pub(crate) enum Hit<V> {
 }
 
 /// What a lookup found.
-pub(crate) enum Lookup<V> {
+pub(crate) enum Lookup<V: Keep> {
     Hit(Hit<V>),
     Miss,
     /// There was an entry, and it was older than the tier allows; it is gone now.
@@ -80,7 +81,7 @@ pub(crate) struct Occupancy {
     pub(crate) bytes: u64,
 }
 
-impl<V> HotTier<V> {
+impl<V: Keep> HotTier<V> {
     /// Returns an empty tier that holds at most `capacity_bytes`, each entry for at most `max_age`.
     pub(crate) fn new(capacity_bytes: u64, max_age: Option<Duration>) -> Self {
         hazard::prepare();
@@ -182,18 +183,18 @@ impl<V> HotTier<V> {
     }
 }
 
-impl<V> Drop for HotTier<V> {
+impl<V: Keep> Drop for HotTier<V> {
     fn drop(&mut self) {
         self.clear();
     }
 }
 
 /// A change of the tier that goes with a commit. Ends when dropped.
-pub(crate) struct Change<'a, V> {
+pub(crate) struct Change<'a, V: Keep> {
     tier: &'a HotTier<V>,
 }
 
-impl<V> Change<'_, V> {
+impl<V: Keep> Change<'_, V> {
     /// Admits the version that is current from now on. Returns how many entries were evicted for it.
     pub(crate) fn replace(&self, key: &ModelKey, candidate: Candidate<V>) -> u64 {
         self.tier.admit(self.tier.lock(), key, candidate)
@@ -215,13 +216,13 @@ impl<V> Change<'_, V> {
     }
 }
 
-impl<V> Drop for Change<'_, V> {
+impl<V: Keep> Drop for Change<'_, V> {
     fn drop(&mut self) {
         self.tier.lock().generation += 1;
     }
 }
 
-impl<V> Inner<V> {
+impl<V: Keep> Inner<V> {
     /// Admits `candidate`; what had to go for it is added to `gone`.
     fn admit(
         &mut self,
@@ -255,15 +256,7 @@ impl<V> Inner<V> {
             }
             evicted += 1;
         }
-        let slot = Arc::new(Slot {
-            key: key.clone(),
-            value,
-            visited: AtomicBool::new(false),
-            retired: AtomicBool::new(false),
-            admitted: now,
-            weight_bytes,
-            limbo: Arc::clone(&tier.limbo),
-        });
+        let slot = Slot::new(key.clone(), value, weight_bytes, now, &tier.limbo);
         tier.index.insert(&slot, replaced.as_ref(), self.slots.values().map(|(slot, _)| slot));
         gone.extend(replaced);
         self.bytes += weight_bytes;
@@ -287,7 +280,7 @@ impl<V> Inner<V> {
     }
 }
 
-impl<V> fmt::Debug for HotTier<V> {
+impl<V: Keep> fmt::Debug for HotTier<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.occupancy().fmt(f)
     }
@@ -297,6 +290,12 @@ impl<V> fmt::Debug for HotTier<V> {
 mod tests {
     use super::*;
     use crate::clock::ManualClock;
+
+    impl Keep for u32 {
+        type Facts = ();
+
+        fn facts(&self) {}
+    }
 
     pub(super) fn key(i: u32) -> ModelKey {
         ModelKey::new("m", &i).unwrap()

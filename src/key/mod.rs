@@ -170,7 +170,7 @@ fn quick_hash(name: &ModelName, hash: ConfigHash) -> u64 {
 impl PartialEq for ModelKey {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.quick == other.quick && self.hash == other.hash && self.name == other.name
+        self.quick == other.quick && self.hash == other.hash && self.name.is(&other.name)
     }
 }
 

@@ -58,6 +58,13 @@ macro_rules! name_type {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+
+            /// Whether the names are equal; for clones of one name, without looking at the text.
+            #[inline]
+            #[allow(dead_code, reason = "not every kind of name is looked up in a hurry")]
+            pub(crate) fn is(&self, other: &Self) -> bool {
+                Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+            }
         }
 
         impl FromStr for $name {

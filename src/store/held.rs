@@ -3,11 +3,11 @@
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use crate::{
-    archive::{Checked, HoldsChecked, Model, Typed},
+    archive::{Checked, HoldsChecked, Model, Root, Typed},
     clock::Clock,
     error::{Error, Result},
     format::schema::SchemaTag,
-    hot::{Guard, Hit},
+    hot::{Guard, Hit, Keep},
     key::ModelKey,
     registry::metadata::Metadata,
     version::Version,
@@ -108,6 +108,30 @@ pub(super) struct Entry {
     pub(super) publish_error: Option<Error>,
 }
 
+/// What a hit needs of an entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    root: Root,
+    /// What a hit saves.
+    pub(super) training_nanos: u64,
+}
+
+impl Facts {
+    /// Whether the model was checked for this type.
+    #[inline]
+    pub(super) fn is_of<M: Model>(&self) -> bool {
+        self.root.is_of::<M>()
+    }
+}
+
+impl Keep for Entry {
+    type Facts = Facts;
+
+    fn facts(&self) -> Facts {
+        Facts { root: self.checked.root(), training_nanos: self.training_nanos }
+    }
+}
+
 impl Entry {
     pub(super) fn new(checked: Checked, metadata: Metadata, clock: Arc<dyn Clock>) -> Self {
         let training_nanos = nanos(metadata.training_duration);
@@ -158,8 +182,18 @@ impl Clone for Holder {
     }
 }
 
-impl HoldsChecked for Holder {
-    #[inline]
+// SAFETY: both variants keep an entry, and a slot of the tier has its facts from the very entry that it keeps.
+#[allow(unsafe_code, reason = "a holder vouches for what it holds")]
+unsafe impl HoldsChecked for Holder {
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path")]
+    fn root(&self) -> Root {
+        match self {
+            Self::Guarded(guard) => guard.facts().root,
+            Self::Counted(entry) => entry.checked.root(),
+        }
+    }
+
     fn checked(&self) -> &Checked {
         &self.entry().checked
     }
@@ -183,7 +217,13 @@ pub struct Held<M: Model> {
 }
 
 impl<M: Model> Held<M> {
-    #[inline]
+    /// A model from the hot tier, if it was checked for this type.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
+    pub(super) fn hot(guard: Guard<Entry>) -> Option<Self> {
+        Some(Self { typed: Typed::known(Holder::Guarded(guard))?, decision: None, tier: Tier::Hot })
+    }
+
     pub(super) fn fresh(holder: Holder, tier: Tier) -> Result<Self> {
         Ok(Self { typed: Typed::new(holder)?, decision: None, tier })
     }

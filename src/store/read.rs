@@ -46,6 +46,7 @@ impl Store {
     /// # Errors
     /// `SchemaMismatch` when the stored model has another schema than `M`; the message names both. `Corrupt` when the
     /// stored bytes do not hold: the version is quarantined and not read again. `Io` when the file cannot be read.
+    #[inline]
     pub fn get<M: Model>(&self, key: &ModelKey) -> Result<Option<Held<M>>> {
         match self.inner.hit(key) {
             Some(held) => Ok(Some(held)),
@@ -130,6 +131,7 @@ impl Store {
 impl Inner {
     /// Finds and counts.
     #[cold]
+    #[inline(never)]
     fn search<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Result<Option<Held<M>>> {
         let found = self.find::<M>(key);
         match &found {
@@ -184,17 +186,18 @@ impl Inner {
     }
 
     /// The common case of [`find`](Self::find), counted: the current version is in the hot tier, and of this type.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
     fn hit<M: Model>(&self, key: &ModelKey) -> Option<Held<M>> {
         let lane = lane::current()?;
         let guard = self.hot.peek(lane, key, &*self.clock)?;
-        let entry = guard.value();
-        if !entry.checked.is_checked_for::<M>() {
+        let facts = guard.facts();
+        if !facts.is_of::<M>() {
             return None;
         }
         self.counters.add_in(Some(lane), Counter::HotHits, 1);
-        self.counters.add_in(Some(lane), Counter::HitTrainingNanos, entry.training_nanos);
-        Held::fresh(Holder::Guarded(guard), Tier::Hot).ok()
+        self.counters.add_in(Some(lane), Counter::HitTrainingNanos, facts.training_nanos);
+        Held::hot(guard)
     }
 
     /// Reads one version from disk and checks it as the policy says. Quarantines what is damaged.
