@@ -110,7 +110,7 @@ pub use registry::{
     quarantine::Quarantined,
 };
 pub use store::{
-    Decision, Filter, Freshness, Held, Listed, Listing, Options, Removal, Removed, RemovedVersion, Stats, Store, Tier,
+    Current, Decision, Filter, Freshness, Held, Listed, Listing, Live, Options, Removal, Removed, RemovedVersion, Stats, Store, Tier,
     TierStats, Trained, Update, VersionEntry, VixSeries,
 };
 pub use time::{Day, OutOfRange, Timestamp};

@@ -18,7 +18,7 @@ use super::{
     create::{create, stamp_new},
     health::{Health, translate},
     lock::SharedLock,
-    mapped::{HEADER_BYTES, Header},
+    mapped::{Alive, HEADER_BYTES, Header},
     memory::SharedMemory,
     overlay::Overlay,
     pin::{Handle, OpenFile, Opened},
@@ -129,7 +129,7 @@ fn look_mapped(file: File, header: &[u8], subject: &str, health: &Arc<Health>) -
     let lock = SharedLock::take(file.try_clone().map_err(|err| os_error(subject, err))?, subject)?;
     let open = Arc::new(OpenFile::locked(lock, file, health));
     // Of tables that are not a store's, and of broken ones, redb shall say what they are.
-    let Ok(Some(view)) = open.look(None) else {
+    let Ok(Some(view)) = open.look(&Alive::default(), None) else {
         return Ok(None);
     };
     match view.get(Table::Store, stamp::KEY)? {

@@ -7,7 +7,7 @@ use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase};
 use super::{
     health::Health,
     lock::SharedLock,
-    mapped::View,
+    mapped::{Alive, View},
     sparse::StaysLocked,
 };
 use crate::error::Result;
@@ -102,7 +102,7 @@ impl OpenFile {
     }
 
     /// Pins the newest commit and looks at it; `None` when this file is not mapped.
-    pub(super) fn look(self: &Arc<Self>, earlier: Option<&View>) -> Result<Option<View>> {
+    pub(super) fn look(self: &Arc<Self>, alive: &Alive, earlier: Option<&View>) -> Result<Option<View>> {
         let Some(same) = self.file.as_ref().filter(|same| same.mapped) else {
             return Ok(None);
         };
@@ -111,7 +111,7 @@ impl OpenFile {
             Handle::Read(_) | Handle::Locked(_) => None,
         };
         let pin = Arc::new(Pin { _transaction: transaction, _open: Arc::clone(self) });
-        View::new(&same.file, pin, earlier).map(Some)
+        View::new(&same.file, pin, alive, earlier).map(Some)
     }
 }
 

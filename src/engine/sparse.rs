@@ -9,7 +9,7 @@
 use std::{
     fs::File,
     io,
-    ops::Bound,
+    ops::{Bound, Range},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,6 +22,7 @@ use redb::{BackendError, StorageBackend, backends::FileBackend};
 const HOLE_BYTES_MIN: usize = 64 << 10;
 /// Holes begin and end where blocks of file systems do.
 const BLOCK_BYTES: usize = 4096;
+const BLOCK: u64 = BLOCK_BYTES as u64;
 
 /// The file of a store that is open for writing.
 #[derive(Debug)]
@@ -118,6 +119,17 @@ impl StorageBackend for Sparse {
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.inner.query_lock_range(start, end)
+    }
+}
+
+/// Gives back the blocks that lie within `range`, whose bytes nobody reads any more.
+pub(super) fn give_back(file: &File, range: &Range<u64>) {
+    let (start, end) = (range.start.next_multiple_of(BLOCK), range.end - range.end % BLOCK);
+    if end.saturating_sub(start) < HOLE_BYTES_MIN as u64 {
+        return;
+    }
+    if let Err(error) = punch(file, start, end - start) {
+        tracing::debug!(%error, "no holes in files here");
     }
 }
 

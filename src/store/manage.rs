@@ -111,6 +111,7 @@ impl Store {
             head::write(batch, key, &head)
         };
         self.inner.commit(operation, change, |hot, ()| hot.remove(key))?;
+        self.inner.followed.look_again(&self.inner, |known| known == key);
         tracing::info!(%key, version = %target, "rolled back");
         Ok(target)
     }
@@ -224,7 +225,12 @@ impl Removal<'_> {
             Scope::Key(key) => hot.remove(key),
             _ => gone.iter().for_each(|key| hot.remove(key)),
         };
-        let (removed, _) = inner.commit("remove", |batch| self.apply(batch), swap)?;
+        let (removed, gone) = inner.commit("remove", |batch| self.apply(batch), swap)?;
+        inner.followed.look_again(inner, |key| match &self.scope {
+            Scope::Name(name) => key.name() == name,
+            Scope::Key(removed) => key == removed,
+            _ => gone.contains(key),
+        });
         tracing::info!(versions = removed.versions.len(), bytes = removed.bytes, "removed");
         Ok(removed)
     }

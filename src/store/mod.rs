@@ -7,6 +7,7 @@
 mod draft;
 mod held;
 mod list;
+mod live;
 mod manage;
 mod options;
 mod publish;
@@ -25,6 +26,7 @@ use std::{
 };
 
 pub use held::{Decision, Held, Tier};
+pub use live::{Current, Live};
 pub use list::{Filter, Listed, Listing, VersionEntry};
 pub use manage::{Removal, Removed, RemovedVersion};
 pub use options::Options;
@@ -46,6 +48,7 @@ use crate::{
     worker::Worker,
 };
 use held::Entry;
+use live::Followed;
 use options::Settings;
 
 /// An embedded store of trained models and the data they were trained on.
@@ -90,6 +93,7 @@ struct Inner {
     settings: Settings,
     /// Held from the start of a write until the hot tier shows it.
     writer: Mutex<()>,
+    followed: Followed,
     /// Versions found damaged, also when the store cannot write that down.
     quarantined: Mutex<HashMap<(ModelKey, Version), String>>,
 }
@@ -133,6 +137,7 @@ impl Store {
             clock,
             settings,
             writer: Mutex::new(()),
+            followed: Followed::default(),
             quarantined: Mutex::new(HashMap::new()),
         };
         Self { inner: Arc::new(inner) }

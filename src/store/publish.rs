@@ -239,6 +239,7 @@ impl Inner {
         let entry = Arc::new(self.entry(draft, publish_error));
         let evicted = hot.replace(key, self.candidate(Arc::clone(&entry)));
         self.counters.add(Counter::Evictions, evicted);
+        self.followed.show(key, &entry);
         entry
     }
 

@@ -307,7 +307,7 @@ impl Inner {
     }
 
     /// Takes a damaged version out of service, and writes that down if the store can be written.
-    pub(super) fn quarantine(&self, key: &ModelKey, version: Version, reason: &Error) {
+    pub(super) fn quarantine(self: &Arc<Self>, key: &ModelKey, version: Version, reason: &Error) {
         let text = reason.to_string();
         tracing::error!(%key, %version, reason = %text, "quarantined a damaged model");
         let mut remembered = self.quarantined.lock().unwrap_or_else(PoisonError::into_inner);
@@ -322,6 +322,7 @@ impl Inner {
             self.hot.change().remove(key);
             tracing::warn!(%key, %version, error = %err, "the quarantine is in this process alone");
         }
+        self.followed.look_again(self, |known| known == key);
     }
 
     /// Counts a call that is served what a search found.

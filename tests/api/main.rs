@@ -19,6 +19,8 @@ mod dips;
 mod estimators;
 mod inspection;
 mod listing;
+mod live;
+mod mapping;
 mod managing;
 mod opening;
 mod publishing;

@@ -17,17 +17,22 @@
 use std::{
     collections::{HashMap, HashSet},
     mem,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
 };
 
 use super::{
     lease::Cover,
-    view::{MappedValue, View},
+    view::{Alive, MappedValue, View},
 };
 use crate::{
     engine::pin::{OpenFile, Opened, Pin},
     error::{Error, ErrorKind, Result},
 };
+
+/// How often a commit looks whether readers of the state before it are done. They need some microseconds.
+const WAITS_FOR_READERS: usize = 200;
 
 /// The current view, and the leases that its pin covers.
 #[derive(Debug, Default)]
@@ -45,6 +50,8 @@ struct State {
     departing: HashSet<u64>,
     /// Every lease that lives, by archive.
     leases: HashMap<u64, Vec<Arc<Cover>>>,
+    /// Every view holds one.
+    alive: Alive,
 }
 
 impl Eras {
@@ -138,8 +145,37 @@ impl Eras {
         });
         state.departing.retain(|id| !ids.contains(id));
         let joined = state.join();
+        let Some(before) = before else {
+            return;
+        };
+        let freed = state.freed(&before, ids);
         drop(state);
-        drop((before, joined));
+        drop(joined);
+        if !freed.is_empty() && self.is_last_reader(&before) {
+            // While the state before is pinned, redb does not reuse what is given back here.
+            let (pin, map) = (Arc::clone(before.pin()), Arc::clone(before.map()));
+            drop(before);
+            // What is still leased is given back when the lease ends.
+            let state = self.lock();
+            let free = |(id, _): &&(u64, Range<u64>)| !state.is_leased_after_departing(*id);
+            let free: Vec<_> = freed.iter().filter(free).collect();
+            drop(state);
+            free.iter().for_each(|(_, range)| map.give_back(range));
+            drop(pin);
+        }
+    }
+
+    /// Whether nobody but the caller reads `before`, or any view before it. Waits a moment for those who are about to be
+    /// done.
+    fn is_last_reader(&self, before: &Arc<View>) -> bool {
+        for _ in 0..WAITS_FOR_READERS {
+            // This one, the current one, and the token itself.
+            if Arc::strong_count(before) == 1 && Arc::strong_count(&self.lock().alive) <= 3 {
+                return true;
+            }
+            thread::yield_now();
+        }
+        false
     }
 
     /// Enters a new lease of `value`.
@@ -158,8 +194,8 @@ impl Eras {
         state.leases.entry(cover.id).or_default().push(Arc::clone(cover));
     }
 
-    /// Forgets a lease that is being dropped.
-    pub(super) fn leave(&self, cover: &Arc<Cover>) {
+    /// Forgets a lease that is being dropped. Returns whether nobody can read its pages any more.
+    pub(super) fn leave(&self, cover: &Arc<Cover>) -> bool {
         let mut state = self.lock();
         if let Some(of_archive) = state.leases.get_mut(&cover.id) {
             of_archive.retain(|other| !Arc::ptr_eq(other, cover));
@@ -167,10 +203,28 @@ impl Eras {
                 state.leases.remove(&cover.id);
             }
         }
+        // A view that is not the current one may still reach them, and so may another lease.
+        cover.has_departed() && !state.is_leased_after_departing(cover.id) && Arc::strong_count(&state.alive) <= 2
     }
 }
 
 impl State {
+    /// Where in `before` the archives lay that left it. Leases of them are marked.
+    fn freed(&self, before: &View, ids: &[u64]) -> Vec<(u64, Range<u64>)> {
+        let freed = |id: &u64| {
+            let range = before.locate(*id).ok()??;
+            let covers = self.leases.get(id).into_iter().flatten();
+            covers.filter(|cover| cover.is_in(&range)).for_each(|cover| cover.depart());
+            Some((*id, range))
+        };
+        ids.iter().filter_map(freed).collect()
+    }
+
+    /// Whether somebody reads an archive where it lay before it left the file.
+    fn is_leased_after_departing(&self, id: u64) -> bool {
+        self.leases.get(&id).is_some_and(|covers| covers.iter().any(|cover| cover.has_departed()))
+    }
+
     /// Lets leases whose archives are where they were be covered by the current pin; returns the pins they kept.
     fn join(&self) -> Vec<Arc<Pin>> {
         let Some(view) = self.current.as_ref().filter(|_| !self.stale) else {
@@ -184,7 +238,7 @@ impl State {
 
     /// Looks at the newest commit; returns the view before it, whose pin ends when it is dropped.
     fn look(&mut self, open: &Arc<OpenFile>) -> Result<Option<Arc<View>>> {
-        let view = open.look(self.current.as_deref())?.map(Arc::new);
+        let view = open.look(&self.alive, self.current.as_deref())?.map(Arc::new);
         self.stale = false;
         Ok(mem::replace(&mut self.current, view))
     }

@@ -5,7 +5,10 @@
 use std::{
     fmt,
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{eras::Eras, map::Map, view::MappedValue};
@@ -28,6 +31,8 @@ pub(super) struct Cover {
     /// Where in the file the leased bytes lie.
     pub(super) range: Range<u64>,
     own_pin: Mutex<Option<Arc<Pin>>>,
+    /// The archive left the file, or was written anew elsewhere: when the last lease of it ends, nobody reads its pages.
+    departed: AtomicBool,
 }
 
 impl Cover {
@@ -40,6 +45,14 @@ impl Cover {
     /// Gives up the lease's own pin, for the pin of all covers it from now on; returns it, to be dropped.
     pub(super) fn join(&self) -> Option<Arc<Pin>> {
         self.own_pin.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(super) fn depart(&self) {
+        self.departed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_departed(&self) -> bool {
+        self.departed.load(Ordering::Relaxed)
     }
 
     pub(super) fn has_own_pin(&self) -> bool {
@@ -57,7 +70,7 @@ impl Lease {
     pub(crate) fn take(eras: &Arc<Eras>, id: u64, value: &MappedValue, part: &Range<usize>) -> Self {
         let end = value.range.start.saturating_add(part.end as u64).min(value.range.end);
         let start = value.range.start.saturating_add(part.start as u64).min(end);
-        let cover = Arc::new(Cover { id, range: start..end, own_pin: Mutex::new(None) });
+        let cover = Arc::new(Cover { id, range: start..end, own_pin: Mutex::new(None), departed: AtomicBool::new(false) });
         eras.enter(&cover, value);
         Self { cover, map: Arc::clone(value.view.map()), eras: Arc::clone(eras) }
     }
@@ -90,7 +103,10 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.eras.leave(&self.cover);
+        // The cover's own pin, which is dropped after this, keeps redb from reusing what is given back here.
+        if self.eras.leave(&self.cover) {
+            self.map.give_back(&self.cover.range);
+        }
     }
 }
 

@@ -20,6 +20,8 @@ use std::{
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
+use crate::engine::sparse;
+
 /// Pages that are asked for to tell whether a range is in memory.
 const PROBES: u64 = 6;
 
@@ -81,6 +83,11 @@ impl Map {
     pub(super) fn is_resident(&self, range: &Range<u64>) -> bool {
         let step = (range.end - range.start) / PROBES + 1;
         range.clone().step_by(usize::try_from(step).unwrap_or(usize::MAX)).all(|at| is_resident(&self.file, at))
+    }
+
+    /// Gives the blocks of `range` back to the file system. The caller has made sure that nobody reads them.
+    pub(super) fn give_back(&self, range: &Range<u64>) {
+        sparse::give_back(&self.file, range);
     }
 
     /// Brings all of `range` into memory and into the page table.

@@ -23,7 +23,7 @@ mod view;
 pub(crate) use eras::Eras;
 pub(super) use header::{HEADER_BYTES, Header};
 pub(crate) use lease::Lease;
-pub(crate) use view::{MappedScan, MappedValue, View};
+pub(crate) use view::{Alive, MappedScan, MappedValue, View};
 
 use crate::error::Error;
 

@@ -32,7 +32,12 @@ pub(crate) struct View {
     file_len: u64,
     tables: Tables,
     pin: Arc<Pin>,
+    /// Counts the views that live.
+    _alive: Alive,
 }
+
+/// A token that every view of a file holds.
+pub(crate) type Alive = Arc<()>;
 
 /// The map as far as the file reached, under a pin.
 struct Extent<'a> {
@@ -55,7 +60,7 @@ impl Source for Extent<'_> {
 
 impl View {
     /// Looks at the current commit of `file`, under `pin`. `earlier` is a view of the same file, whose map may do.
-    pub(crate) fn new(file: &Arc<File>, pin: Arc<Pin>, earlier: Option<&Self>) -> Result<Self> {
+    pub(crate) fn new(file: &Arc<File>, pin: Arc<Pin>, alive: &Alive, earlier: Option<&Self>) -> Result<Self> {
         let header = read_header(file)?;
         let file_len = file.metadata().map_err(failed)?.len();
         let map = match earlier {
@@ -64,7 +69,7 @@ impl View {
         };
         let extent = Extent { map: &map, file_len, _pin: &pin };
         let tables = Tables::read(&extent, header.geometry, header.tables).map_err(|broken| broken.error("read", "tables"))?;
-        Ok(Self { map, file_len, tables, pin })
+        Ok(Self { map, file_len, tables, pin, _alive: Arc::clone(alive) })
     }
 
     fn extent(&self) -> Extent<'_> {

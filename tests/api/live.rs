@@ -1,0 +1,149 @@
+//! Handles that follow the current version.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
+
+use modelkeep::{ErrorKind, Store, Trained};
+
+use crate::support::{Folder, Weights, WeightsTwo, both, damage, error, flip_first_bit, key, large, weights};
+
+fn first(live: &modelkeep::Live<Weights>) -> Option<f64> {
+    live.load().map(|model| model.weights[0].to_native())
+}
+
+#[test]
+fn a_handle_follows_publishes_rollbacks_and_removals() {
+    both(|store, _| {
+        let live = store.live::<Weights>(&key("m")).unwrap();
+        assert!(live.load().is_none());
+        for v in 1..4 {
+            store.publish(&key("m"), weights(f64::from(v))).unwrap();
+            assert_eq!(first(&live), Some(f64::from(v)));
+            let model = live.load().unwrap();
+            assert_eq!(model.version().unwrap().get(), u64::try_from(v).unwrap());
+            assert_eq!(model.metadata().version, model.version());
+        }
+        store.rollback(&key("m")).unwrap();
+        assert_eq!(first(&live), Some(2.0));
+        let second = live.clone();
+        store.clear_hot();
+        assert_eq!((first(&live), first(&second)), (Some(2.0), Some(2.0)));
+        let held = live.load().unwrap().to_held();
+        store.remove(&key("m")).run().unwrap();
+        assert!(live.load().is_none() && second.load().is_none());
+        assert_eq!(held.weights[0].to_native(), 2.0, "what is held stays");
+        store.publish(&key("m"), weights(9.0)).unwrap();
+        assert_eq!((first(&live), first(&second)), (Some(9.0), Some(9.0)));
+        store.invalidate("m").unwrap().run().unwrap();
+        assert!(live.load().is_none());
+    });
+}
+
+#[test]
+fn another_model_changes_nothing_and_another_schema_is_no_model() {
+    let store = Store::in_memory().unwrap();
+    store.publish(&key("m"), weights(1.0)).unwrap();
+    let live = store.live::<Weights>(&key("m")).unwrap();
+    assert_eq!(first(&live), Some(1.0));
+    store.publish(&key("n"), weights(2.0)).unwrap();
+    store.remove(&key("n")).run().unwrap();
+    assert_eq!(first(&live), Some(1.0));
+    store.publish(&key("m"), Trained::new(WeightsTwo { weights: vec![3.0] })).unwrap();
+    assert!(live.load().is_none());
+    assert_eq!(error(store.live::<Weights>(&key("m")).map(drop)).kind(), ErrorKind::SchemaMismatch);
+    assert_eq!(store.live::<WeightsTwo>(&key("m")).unwrap().load().unwrap().weights[0].to_native(), 3.0);
+    store.publish(&key("m"), weights(4.0)).unwrap();
+    assert_eq!(first(&live), Some(4.0));
+}
+
+#[test]
+fn one_prediction_sees_one_model() {
+    let store = Store::in_memory().unwrap();
+    store.publish(&key("m"), weights(1.0)).unwrap();
+    let live = store.live::<Weights>(&key("m")).unwrap();
+    let model = live.load().unwrap();
+    store.publish(&key("m"), weights(2.0)).unwrap();
+    assert_eq!((first(&live), model.weights[0].to_native()), (Some(1.0), 1.0), "while the first is in use");
+    drop(model);
+    assert_eq!(first(&live), Some(2.0));
+}
+
+#[test]
+fn a_followed_model_that_is_found_damaged_is_not_served() {
+    let folder = Folder::new();
+    folder.open().publish(&key("m"), large(1234.5)).unwrap();
+    damage(&folder.path(), &1234.5f64.to_le_bytes(), flip_first_bit);
+    let store = folder.options().verify(modelkeep::Verify::Background).open(folder.path()).unwrap();
+    let live = store.live::<Weights>(&key("m")).unwrap();
+    for _ in 0..1000 {
+        if live.load().is_none() {
+            assert_eq!(store.quarantined().unwrap().len(), 1);
+            store.publish(&key("m"), weights(2.0)).unwrap();
+            assert_eq!(first(&live), Some(2.0));
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("ten seconds did not show the damage");
+}
+
+#[test]
+fn a_handle_outlives_its_store() {
+    let folder = Folder::new();
+    let store = folder.open();
+    store.publish(&key("m"), weights(1.0)).unwrap();
+    let live = store.live::<Weights>(&key("m")).unwrap();
+    drop(store);
+    assert_eq!(first(&live), Some(1.0));
+    drop(live);
+    assert_eq!(first(&folder.open().live(&key("m")).unwrap()), Some(1.0));
+}
+
+/// Every number of a model is its version, so that a torn one would show.
+fn uniform(version: u64) -> Trained<Weights> {
+    Trained::new(Weights { weights: vec![version as f64; 64] })
+}
+
+#[test]
+fn eight_readers_see_whole_models_and_never_an_older_one_while_a_thousand_versions_are_published() {
+    const VERSIONS: u64 = 1000;
+    let folder = Folder::new();
+    let store = folder.options().retention(2).compress_superseded(false).open(folder.path()).unwrap();
+    store.publish(&key("m"), uniform(1)).unwrap();
+    let (done, seen) = (AtomicBool::new(false), AtomicU64::new(0));
+    let check = |weights: &[f64], last: &mut u64| {
+        let version = weights[0] as u64;
+        assert!(weights.iter().all(|&w| w == weights[0]), "a torn model");
+        assert!(version >= *last, "a reader went back from {last} to {version}");
+        *last = version;
+        seen.fetch_max(version, Ordering::Relaxed);
+    };
+    let read = |model: &<Weights as rkyv::Archive>::Archived| -> Vec<f64> {
+        model.weights.iter().map(|weight| weight.to_native()).collect()
+    };
+    thread::scope(|scope| {
+        for i in 0..8 {
+            let store = &store;
+            let (done, check, read) = (&done, &check, &read);
+            scope.spawn(move || {
+                let live = store.live::<Weights>(&key("m")).unwrap();
+                let mut last = 0;
+                while !done.load(Ordering::Relaxed) {
+                    if i % 2 == 0 {
+                        check(&read(&live.load().expect("a missing model")), &mut last);
+                    } else {
+                        check(&read(&store.get::<Weights>(&key("m")).unwrap().expect("a missing model")), &mut last);
+                    }
+                }
+            });
+        }
+        for version in 2..=VERSIONS {
+            store.publish(&key("m"), uniform(version)).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(seen.load(Ordering::Relaxed) > VERSIONS / 2, "readers fell behind");
+}
