@@ -114,7 +114,7 @@ fn publish(path: &Path, rows: usize) -> Result<usize> {
 
 /// A name of its own and a configuration of some length for each model.
 fn key(index: usize) -> Result<ModelKey> {
-    let symbols: Vec<String> = (0..40).map(|n| format!("S{:05}", index + n)).collect();
+    let symbols: Vec<String> = (0..52).map(|n| format!("S{:05}", index + n)).collect();
     Ok(ModelKey::new(&format!("model.{index:08}"), &symbols)?)
 }
 

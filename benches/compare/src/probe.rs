@@ -42,8 +42,6 @@ pub enum Variant {
     FsRead,
     /// LMDB, read in its map
     Heed,
-    /// redb's own buffer, copied where it is not aligned
-    RedbGet,
     /// redb's own buffer, copied into aligned memory
     RedbCopy,
     /// redb, one zstd frame of level 1
@@ -137,11 +135,6 @@ fn sample(variant: Variant, folder: &Path) -> Result<Sample> {
             let folder = folder.join("heed");
             let started = Instant::now();
             Heed::open_read_only(&folder)?.with(KEY.as_bytes(), |bytes| finish(started, &model::Aligned::of(bytes)))?
-        }
-        Variant::RedbGet => {
-            let path = folder.join("peer.redb");
-            let started = Instant::now();
-            redb::with(&path, KEY, |bytes| finish(started, &model::Aligned::of(bytes)))?
         }
         Variant::RedbCopy => {
             let path = folder.join("peer.redb");

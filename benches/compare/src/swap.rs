@@ -17,7 +17,7 @@ use crate::{
     folder,
     live::{self, Reader},
     report::Report,
-    stats::Histogram,
+    stats::{Histogram, median},
 };
 
 /// Features of one prediction.
@@ -146,6 +146,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         Ok(())
     };
+    report.figure("clock_ns", clock_ns());
     add(&mut report, "quiet", &phase(get(), quiet)?);
     let started = Instant::now();
     let seen = phase(get(), swap)?;
@@ -210,6 +211,12 @@ fn read_until(stop: &AtomicBool, mut reader: Reader<Stamped>) -> Seen {
         }
     }
     seen
+}
+
+/// What looking at the clock twice adds to every latency; nothing is subtracted.
+fn clock_ns() -> f64 {
+    let looks: Vec<f64> = (0..1001).map(|_| Instant::now().elapsed().as_nanos() as f64).collect();
+    median(&looks)
 }
 
 fn add(report: &mut Report, name: &str, seen: &Seen) {
