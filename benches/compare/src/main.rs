@@ -15,6 +15,7 @@
 #![allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
     reason = "figures are shown with a few digits, and sizes are far below 2^53"
 )]
