@@ -41,6 +41,8 @@ mod stats;
 mod swap;
 mod zipf;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -76,8 +78,18 @@ enum Command {
     RecoverChild(recover::ChildArguments),
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("compare: {err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Cold(arguments) => cold::run(&arguments),
         Command::Hot(arguments) => hot::run(&arguments),
         Command::Swap(arguments) => swap::run(&arguments),
