@@ -1,0 +1,52 @@
+//! The hasher that every map peer gets, so that nobody is handicapped by `SipHash`.
+//!
+//! A `ModelKey` hashes its config hash first, which is uniform already: its first eight bytes are the hash.
+
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Builds [`FirstWord`] hashers.
+pub type FastHash = BuildHasherDefault<FirstWord>;
+
+/// Takes the first eight bytes that it is given and ignores the rest.
+#[derive(Default)]
+pub struct FirstWord(Option<u64>);
+
+impl Hasher for FirstWord {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        if self.0.is_none()
+            && let Some(word) = bytes.first_chunk::<8>()
+        {
+            self.0 = Some(u64::from_le_bytes(*word));
+        }
+    }
+
+    /// The length in front of the bytes.
+    #[inline]
+    fn write_usize(&mut self, _: usize) {}
+
+    /// The end mark of a string.
+    #[inline]
+    fn write_u8(&mut self, _: u8) {}
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0.unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::BuildHasher;
+
+    use modelkeep::ModelKey;
+
+    use super::*;
+
+    #[test]
+    fn the_hash_is_the_first_word_of_the_config_hash() {
+        let key = ModelKey::new("m", &7).unwrap();
+        let word = *key.config_hash().as_bytes().first_chunk::<8>().unwrap();
+        assert_eq!(FastHash::default().hash_one(&key), u64::from_le_bytes(word));
+    }
+}

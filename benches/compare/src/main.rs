@@ -1,0 +1,104 @@
+//! Measures modelkeep beside plain files, other embedded stores and caches: the same bytes, in the same run.
+//!
+//! Every subcommand answers one question, prints a table, and with `--json` one JSON object as the last line. Figures
+//! are medians. Nothing is asserted about time: targets are printed beside what was found.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a program has no public API, prints, and this one measures time"
+)]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "figures are shown with a few digits, and sizes are far below 2^53"
+)]
+
+mod affinity;
+mod cold;
+mod folder;
+mod hasher;
+mod hot;
+mod live;
+mod machine;
+mod maps;
+mod metadata;
+mod model;
+mod peers;
+mod plot;
+mod probe;
+mod publish;
+mod recover;
+mod report;
+mod space;
+mod stats;
+mod swap;
+mod zipf;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Measures modelkeep beside its peers, in the same run and with the same bytes.
+#[derive(Parser)]
+#[command(name = "compare", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// From opening the store to the first prediction, each sample in a fresh process
+    Cold(cold::Arguments),
+    /// A model that is in memory: our hot tier beside maps and caches
+    Hot(hot::Arguments),
+    /// Predictions while versions are published: latencies, and whether every model seen was whole
+    Swap(swap::Arguments),
+    /// What a durable publish costs
+    Publish(publish::Arguments),
+    /// What models take on the disk, after one publish, after many, and compacted
+    Space(space::Arguments),
+    /// Listing many models by their metadata
+    Metadata(metadata::Arguments),
+    /// Opening a file whose writer was killed
+    Recover(recover::Arguments),
+    /// Draws the results of `cold` and `hot` as SVG
+    Plot(plot::Arguments),
+    #[command(hide = true)]
+    ColdChild(probe::Arguments),
+    #[command(hide = true)]
+    RecoverChild(recover::ChildArguments),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("compare: {err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Cold(arguments) => cold::run(&arguments),
+        Command::Hot(arguments) => hot::run(&arguments),
+        Command::Swap(arguments) => swap::run(&arguments),
+        Command::Publish(arguments) => publish::run(&arguments),
+        Command::Space(arguments) => space::run(&arguments),
+        Command::Metadata(arguments) => metadata::run(&arguments),
+        Command::Recover(arguments) => recover::run(&arguments),
+        Command::Plot(arguments) => plot::run(&arguments),
+        Command::ColdChild(arguments) => probe::run(&arguments),
+        Command::RecoverChild(arguments) => recover::run_child(&arguments),
+    }
+}

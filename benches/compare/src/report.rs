@@ -1,0 +1,128 @@
+//! What a subcommand prints: a table of figures, a table of targets, and one JSON object.
+
+use std::path::Path;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
+use serde_json::{Map, Value, json};
+
+use crate::machine;
+
+/// What a ratio or a figure is wanted to be.
+#[derive(Clone, Copy)]
+pub enum Wanted {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// A report in the making.
+pub struct Report {
+    json: Map<String, Value>,
+    figures: Table,
+    targets: Table,
+    has_targets: bool,
+    missed: Vec<String>,
+}
+
+impl Report {
+    /// Begins the report of a subcommand; `header` names the columns of its table, the first of which is a name.
+    pub fn new(command: &str, folder: &Path, header: &[&str]) -> Self {
+        let mut json = Map::new();
+        json.insert("command".into(), command.into());
+        json.insert("machine".into(), machine::facts(folder));
+        let targets = table(&["target", "wanted", "found", ""]);
+        Self { json, figures: table(header), targets, has_targets: false, missed: Vec::new() }
+    }
+
+    /// Adds a row to the table of figures.
+    pub fn row(&mut self, cells: Vec<String>) {
+        self.figures.add_row(cells);
+    }
+
+    /// Adds anything to the JSON object.
+    pub fn set(&mut self, key: impl Into<String>, value: impl Into<Value>) {
+        self.json.insert(key.into(), value.into());
+    }
+
+    /// Adds a figure to the JSON object, with four decimals.
+    pub fn figure(&mut self, key: impl Into<String>, value: f64) {
+        self.set(key, (value * 1e4).round() / 1e4);
+    }
+
+    /// Adds the ratio of two figures, and judges it.
+    pub fn ratio(&mut self, name: &str, over: &str, under: &str, wanted: Wanted) {
+        let found = self.value(over).zip(self.value(under)).map(|(over, under)| over / under);
+        if let Some(found) = found {
+            self.figure(name, found);
+        }
+        self.judge(&format!("{over} / {under}"), found, wanted);
+    }
+
+    /// Judges a figure that is there already.
+    pub fn bound(&mut self, key: &str, wanted: Wanted) {
+        self.judge(key, self.value(key), wanted);
+    }
+
+    fn value(&self, key: &str) -> Option<f64> {
+        self.json.get(key).and_then(Value::as_f64).filter(|value| value.is_finite())
+    }
+
+    fn judge(&mut self, what: &str, found: Option<f64>, wanted: Wanted) {
+        let (sign, bound, met) = match wanted {
+            Wanted::AtMost(bound) => ("<=", bound, found.map(|found| found <= bound)),
+            Wanted::AtLeast(bound) => (">=", bound, found.map(|found| found >= bound)),
+        };
+        let verdict = match met {
+            Some(true) => "ok",
+            Some(false) => "missed",
+            None => "not measured",
+        };
+        if met == Some(false) {
+            self.missed.push(what.to_owned());
+        }
+        let found = found.map_or_else(|| "-".to_owned(), |found| format!("{found:.3}"));
+        self.targets.add_row(vec![what.to_owned(), format!("{sign} {bound}"), found, verdict.to_owned()]);
+        self.has_targets = true;
+    }
+
+    /// Prints the tables, and with `as_json` the JSON object on a line of its own behind them.
+    pub fn print(mut self, as_json: bool) {
+        println!("{}", self.figures);
+        if self.has_targets {
+            println!("{}", self.targets);
+        }
+        self.json.insert("missed".into(), json!(self.missed));
+        if as_json {
+            println!("{}", Value::Object(self.json));
+        }
+    }
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+    for at in 1..header.len() {
+        if let Some(column) = table.column_mut(at) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// A time in the unit that a person would use.
+pub fn human_us(us: f64) -> String {
+    match us {
+        us if us < 1.0 => format!("{:.0} ns", us * 1e3),
+        us if us < 1e3 => format!("{us:.1} us"),
+        us if us < 1e6 => format!("{:.2} ms", us / 1e3),
+        us => format!("{:.2} s", us / 1e6),
+    }
+}
+
+/// Bytes in the unit that a person would use.
+pub fn human_bytes(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.2} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
