@@ -1,7 +1,6 @@
 //! One model whose current version is read again and again: our `Live` beside arc-swap.
 //!
-//! The only file that knows the API of `Live`. It is compiled with the feature `live`, because the library does not
-//! have it yet; without it the rows say "not measured".
+//! The only file that knows the API of `Live`.
 
 use std::sync::Arc;
 
@@ -37,7 +36,6 @@ fn load(model: &Arc<Resident>) -> Peer {
     ("arcswap_load", Box::new(move |order| each(order, |_| Some(touch(cell.load().get())))))
 }
 
-#[cfg(feature = "live")]
 fn ours(store: &Store, key: &ModelKey) -> Result<Option<Peer>> {
     /// A handle that a thread may send to another, and not share: each sweep makes a clone of its own.
     struct Handle(std::sync::Mutex<modelkeep::Live<crate::model::Mixed>>);
@@ -50,17 +48,10 @@ fn ours(store: &Store, key: &ModelKey) -> Result<Option<Peer>> {
     Ok(Some(("live", Box::new(sweep))))
 }
 
-#[cfg(not(feature = "live"))]
-#[allow(clippy::unnecessary_wraps, reason = "with the feature it can fail")]
-fn ours(_: &Store, _: &ModelKey) -> Result<Option<Peer>> {
-    Ok(None)
-}
-
 /// How a thread reads one model again and again: calls back with it, and returns whether there was one.
 pub type Reader<M> = Box<dyn FnMut(&mut dyn FnMut(&<M as Archive>::Archived)) -> bool + Send>;
 
-/// Readers by `Live`, one for each thread; none while the library has no `Live`.
-#[cfg(feature = "live")]
+/// Readers by `Live`, one for each thread.
 pub fn readers<M: Model>(store: &Store, key: &ModelKey, count: u32) -> Result<Vec<Reader<M>>> {
     let live = store.live::<M>(key)?;
     let reader = |_| -> Reader<M> {
@@ -68,10 +59,4 @@ pub fn readers<M: Model>(store: &Store, key: &ModelKey, count: u32) -> Result<Ve
         Box::new(move |read| live.load().map(|model| read(&model)).is_some())
     };
     Ok((0..count).map(reader).collect())
-}
-
-#[cfg(not(feature = "live"))]
-#[allow(clippy::unnecessary_wraps, reason = "with the feature it can fail")]
-pub fn readers<M: Model>(_: &Store, _: &ModelKey, _: u32) -> Result<Vec<Reader<M>>> {
-    Ok(Vec::new())
 }
