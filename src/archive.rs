@@ -165,6 +165,14 @@ impl Checked {
         self.bytes.is_lent()
     }
 
+    /// Where the root is of an `M`, checking the bytes if they were checked for another type.
+    pub(crate) fn root_as<M: Model>(&self) -> Result<Root> {
+        if self.root.is_of::<M>() {
+            return Ok(self.root);
+        }
+        Ok(Root { at: NonNull::from(check::<M>(&self.bytes)?).cast(), checked_for: TypeId::of::<M>() })
+    }
+
     /// Where the root is. Bytes do not move when the buffer that holds them does.
     pub(crate) fn root(&self) -> Root {
         self.root
@@ -233,8 +241,8 @@ impl<M: Model, H: HoldsChecked> Typed<M, H> {
     #[inline]
     pub(crate) fn new(holder: H) -> Result<Self> {
         let root = holder.root();
-        let root = if root.is_of::<M>() { root.at.cast() } else { check_again::<M>(holder.checked())? };
-        Ok(Self { root, holder })
+        let root = if root.is_of::<M>() { root } else { holder.checked().root_as::<M>()? };
+        Ok(Self { root: root.at.cast(), holder })
     }
 
     /// The same for bytes that were checked for `M`: nothing can fail, or has to be moved about.
@@ -246,13 +254,12 @@ impl<M: Model, H: HoldsChecked> Typed<M, H> {
     }
 }
 
-/// The root of bytes that were checked for another type.
-#[cold]
-fn check_again<M: Model>(checked: &Checked) -> Result<NonNull<M::Archived>> {
-    check::<M>(checked.bytes()).map(NonNull::from)
-}
-
 impl<M: Model, H> Typed<M, H> {
+    /// Gives the holder back.
+    pub(crate) fn into_holder(self) -> H {
+        self.holder
+    }
+
     /// Returns the holder.
     pub(crate) fn holder(&self) -> &H {
         &self.holder

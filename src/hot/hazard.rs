@@ -111,7 +111,8 @@ pub(super) enum Unprotected {
 impl<V: Keep> Guard<V> {
     /// Protects what `source` points to. The caller makes sure that a pointer is retired only after it was taken out
     /// of every source that it is in.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
     pub(super) fn protect(lane: usize, source: &AtomicPtr<Slot<V>>) -> Result<Self, Unprotected> {
         let hazards = HAZARDS.get(lane).ok_or(Unprotected::NoRoom)?;
         // Acquire, and release below: a guard that was dropped on another thread has done its reading.
@@ -158,20 +159,19 @@ impl<V: Keep> Drop for Guard<V> {
     #[inline]
     fn drop(&mut self) {
         if self.slot().retired.load(Ordering::Relaxed) {
-            self.drop_retired();
+            clear_and_sweep(self.hazard, Arc::clone(&self.slot().limbo));
         } else {
             self.hazard.store(ptr::null_mut(), Ordering::Release);
         }
     }
 }
 
-impl<V: Keep> Guard<V> {
-    #[cold]
-    fn drop_retired(&mut self) {
-        let limbo = Arc::clone(&self.slot().limbo);
-        self.hazard.store(ptr::null_mut(), Ordering::Release);
-        limbo.sweep();
-    }
+/// By value, so that a guard need not have an address.
+#[cold]
+#[inline(never)]
+fn clear_and_sweep<V: Keep>(hazard: &'static AtomicPtr<()>, limbo: Arc<Limbo<V>>) {
+    hazard.store(ptr::null_mut(), Ordering::Release);
+    limbo.sweep();
 }
 
 /// Where retired things wait for their last reader.

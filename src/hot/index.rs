@@ -66,7 +66,8 @@ impl<V: Keep> Index<V> {
     }
 
     /// Looks for `key` and protects what is found.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
     pub(super) fn find(&self, lane: usize, key: &ModelKey) -> Found<V> {
         let Some(table) = self.current() else {
             return Found::Nothing;

@@ -91,8 +91,9 @@ impl<V: Keep> HotTier<V> {
     }
 
     /// Looks `key` up without a lock; `None` when the answer needs one: [`get`](Self::get) has it.
-    #[inline]
-    pub(crate) fn peek(&self, lane: usize, key: &ModelKey, clock: &dyn Clock) -> Option<Guard<V>> {
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
+    pub(crate) fn peek(&self, lane: usize, key: &ModelKey, clock: &Arc<dyn Clock>) -> Option<Guard<V>> {
         let Found::Slot(guard) = self.index.find(lane, key) else {
             return None;
         };
@@ -105,7 +106,7 @@ impl<V: Keep> HotTier<V> {
     }
 
     /// Looks `key` up.
-    pub(crate) fn get(&self, key: &ModelKey, clock: &dyn Clock) -> Lookup<V> {
+    pub(crate) fn get(&self, key: &ModelKey, clock: &Arc<dyn Clock>) -> Lookup<V> {
         if let Some(lane) = crate::lane::current()
             && let Some(guard) = self.peek(lane, key, clock)
         {
@@ -126,7 +127,7 @@ impl<V: Keep> HotTier<V> {
     }
 
     #[inline]
-    fn is_expired(&self, slot: &Slot<V>, clock: &dyn Clock) -> bool {
+    fn is_expired(&self, slot: &Slot<V>, clock: &Arc<dyn Clock>) -> bool {
         self.max_age.is_some_and(|max| clock.now().since(slot.admitted) > max)
     }
 

@@ -2,12 +2,11 @@
 
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
+use super::holder::{Entry, Holder, Owned};
 use crate::{
-    archive::{Checked, HoldsChecked, Model, Root, Typed},
-    clock::Clock,
+    archive::{Model, Typed},
     error::{Error, Result},
     format::schema::SchemaTag,
-    hot::{Guard, Hit, Keep},
     key::ModelKey,
     registry::metadata::Metadata,
     version::Version,
@@ -94,111 +93,6 @@ impl fmt::Display for Decision {
     }
 }
 
-/// What the hot tier holds and a held model shares: a checked archive and what is known of it.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) checked: Checked,
-    /// What a hit saves.
-    pub(super) training_nanos: u64,
-    pub(super) metadata: Metadata,
-    pub(super) clock: Arc<dyn Clock>,
-    /// How long it took to read from disk; zero when it was trained here.
-    pub(super) load_time: Duration,
-    /// Why it is not in the file, if it should be.
-    pub(super) publish_error: Option<Error>,
-}
-
-/// What a hit needs of an entry.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Facts {
-    root: Root,
-    /// What a hit saves.
-    pub(super) training_nanos: u64,
-}
-
-impl Facts {
-    /// Whether the model was checked for this type.
-    #[inline]
-    pub(super) fn is_of<M: Model>(&self) -> bool {
-        self.root.is_of::<M>()
-    }
-}
-
-impl Keep for Entry {
-    type Facts = Facts;
-
-    fn facts(&self) -> Facts {
-        Facts { root: self.checked.root(), training_nanos: self.training_nanos }
-    }
-}
-
-impl Entry {
-    pub(super) fn new(checked: Checked, metadata: Metadata, clock: Arc<dyn Clock>) -> Self {
-        let training_nanos = nanos(metadata.training_duration);
-        Self { checked, training_nanos, metadata, clock, load_time: Duration::ZERO, publish_error: None }
-    }
-
-    pub(super) fn loaded_in(self, load_time: Duration) -> Self {
-        Self { load_time, ..self }
-    }
-
-    pub(super) fn not_published(self, publish_error: Option<Error>) -> Self {
-        Self { publish_error, ..self }
-    }
-
-    /// Bytes that it takes in the hot tier.
-    pub(super) fn weight_bytes(&self) -> u64 {
-        (self.checked.bytes().len() + self.metadata.config.len() + size_of::<Self>()) as u64
-    }
-}
-
-/// What keeps an entry: a guard of the hot tier, or a reference count. A clone counts.
-pub(super) enum Holder {
-    Guarded(Guard<Entry>),
-    Counted(Arc<Entry>),
-}
-
-impl Holder {
-    pub(super) fn entry(&self) -> &Arc<Entry> {
-        match self {
-            Self::Guarded(guard) => guard.value(),
-            Self::Counted(entry) => entry,
-        }
-    }
-}
-
-impl From<Hit<Entry>> for Holder {
-    fn from(hit: Hit<Entry>) -> Self {
-        match hit {
-            Hit::Guarded(guard) => Self::Guarded(guard),
-            Hit::Counted(entry) => Self::Counted(entry),
-        }
-    }
-}
-
-impl Clone for Holder {
-    fn clone(&self) -> Self {
-        Self::Counted(Arc::clone(self.entry()))
-    }
-}
-
-// SAFETY: both variants keep an entry, and a slot of the tier has its facts from the very entry that it keeps.
-#[allow(unsafe_code, reason = "a holder vouches for what it holds")]
-unsafe impl HoldsChecked for Holder {
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "the hot path")]
-    fn root(&self) -> Root {
-        match self {
-            Self::Guarded(guard) => guard.facts().root,
-            Self::Counted(entry) => entry.checked.root(),
-        }
-    }
-
-    fn checked(&self) -> &Checked {
-        &self.entry().checked
-    }
-}
-
 /// A model that is ready to be used: dereferences to the archived type, read in place.
 ///
 /// Numbers in an archive are little-endian types with `to_native()`; vectors and options are used as one would. An owned
@@ -211,30 +105,24 @@ unsafe impl HoldsChecked for Holder {
 /// held beyond those eight. Held for long, a clone leaves the eight to the calls that are in a hurry.
 pub struct Held<M: Model> {
     typed: Typed<M, Holder>,
-    /// `None`: fresh.
-    decision: Option<Box<Decision>>,
-    tier: Tier,
 }
 
 impl<M: Model> Held<M> {
-    /// A model from the hot tier, if it was checked for this type.
+    /// What `holder` holds, if it holds it as an `M`.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
-    pub(super) fn hot(guard: Guard<Entry>) -> Option<Self> {
-        Some(Self { typed: Typed::known(Holder::Guarded(guard))?, decision: None, tier: Tier::Hot })
-    }
-
-    pub(super) fn fresh(holder: Holder, tier: Tier) -> Result<Self> {
-        Ok(Self { typed: Typed::new(holder)?, decision: None, tier })
+    pub(super) fn known(holder: Holder) -> Option<Self> {
+        Typed::known(holder).map(|typed| Self { typed })
     }
 
     pub(super) fn new(entry: Arc<Entry>, tier: Tier, decision: Decision) -> Result<Self> {
-        Ok(Self::fresh(Holder::Counted(entry), tier)?.with_decision(decision))
+        let typed = Typed::new(Holder::owned(Owned::of::<M>(entry, tier, decision)?))?;
+        Ok(Self { typed })
     }
 
-    pub(super) fn with_decision(mut self, decision: Decision) -> Self {
-        self.decision = (decision != Decision::Fresh).then(|| Box::new(decision));
-        self
+    /// Counts a reference, if that is not done yet, and gives up the rest.
+    pub(super) fn into_owned(self) -> Box<Owned> {
+        self.typed.into_holder().into_owned()
     }
 
     /// The shared part, for the hot tier.
@@ -256,13 +144,13 @@ impl<M: Model> Held<M> {
     /// Returns where the model came from.
     #[must_use]
     pub fn tier(&self) -> Tier {
-        self.tier
+        self.typed.holder().origin().map_or(Tier::Hot, |owned| owned.tier)
     }
 
     /// Returns why it was served or trained.
     #[must_use]
     pub fn decision(&self) -> &Decision {
-        self.decision.as_deref().unwrap_or(&Decision::Fresh)
+        self.typed.holder().origin().map_or(&Decision::Fresh, |owned| &owned.decision)
     }
 
     /// Returns what the store knows of it.
@@ -313,7 +201,7 @@ impl<M: Model> Deref for Held<M> {
 
 impl<M: Model> Clone for Held<M> {
     fn clone(&self) -> Self {
-        Self { typed: self.typed.clone(), tier: self.tier, decision: self.decision.clone() }
+        Self { typed: self.typed.clone() }
     }
 }
 
@@ -325,22 +213,17 @@ impl<M: Model> fmt::Display for Held<M> {
             Some(version) => write!(f, "{version}")?,
             None => f.write_str("unstored")?,
         }
-        write!(f, " ({}, {})", self.tier, self.decision())
+        write!(f, " ({}, {})", self.tier(), self.decision())
     }
 }
 
 impl<M: Model> fmt::Debug for Held<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Held")
-            .field("tier", &self.tier)
+            .field("tier", &self.tier())
             .field("decision", self.decision())
             .field("metadata", self.metadata())
             .field("publish_error", &self.publish_error())
             .finish_non_exhaustive()
     }
-}
-
-/// A duration as the counters hold it.
-pub(super) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -21,7 +21,8 @@ use crossbeam_utils::CachePadded;
 
 use super::{
     Inner, Store,
-    held::{Entry, Held, Tier},
+    held::{Decision, Held, Tier},
+    holder::Entry,
     read::Found,
 };
 use crate::{archive::Model, error::Result, key::ModelKey, registry::metadata::Metadata, version::Version};
@@ -204,7 +205,7 @@ impl<M: Model> Live<M> {
         let entry = self.cell.current.load_full();
         let next = entry.and_then(|entry| {
             let schema_fits = entry.metadata.schema.is(&M::SCHEMA);
-            schema_fits.then(|| Held::fresh(super::held::Holder::Counted(entry), Tier::Hot).ok()).flatten()
+            schema_fits.then(|| Held::new(entry, Tier::Hot, Decision::Fresh).ok()).flatten()
         });
         let last = std::mem::replace(&mut *held, next);
         if let Some(last) = last

@@ -6,6 +6,7 @@
 
 mod draft;
 mod held;
+mod holder;
 mod list;
 mod live;
 mod manage;
@@ -47,7 +48,7 @@ use crate::{
     version::Version,
     worker::Worker,
 };
-use held::Entry;
+use holder::Entry;
 use live::Followed;
 use options::Settings;
 

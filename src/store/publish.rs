@@ -9,7 +9,7 @@ use std::{
 use super::{
     Inner, Store,
     draft::{Draft, Origin},
-    held::{Entry, nanos},
+    holder::{Entry, nanos},
     trained::Trained,
 };
 use crate::{

@@ -4,7 +4,8 @@ use std::sync::{Arc, PoisonError};
 
 use super::{
     Inner, Store,
-    held::{Decision, Entry, Held, Holder, Tier, nanos},
+    held::{Decision, Held, Tier},
+    holder::{Entry, Holder, Owned, holder, nanos},
 };
 use crate::{
     archive::{Checked, Model},
@@ -17,7 +18,7 @@ use crate::{
         envelope::{Kind, Verify},
         schema::SchemaTag,
     },
-    hot::{Candidate, Lookup},
+    hot::{Candidate, Hit, Lookup},
     key::{Label, ModelKey},
     lane,
     registry::{
@@ -46,11 +47,12 @@ impl Store {
     /// # Errors
     /// `SchemaMismatch` when the stored model has another schema than `M`; the message names both. `Corrupt` when the
     /// stored bytes do not hold: the version is quarantined and not read again. `Io` when the file cannot be read.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
     pub fn get<M: Model>(&self, key: &ModelKey) -> Result<Option<Held<M>>> {
         match self.inner.hit(key) {
             Some(held) => Ok(Some(held)),
-            None => self.inner.search(key),
+            None => Ok(self.inner.search::<M>(key)?.and_then(|owned| Held::known(Holder::owned(owned)))),
         }
     }
 
@@ -129,22 +131,22 @@ impl Store {
 }
 
 impl Inner {
-    /// Finds and counts.
+    /// Finds and counts. What is returned fits into registers, so that the hot path needs no memory for it.
     #[cold]
     #[inline(never)]
-    fn search<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Result<Option<Held<M>>> {
+    fn search<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Result<Option<Box<Owned>>> {
         let found = self.find::<M>(key);
         match &found {
             Found::Model(held) => self.count_hit(held),
             _ => self.count_miss(),
         }
-        found.into_result(key)
+        Ok(found.into_result(key)?.map(Held::into_owned))
     }
 
     /// Looks for the current version in the hot tier and then on disk. Counts loads, but neither hits nor misses.
     pub(super) fn find<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Found<M> {
-        match self.hot.get(key, &*self.clock) {
-            Lookup::Hit(hit) => return self.found_hot(key, hit.into()),
+        match self.hot.get(key, &self.clock) {
+            Lookup::Hit(hit) => return self.found_hot(key, hit),
             Lookup::Expired => self.counters.add(Counter::Expirations, 1),
             Lookup::Miss => {}
         }
@@ -174,13 +176,16 @@ impl Inner {
         Candidate { weight_bytes: value.weight_bytes(), value, now: self.clock.now() }
     }
 
-    fn found_hot<M: Model>(&self, key: &ModelKey, holder: Holder) -> Found<M> {
-        let schema = &holder.entry().metadata.schema;
-        if !schema.is(&M::SCHEMA) {
-            return other_schema::<M>(schema);
+    fn found_hot<M: Model>(&self, key: &ModelKey, hit: Hit<Entry>) -> Found<M> {
+        let entry = match &hit {
+            Hit::Guarded(guard) => guard.value(),
+            Hit::Counted(entry) => entry,
+        };
+        if !entry.metadata.schema.is(&M::SCHEMA) {
+            return other_schema::<M>(&entry.metadata.schema);
         }
-        match Held::fresh(holder, Tier::Hot) {
-            Ok(held) => Found::Model(held),
+        match holder::<M>(hit) {
+            Ok(holder) => Held::known(holder).map_or(Found::Missing, Found::Model),
             Err(err) => Found::Failed(whole_but_other::<M>(key, err)),
         }
     }
@@ -190,14 +195,14 @@ impl Inner {
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
     fn hit<M: Model>(&self, key: &ModelKey) -> Option<Held<M>> {
         let lane = lane::current()?;
-        let guard = self.hot.peek(lane, key, &*self.clock)?;
+        let guard = self.hot.peek(lane, key, &self.clock)?;
         let facts = guard.facts();
         if !facts.is_of::<M>() {
             return None;
         }
         self.counters.add_in(Some(lane), Counter::HotHits, 1);
         self.counters.add_in(Some(lane), Counter::HitTrainingNanos, facts.training_nanos);
-        Held::hot(guard)
+        Held::known(Holder::guarded(guard))
     }
 
     /// Reads one version from disk and checks it as the policy says. Quarantines what is damaged.

@@ -1,6 +1,6 @@
 //! Incremental training: new data, the stored data, and the model that was trained on it.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::{
     Store,
@@ -114,7 +114,7 @@ impl Store {
             && trained_on(model, &data)?
         {
             tracing::info!(%key, "the new data changes nothing; not trained");
-            let model = model.clone().with_decision(Decision::Unchanged);
+            let model = Held::new(Arc::clone(model.shared()), model.tier(), Decision::Unchanged)?;
             return Ok(Update { model, merge, trained: false });
         }
         if data.is_empty() {

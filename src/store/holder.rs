@@ -1,0 +1,197 @@
+//! What a held model is made of: the entry that it shares with the hot tier, and what keeps that entry.
+
+use std::{sync::Arc, time::Duration};
+
+use super::held::{Decision, Tier};
+use crate::{
+    archive::{Checked, HoldsChecked, Model, Root},
+    clock::Clock,
+    error::{Error, Result},
+    hot::{Guard, Hit, Keep},
+    registry::metadata::Metadata,
+};
+
+/// What the hot tier holds and a held model shares: a checked archive and what is known of it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) checked: Checked,
+    /// What a hit saves.
+    pub(super) training_nanos: u64,
+    pub(super) metadata: Metadata,
+    pub(super) clock: Arc<dyn Clock>,
+    /// How long it took to read from disk; zero when it was trained here.
+    pub(super) load_time: Duration,
+    /// Why it is not in the file, if it should be.
+    pub(super) publish_error: Option<Error>,
+}
+
+/// What a hit needs of an entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    root: Root,
+    /// What a hit saves.
+    pub(super) training_nanos: u64,
+}
+
+impl Facts {
+    /// Whether the model was checked for this type.
+    #[inline]
+    pub(super) fn is_of<M: Model>(&self) -> bool {
+        self.root.is_of::<M>()
+    }
+}
+
+impl Keep for Entry {
+    type Facts = Facts;
+
+    fn facts(&self) -> Facts {
+        Facts { root: self.checked.root(), training_nanos: self.training_nanos }
+    }
+}
+
+impl Entry {
+    pub(super) fn new(checked: Checked, metadata: Metadata, clock: Arc<dyn Clock>) -> Self {
+        let training_nanos = nanos(metadata.training_duration);
+        Self { checked, training_nanos, metadata, clock, load_time: Duration::ZERO, publish_error: None }
+    }
+
+    pub(super) fn loaded_in(self, load_time: Duration) -> Self {
+        Self { load_time, ..self }
+    }
+
+    pub(super) fn not_published(self, publish_error: Option<Error>) -> Self {
+        Self { publish_error, ..self }
+    }
+
+    /// Bytes that it takes in the hot tier.
+    pub(super) fn weight_bytes(&self) -> u64 {
+        (self.checked.bytes().len() + self.metadata.config.len() + size_of::<Self>()) as u64
+    }
+}
+
+/// What keeps an entry: a guard of the hot tier, or a reference count.
+///
+/// Exactly one of the two is there. They are not variants of an enum, so that a hit, which is all guard, passes through
+/// registers; the rest is behind one pointer, and out of the way.
+pub(super) struct Holder {
+    guard: Option<Guard<Entry>>,
+    owned: Option<Box<Owned>>,
+}
+
+/// What counts a reference, and how it came about.
+#[derive(Clone)]
+pub(super) struct Owned {
+    pub(super) entry: Arc<Entry>,
+    /// The entry's root, for the type that the model is held as.
+    root: Root,
+    pub(super) tier: Tier,
+    pub(super) decision: Decision,
+}
+
+impl Owned {
+    /// Holds `entry` as an `M`, checking it again if it was checked for another type.
+    pub(super) fn of<M: Model>(entry: Arc<Entry>, tier: Tier, decision: Decision) -> Result<Box<Self>> {
+        let root = entry.checked.root_as::<M>()?;
+        Ok(Box::new(Self { entry, root, tier, decision }))
+    }
+}
+
+impl Holder {
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
+    pub(super) fn guarded(guard: Guard<Entry>) -> Self {
+        Self { guard: Some(guard), owned: None }
+    }
+
+    #[inline]
+    pub(super) fn owned(owned: Box<Owned>) -> Self {
+        Self { guard: None, owned: Some(owned) }
+    }
+
+    pub(super) fn entry(&self) -> &Arc<Entry> {
+        match (&self.guard, &self.owned) {
+            (Some(guard), _) => guard.value(),
+            (None, Some(owned)) => &owned.entry,
+            (None, None) => unreachable!("only dropping a holder empties it"),
+        }
+    }
+
+    /// How it came about; `None` for a guard: from the hot tier, fresh.
+    pub(super) fn origin(&self) -> Option<&Owned> {
+        self.owned.as_deref()
+    }
+
+    /// Gives up the guard for a reference count.
+    pub(super) fn into_owned(mut self) -> Box<Owned> {
+        match self.owned.take() {
+            Some(owned) => owned,
+            None => {
+                let (entry, root) = (Arc::clone(self.entry()), self.root());
+                Box::new(Owned { entry, root, tier: Tier::Hot, decision: Decision::Fresh })
+            }
+        }
+    }
+}
+
+impl Drop for Holder {
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path")]
+    fn drop(&mut self) {
+        if let Some(owned) = self.owned.take() {
+            release(owned);
+        }
+    }
+}
+
+/// By value, so that a holder without it need not have an address.
+#[cold]
+#[inline(never)]
+fn release(owned: Box<Owned>) {
+    drop(owned);
+}
+
+impl Clone for Holder {
+    fn clone(&self) -> Self {
+        let (entry, root) = (Arc::clone(self.entry()), self.root());
+        let (tier, decision) =
+            self.origin().map_or((Tier::Hot, Decision::Fresh), |owned| (owned.tier, owned.decision.clone()));
+        Self::owned(Box::new(Owned { entry, root, tier, decision }))
+    }
+}
+
+// SAFETY: guard and count both keep an entry, and roots are the entry's own: a slot of the tier has it from the very
+// entry that it keeps, and `Owned::of` from the one that it counts.
+#[allow(unsafe_code, reason = "a holder vouches for what it holds")]
+unsafe impl HoldsChecked for Holder {
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path")]
+    fn root(&self) -> Root {
+        match (&self.guard, &self.owned) {
+            (Some(guard), _) => guard.facts().root,
+            (None, Some(owned)) => owned.root,
+            (None, None) => unreachable!("only dropping a holder empties it"),
+        }
+    }
+
+    fn checked(&self) -> &Checked {
+        &self.entry().checked
+    }
+}
+
+/// An entry that a lookup in the tier found, as a holder for an `M`.
+pub(super) fn holder<M: Model>(hit: Hit<Entry>) -> Result<Holder> {
+    match hit {
+        Hit::Guarded(guard) if guard.facts().is_of::<M>() => Ok(Holder::guarded(guard)),
+        Hit::Guarded(guard) => counted::<M>(Arc::clone(guard.value())),
+        Hit::Counted(entry) => counted::<M>(entry),
+    }
+}
+
+fn counted<M: Model>(entry: Arc<Entry>) -> Result<Holder> {
+    Owned::of::<M>(entry, Tier::Hot, Decision::Fresh).map(Holder::owned)
+}
+
+/// A duration as the counters hold it.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
