@@ -85,10 +85,10 @@ fn models(outcome: &Outcome) -> Result<(), Box<dyn Error>> {
     let mut rows = table(&["model", "version", "symbols", "samples", "AUC", "trained in", "archive"], &[2, 3, 4, 5, 6]);
     for listed in outcome.store.list(Filter::all())? {
         let listed = listed?;
-        let metadata = &listed.metadata;
+        let metadata = listed.metadata()?;
         let auc = metadata.metrics.get("auc").map_or("n/a".into(), |auc| format!("{auc:.3}"));
         rows.add_row([
-            listed.key.to_string(),
+            listed.key().to_string(),
             metadata.version.map(|version| version.to_string()).unwrap_or_default(),
             metadata.symbols.len().to_string(),
             metadata.sample_count.to_string(),

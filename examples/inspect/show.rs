@@ -32,11 +32,11 @@ impl Show<'_> {
                     continue;
                 }
             };
-            let metadata = &listed.metadata;
-            all.push(json!({ "key": listed.key.to_string(), "metadata": metadata }));
+            let metadata = listed.metadata()?;
+            all.push(json!({ "key": listed.key().to_string(), "metadata": metadata }));
             let tags: Vec<String> = metadata.tags.iter().map(|(tag, value)| format!("{tag}={value}")).collect();
             rows.add_row([
-                listed.key.to_string(),
+                listed.key().to_string(),
                 metadata.version.map(|version| version.to_string()).unwrap_or_default(),
                 seconds(&metadata.last_updated.to_string()),
                 metadata.sample_count.to_string(),

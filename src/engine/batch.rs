@@ -14,7 +14,7 @@ use super::{
     snapshot::{Reader, after_prefix},
     tables::{ARCHIVES, ARCHIVES_NAME, Table},
 };
-use crate::{error::Result, limits::SETTLE_BYTES_MIN};
+use crate::{error::Result, format::record::Page, limits::SETTLE_BYTES_MIN};
 
 /// Begins a write transaction that is committed in two phases and can be repaired quickly, as all of them are.
 pub(super) fn begin_write(db: &Database) -> Result<WriteTransaction, redb::Error> {
@@ -157,10 +157,10 @@ impl Batch {
 }
 
 impl Reader for Batch {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<(Vec<u8>, Page)>> {
         self.run(table.name(), |transaction| {
             let table = transaction.open_table(table.definition())?;
-            let value = table.get(key)?.map(|value| value.value().to_vec());
+            let value = table.get(key)?.map(|value| (value.value().to_vec(), Page::Unchecked));
             Ok(value)
         })
     }

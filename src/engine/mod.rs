@@ -56,6 +56,8 @@ pub(crate) struct EngineOptions {
     pub(crate) file_bytes_max: u64,
     /// Whether the file is read in place where that is possible.
     pub(crate) mapped: bool,
+    /// Whether a row is verified by the checksum of its page, where that is at hand, instead of its seal.
+    pub(crate) trusts_pages: bool,
     /// What time it is, for a store that is created.
     pub(crate) now: Timestamp,
 }
@@ -116,7 +118,8 @@ impl Engine {
     pub(crate) fn read(&self) -> Result<Snapshot> {
         let open = self.open_file("read")?;
         if let Some(view) = self.eras.current(&open)? {
-            return Ok(Snapshot::Mapped { view, eras: Arc::clone(&self.eras) });
+            let trusts_pages = self.options.trusts_pages;
+            return Ok(Snapshot::Mapped { view, eras: Arc::clone(&self.eras), trusts_pages });
         }
         let transaction = self.health.contain("read", &self.source.subject(), || {
             Ok(match open.handle() {

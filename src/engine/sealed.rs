@@ -18,7 +18,7 @@ use crate::{
         codec::{self, Codec},
         digest::Digest,
         envelope::{self, Envelope, HEADER_BYTES, Header, Kind, Place, Verify},
-        record::{self, Record},
+        record::{self, Page, Payload, Record},
         schema::{Schema, SchemaTag},
     },
     limits::{ARCHIVE_BYTES_MAX, MAPPED_BYTES_MIN},
@@ -42,12 +42,17 @@ impl Record for CounterV1 {
 /// Reads the sealed record under `key`.
 pub(crate) fn record<R: Record>(reader: &impl Reader, table: Table, key: &[u8]) -> Result<Option<R>> {
     let place = Place { table: table.name(), key };
-    reader.get(table, key)?.map(|value| record::open(place, &value)).transpose()
+    reader.get(table, key)?.map(|(value, page)| record::open(place, &value, page)).transpose()
 }
 
 /// Opens a sealed record that was read as bytes already.
 pub(crate) fn open_record<R: Record>(table: Table, key: &[u8], value: &[u8]) -> Result<R> {
-    record::open(Place { table: table.name(), key }, value)
+    record::open(Place { table: table.name(), key }, value, Page::Unchecked)
+}
+
+/// Verifies a sealed record that was read as bytes already.
+pub(crate) fn payload<R: Record>(table: Table, key: &[u8], value: &[u8], page: Page) -> Result<Payload<R>> {
+    record::payload(Place { table: table.name(), key }, value, page)
 }
 
 /// A large value, encoded and hashed, ready to be written: the slow part of a write, done before the transaction.
@@ -156,6 +161,12 @@ impl StoredBlob {
         }
         let key = self.id.to_le_bytes();
         envelope::open(Place { table: ARCHIVES_NAME, key: &key }, kind, &self.value, verify)
+    }
+
+    /// Opens the envelope of a payload whose hash is known, without checking the payload.
+    pub(crate) fn open_known(&self, kind: Kind, hash: Digest) -> Result<Envelope<'_>> {
+        let key = self.id.to_le_bytes();
+        envelope::open_known(Place { table: ARCHIVES_NAME, key: &key }, kind, &self.value, hash)
     }
 
     /// Opens, checks in full and decodes.

@@ -11,14 +11,17 @@ use super::{
     mapped::{Eras, MappedScan, MappedValue, View},
     tables::{ARCHIVES, ARCHIVES_NAME, Definition, Table, TableUsage},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    format::record::Page,
+};
 
 type Rows = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// What both a snapshot and a batch can read: small rows, as owned bytes.
 pub(crate) trait Reader {
-    /// Returns the row under `key`.
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>>;
+    /// Returns the row under `key`, and whether its page is known to be whole.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<(Vec<u8>, Page)>>;
 
     /// Returns all rows whose keys begin with `prefix`, in order.
     fn prefix(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
@@ -35,7 +38,12 @@ pub(super) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 /// One committed state of the store; later commits do not show in it.
 pub(crate) enum Snapshot {
     /// Read in place.
-    Mapped { view: Arc<View>, eras: Arc<Eras> },
+    Mapped {
+        view: Arc<View>,
+        eras: Arc<Eras>,
+        /// Whether the checksum of a page is as good as the seals of its rows.
+        trusts_pages: bool,
+    },
     /// Read by redb, into buffers of its own.
     Copied(Transaction),
 }
@@ -82,7 +90,7 @@ impl Snapshot {
     /// Returns the large value under `id`, without copying it.
     pub(crate) fn archive(&self, id: u64) -> Result<Option<Value>> {
         match self {
-            Self::Mapped { view, eras } => {
+            Self::Mapped { view, eras, .. } => {
                 Ok(view.archive(id)?.map(|value| Value::Mapped(value, Arc::clone(eras))))
             }
             Self::Copied(copied) => copied.archive(id),
@@ -102,7 +110,7 @@ impl Snapshot {
         match self {
             Self::Mapped { view, .. } => {
                 let mut rows = view.scan_archives()?;
-                while let Some((id, value)) = rows.next()? {
+                while let Some((id, value, _)) = rows.next(false)? {
                     visit(id.first_chunk().map_or(0, |id| u64::from_le_bytes(*id)), value);
                 }
                 Ok(())
@@ -129,10 +137,13 @@ impl Snapshot {
 }
 
 impl Reader for Snapshot {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<(Vec<u8>, Page)>> {
         match self {
-            Self::Mapped { view, .. } => Ok(view.get(table, key)?.map(<[u8]>::to_vec)),
-            Self::Copied(copied) => copied.get(table, key),
+            Self::Mapped { view, trusts_pages: true, .. } => {
+                Ok(view.get_checked(table, key)?.map(|(row, page)| (row.to_vec(), page)))
+            }
+            Self::Mapped { view, .. } => Ok(view.get(table, key)?.map(|row| (row.to_vec(), Page::Unchecked))),
+            Self::Copied(copied) => Ok(copied.get(table, key)?.map(|row| (row, Page::Unchecked))),
         }
     }
 
@@ -144,7 +155,7 @@ impl Reader for Snapshot {
 fn mapped_usage(view: &Arc<View>) -> Result<Vec<TableUsage>> {
     let measure = |table: &'static str, mut rows: MappedScan| {
         let mut usage = TableUsage { table, rows: 0, stored_bytes: 0, overhead_bytes: 0 };
-        while let Some((key, value)) = rows.next()? {
+        while let Some((key, value, _)) = rows.next(false)? {
             usage.rows += 1;
             usage.stored_bytes += (key.len() + value.len()) as u64;
         }
@@ -264,16 +275,17 @@ pub(crate) enum Scan {
 }
 
 impl Scan {
-    /// Calls `visit` with the next row, in place where it lies in the map; `None` at the end.
-    pub(crate) fn next_with<T>(&mut self, visit: impl FnOnce(&[u8], &[u8]) -> T) -> Option<Result<T>> {
+    /// Calls `visit` with the next row, in place where it lies in the map, and whether its page is whole; `None` at the
+    /// end.
+    pub(crate) fn next_with<T>(&mut self, visit: impl FnOnce(&[u8], &[u8], Page) -> T) -> Option<Result<T>> {
         match self {
-            Self::Mapped { rows, prefix } => match rows.next() {
-                Ok(Some((key, value))) if key.starts_with(prefix) => Some(Ok(visit(key, value))),
+            Self::Mapped { rows, prefix } => match rows.next(true) {
+                Ok(Some((key, value, page))) if key.starts_with(prefix) => Some(Ok(visit(key, value, page))),
                 Ok(_) => None,
                 Err(err) => Some(Err(err)),
             },
             Self::Copied { rows, last, table, health } => match next_copied(rows, last, *table, health)? {
-                Ok((key, value)) => Some(Ok(visit(&key, &value))),
+                Ok((key, value)) => Some(Ok(visit(&key, &value, Page::Unchecked))),
                 Err(err) => Some(Err(err)),
             },
         }
@@ -284,7 +296,7 @@ impl Iterator for Scan {
     type Item = Result<(Vec<u8>, Vec<u8>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_with(|key, value| (key.to_vec(), value.to_vec()))
+        self.next_with(|key, value, _| (key.to_vec(), value.to_vec()))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Small sealed records: rkyv values of this crate's own, always verified in full and read into owned values.
 
+use std::marker::PhantomData;
+
 use rkyv::{
     Archive, Deserialize, Serialize,
     api::high::{HighDeserializer, HighSerializer, HighValidator},
@@ -53,9 +55,54 @@ pub(crate) fn seal<R: Record>(place: Place<'_>, record: &R) -> Result<Vec<u8>> {
     Ok(value)
 }
 
+/// A record as it is stored: verified, and not read yet.
+pub(crate) struct Payload<R> {
+    bytes: AlignedVec<16>,
+    of: PhantomData<fn() -> R>,
+}
+
+impl<R> Clone for Payload<R> {
+    fn clone(&self) -> Self {
+        Self { bytes: self.bytes.clone(), of: PhantomData }
+    }
+}
+
+impl<R: Record> Payload<R> {
+    /// The record in its archived form; checks the structure.
+    pub(crate) fn archived(&self) -> Result<&R::Archived> {
+        rkyv::access::<R::Archived, rancor::Error>(&self.bytes).map_err(misshapen::<R>)
+    }
+
+    /// The record itself.
+    pub(crate) fn read(&self) -> Result<R> {
+        rkyv::from_bytes::<R, rancor::Error>(&self.bytes).map_err(misshapen::<R>)
+    }
+}
+
+fn misshapen<R: Record>(err: rancor::Error) -> Error {
+    Error::corrupt("read record", R::SCHEMA.to_string(), "its structure is broken").with_source(err)
+}
+
+/// Whether a value is known to be what redb wrote, by the checksum of its page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Page {
+    /// It was compared with what the page above says.
+    Whole,
+    /// It was not.
+    Unchecked,
+}
+
 /// Reads the record stored at `place` as `value`.
-pub(crate) fn open<R: Record>(place: Place<'_>, value: &[u8]) -> Result<R> {
-    let envelope = envelope::open(place, Kind::Record, value, Verify::Full)?;
+pub(crate) fn open<R: Record>(place: Place<'_>, value: &[u8], page: Page) -> Result<R> {
+    payload::<R>(place, value, page)?.read().map_err(|err| err.about(place.to_string()))
+}
+
+/// Verifies the record stored at `place` as `value`: by its seal, unless its page is known to be whole.
+pub(crate) fn payload<R: Record>(place: Place<'_>, value: &[u8], page: Page) -> Result<Payload<R>> {
+    let envelope = match page {
+        Page::Whole => envelope::open_whole(place, Kind::Record, value)?,
+        Page::Unchecked => envelope::open(place, Kind::Record, value, Verify::Full)?,
+    };
     let Header { schema_id, schema_version, .. } = envelope.header;
     let broken = |message: String| Error::corrupt("read record", place.to_string(), message);
     if (schema_id, schema_version) != (R::SCHEMA.id(), R::SCHEMA.version()) {
@@ -63,10 +110,9 @@ pub(crate) fn open<R: Record>(place: Place<'_>, value: &[u8]) -> Result<R> {
         return Err(broken(format!("expected a {expected}, found another record (version {schema_version})")));
     }
     // rkyv reads in place and needs alignment, which a slice of a page does not promise.
-    let mut payload = AlignedVec::<16>::with_capacity(envelope.payload.len());
-    payload.extend_from_slice(envelope.payload);
-    rkyv::from_bytes::<R, rancor::Error>(&payload)
-        .map_err(|err| broken("its structure is broken".into()).with_source(err))
+    let mut bytes = AlignedVec::<16>::with_capacity(envelope.payload.len());
+    bytes.extend_from_slice(envelope.payload);
+    Ok(Payload { bytes, of: PhantomData })
 }
 
 #[cfg(test)]
@@ -99,18 +145,18 @@ mod tests {
     fn a_record_comes_back_and_no_flipped_bit_survives() {
         let pair = Pair { name: "vix".into(), values: vec![1.5, f64::NEG_INFINITY] };
         let value = seal(PLACE, &pair).unwrap();
-        assert_eq!(open::<Pair>(PLACE, &value).unwrap(), pair);
+        assert_eq!(open::<Pair>(PLACE, &value, Page::Unchecked).unwrap(), pair);
         for bit in 0..value.len() * 8 {
             let mut flipped = value.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(open::<Pair>(PLACE, &flipped).is_err(), "bit {bit}");
+            assert!(open::<Pair>(PLACE, &flipped, Page::Unchecked).is_err(), "bit {bit}");
         }
     }
 
     #[test]
     fn another_version_of_a_record_is_refused_by_name() {
         let value = seal(PLACE, &Pair { name: "vix".into(), values: vec![] }).unwrap();
-        let err = open::<PairTwo>(PLACE, &value).unwrap_err();
+        let err = open::<PairTwo>(PLACE, &value, Page::Unchecked).unwrap_err();
         assert!(err.message().contains("test.pair v2"), "{err}");
     }
 }

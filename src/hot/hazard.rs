@@ -230,7 +230,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
-    use crate::{hot::tests::key, lane, time::Timestamp};
+    use crate::{hot::{Weight, tests::key}, lane, time::Timestamp};
 
     static LIVE: AtomicUsize = AtomicUsize::new(0);
 
@@ -258,7 +258,7 @@ mod tests {
     }
 
     fn slot(limbo: &Arc<Limbo<Canary>>, n: u64) -> Arc<Slot<Canary>> {
-        Slot::new(key(0), Arc::new(Canary::new(n)), 0, Timestamp::from_nanos(0), limbo)
+        Slot::new(key(0), Arc::new(Canary::new(n)), Weight::default(), Timestamp::from_nanos(0), limbo)
     }
 
     /// One test, because it counts what lives.

@@ -229,6 +229,7 @@ mod tests {
     use crate::{
         hot::{
             hazard::{Limbo, prepare},
+            Weight,
             tests::key,
         },
         lane,
@@ -236,7 +237,7 @@ mod tests {
     };
 
     fn slot(limbo: &Arc<Limbo<u32>>, i: u32, value: u32) -> Arc<Slot<u32>> {
-        Slot::new(key(i), Arc::new(value), 0, Timestamp::from_nanos(0), limbo)
+        Slot::new(key(i), Arc::new(value), Weight::default(), Timestamp::from_nanos(0), limbo)
     }
 
     fn found(index: &Index<u32>, i: u32) -> Option<u32> {

@@ -25,7 +25,7 @@ use std::{
 };
 
 pub(crate) use hazard::Guard;
-pub(crate) use slot::Keep;
+pub(crate) use slot::{Keep, Weight};
 
 use crate::{clock::Clock, key::ModelKey, time::Timestamp};
 use hazard::Limbo;
@@ -46,7 +46,7 @@ struct Inner<V: Keep> {
     /// What is in the index, and owns it.
     slots: HashMap<ModelKey, (Arc<Slot<V>>, Node)>,
     queue: Sieve<ModelKey>,
-    bytes: u64,
+    weight: Weight,
     generation: u64,
 }
 
@@ -69,8 +69,7 @@ pub(crate) enum Lookup<V: Keep> {
 /// A model to be admitted.
 pub(crate) struct Candidate<V> {
     pub(crate) value: Arc<V>,
-    /// Bytes that it takes.
-    pub(crate) weight_bytes: u64,
+    pub(crate) weight: Weight,
     pub(crate) now: Timestamp,
 }
 
@@ -78,14 +77,14 @@ pub(crate) struct Candidate<V> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Occupancy {
     pub(crate) entries: u64,
-    pub(crate) bytes: u64,
+    pub(crate) weight: Weight,
 }
 
 impl<V: Keep> HotTier<V> {
     /// Returns an empty tier that holds at most `capacity_bytes`, each entry for at most `max_age`.
     pub(crate) fn new(capacity_bytes: u64, max_age: Option<Duration>) -> Self {
         hazard::prepare();
-        let inner = Inner { slots: HashMap::new(), queue: Sieve::new(), bytes: 0, generation: 0 };
+        let inner = Inner { slots: HashMap::new(), queue: Sieve::new(), weight: Weight::default(), generation: 0 };
         let limbo = Arc::new(Limbo::new());
         Self { index: Index::new(), inner: Mutex::new(inner), limbo, capacity_bytes, max_age }
     }
@@ -168,7 +167,7 @@ impl<V: Keep> HotTier<V> {
         self.index.clear();
         let gone = inner.slots.drain().map(|(_, (slot, _))| slot).collect();
         inner.queue = Sieve::new();
-        inner.bytes = 0;
+        inner.weight = Weight::default();
         drop(inner);
         self.limbo.retire(gone);
     }
@@ -176,7 +175,7 @@ impl<V: Keep> HotTier<V> {
     /// How full the tier is.
     pub(crate) fn occupancy(&self) -> Occupancy {
         let inner = self.lock();
-        Occupancy { entries: inner.slots.len() as u64, bytes: inner.bytes }
+        Occupancy { entries: inner.slots.len() as u64, weight: inner.weight }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<V>> {
@@ -232,7 +231,8 @@ impl<V: Keep> Inner<V> {
         tier: &HotTier<V>,
         gone: &mut Vec<Arc<Slot<V>>>,
     ) -> u64 {
-        let Candidate { value, weight_bytes, now } = candidate;
+        let Candidate { value, weight, now } = candidate;
+        let weight_bytes = weight.bytes();
         let capacity = tier.capacity_bytes;
         if weight_bytes > capacity {
             tracing::debug!(%key, weight_bytes, capacity, "too large for the hot tier");
@@ -242,7 +242,7 @@ impl<V: Keep> Inner<V> {
         // Replaced in one step: a reader finds the old one or the new one, and never neither.
         let replaced = self.forget(key);
         let mut evicted = 0;
-        while self.bytes + weight_bytes > capacity {
+        while self.weight.bytes() + weight_bytes > capacity {
             let slots = &self.slots;
             let visited =
                 |key: &ModelKey| slots.get(key).is_some_and(|(slot, _)| slot.visited.swap(false, Ordering::Relaxed));
@@ -250,17 +250,17 @@ impl<V: Keep> Inner<V> {
                 break;
             };
             if let Some((slot, _)) = self.slots.remove(&victim) {
-                self.bytes -= slot.weight_bytes;
-                tracing::debug!(key = %victim, bytes = slot.weight_bytes, "evicted from the hot tier");
+                self.weight -= slot.weight;
+                tracing::debug!(key = %victim, bytes = slot.weight.bytes(), "evicted from the hot tier");
                 tier.index.remove(&slot);
                 gone.push(slot);
             }
             evicted += 1;
         }
-        let slot = Slot::new(key.clone(), value, weight_bytes, now, &tier.limbo);
+        let slot = Slot::new(key.clone(), value, weight, now, &tier.limbo);
         tier.index.insert(&slot, replaced.as_ref(), self.slots.values().map(|(slot, _)| slot));
         gone.extend(replaced);
-        self.bytes += weight_bytes;
+        self.weight += weight;
         let node = self.queue.push(key.clone());
         self.slots.insert(key.clone(), (slot, node));
         evicted
@@ -270,7 +270,7 @@ impl<V: Keep> Inner<V> {
     fn forget(&mut self, key: &ModelKey) -> Option<Arc<Slot<V>>> {
         let (slot, node) = self.slots.remove(key)?;
         self.queue.remove(node);
-        self.bytes -= slot.weight_bytes;
+        self.weight -= slot.weight;
         Some(slot)
     }
 
@@ -302,12 +302,12 @@ mod tests {
         ModelKey::new("m", &i).unwrap()
     }
 
-    fn clock() -> ManualClock {
-        ManualClock::at(Timestamp::from_nanos(0))
+    fn clock() -> Arc<dyn Clock> {
+        Arc::new(ManualClock::at(Timestamp::from_nanos(0)))
     }
 
     fn candidate(value: u32, weight_bytes: u64) -> Candidate<u32> {
-        Candidate { value: Arc::new(value), weight_bytes, now: Timestamp::from_nanos(0) }
+        Candidate { value: Arc::new(value), weight: Weight { heap_bytes: weight_bytes, mapped_bytes: 0 }, now: Timestamp::from_nanos(0) }
     }
 
     fn admit(tier: &HotTier<u32>, i: u32, weight: u64) -> u64 {
@@ -333,7 +333,7 @@ mod tests {
         assert!(holds(&tier, 0), "it was visited");
         assert!(!holds(&tier, 1) && !holds(&tier, 2), "they were the oldest that nobody visited");
         assert!(holds(&tier, 3) && holds(&tier, 4));
-        assert_eq!(tier.occupancy().bytes, 100);
+        assert_eq!(tier.occupancy().weight.bytes(), 100);
     }
 
     #[test]
@@ -342,7 +342,7 @@ mod tests {
         admit(&tier, 1, 50);
         admit(&tier, 1, 101);
         assert!(!holds(&tier, 1));
-        assert_eq!(tier.occupancy().bytes, 0);
+        assert_eq!(tier.occupancy().weight.bytes(), 0);
     }
 
     #[test]
@@ -360,11 +360,12 @@ mod tests {
     #[test]
     fn old_entries_expire_when_they_are_read() {
         let tier = HotTier::new(100, Some(Duration::from_secs(60)));
-        let clock = clock();
+        let manual = Arc::new(ManualClock::at(Timestamp::from_nanos(0)));
+        let clock: Arc<dyn Clock> = Arc::clone(&manual) as _;
         admit(&tier, 1, 10);
-        clock.advance(Duration::from_secs(60));
+        manual.advance(Duration::from_secs(60));
         assert!(matches!(tier.get(&key(1), &clock), Lookup::Hit(_)));
-        clock.advance(Duration::from_nanos(1));
+        manual.advance(Duration::from_nanos(1));
         assert!(matches!(tier.get(&key(1), &clock), Lookup::Expired));
         assert!(matches!(tier.get(&key(1), &clock), Lookup::Miss));
         assert_eq!(tier.occupancy().entries, 0);

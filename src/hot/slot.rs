@@ -1,12 +1,43 @@
 //! A model in the hot tier, with what a hit needs to know of it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    ops::{AddAssign, SubAssign},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::hazard::Limbo;
 use crate::{key::ModelKey, time::Timestamp};
+
+/// Bytes that an entry takes: in memory of its own, and in the map of a file, which the operating system can take back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Weight {
+    pub(crate) heap_bytes: u64,
+    pub(crate) mapped_bytes: u64,
+}
+
+impl Weight {
+    /// All bytes.
+    pub(crate) fn bytes(self) -> u64 {
+        self.heap_bytes + self.mapped_bytes
+    }
+}
+
+impl AddAssign for Weight {
+    fn add_assign(&mut self, other: Self) {
+        self.heap_bytes += other.heap_bytes;
+        self.mapped_bytes += other.mapped_bytes;
+    }
+}
+
+impl SubAssign for Weight {
+    fn sub_assign(&mut self, other: Self) {
+        self.heap_bytes -= other.heap_bytes;
+        self.mapped_bytes -= other.mapped_bytes;
+    }
+}
 
 /// What can be kept in the tier.
 pub(crate) trait Keep {
@@ -28,12 +59,12 @@ pub(super) struct Slot<V: Keep> {
     pub(super) retired: AtomicBool,
     pub(super) value: Arc<V>,
     pub(super) admitted: Timestamp,
-    pub(super) weight_bytes: u64,
+    pub(super) weight: Weight,
     pub(super) limbo: Arc<Limbo<V>>,
 }
 
 impl<V: Keep> Slot<V> {
-    pub(super) fn new(key: ModelKey, value: Arc<V>, weight_bytes: u64, admitted: Timestamp, limbo: &Arc<Limbo<V>>) -> Arc<Self> {
+    pub(super) fn new(key: ModelKey, value: Arc<V>, weight: Weight, admitted: Timestamp, limbo: &Arc<Limbo<V>>) -> Arc<Self> {
         Arc::new(Self {
             key,
             facts: value.facts(),
@@ -41,7 +72,7 @@ impl<V: Keep> Slot<V> {
             retired: AtomicBool::new(false),
             value,
             admitted,
-            weight_bytes,
+            weight,
             limbo: Arc::clone(limbo),
         })
     }

@@ -129,6 +129,12 @@ impl ModelKey {
         Ok((Self::from_hash(name, ConfigHash::from_bytes(*hash)), rest))
     }
 
+    /// Reads a key that is all of `bytes` and has this name; `None` when it has another.
+    pub(crate) fn with_name(name: &ModelName, bytes: &[u8]) -> Option<Self> {
+        let hash = bytes.strip_prefix(name.as_str().as_bytes())?.strip_prefix(&[0])?;
+        Some(Self::from_hash(name.clone(), ConfigHash::from_bytes(hash.try_into().ok()?)))
+    }
+
     /// Reads a key that is all of `bytes`.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
         match Self::split_from(bytes)? {

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use crate::{
     engine::{Batch, Reader, Table, sealed},
     error::{Error, ErrorKind, Result},
-    format::{record::Record, schema::Schema},
+    format::{
+        record::{Page, Record},
+        schema::Schema,
+    },
     key::ModelKey,
     limits::PINS_MAX,
     version::Version,
@@ -82,6 +85,14 @@ pub(crate) fn read(reader: &impl Reader, key: &ModelKey) -> Result<Option<Head>>
 pub(crate) fn from_row(key: &[u8], value: &[u8]) -> Result<(ModelKey, Head)> {
     let model = ModelKey::from_bytes(key)?;
     Ok((model, sealed::open_record::<HeadV1>(Table::Heads, key, value)?.into()))
+}
+
+/// A head as a listing needs it: the current version and the pins.
+pub(crate) fn listed(key: &[u8], value: &[u8], page: Page) -> Result<(Option<Version>, BTreeSet<Version>)> {
+    let payload = sealed::payload::<HeadV1>(Table::Heads, key, value, page)?;
+    let head = payload.archived()?;
+    let pins = head.pins.iter().filter_map(|pin| Version::new(pin.to_native())).collect();
+    Ok((Version::new(head.current.to_native()), pins))
 }
 
 /// Returns the head of `key` for a publish, and whether it is the stored one. When the row is damaged, a head without a

@@ -9,7 +9,7 @@ use crate::{
     format::{
         codec::Codec,
         digest::Digest,
-        record::Record,
+        record::{Page, Payload, Record},
         schema::{Schema, SchemaTag},
     },
     interval::Interval,
@@ -130,6 +130,53 @@ pub(crate) fn read(reader: &impl Reader, key: &ModelKey, version: Version) -> Re
         None => Ok(None),
         Some(record) => from_record(key, version, record).map(Some),
     }
+}
+
+/// A row as a listing has it: verified, with what most readers want at hand, and the rest still to be decoded.
+#[derive(Clone)]
+pub(crate) struct Row {
+    payload: Payload<MetadataV1>,
+    pub(crate) created: Timestamp,
+    pub(crate) last_updated: Timestamp,
+    pub(crate) sample_count: u64,
+    pub(crate) archive_bytes: u64,
+}
+
+impl Row {
+    /// Verifies a row that a scan found.
+    pub(crate) fn open(row: &[u8], value: &[u8], page: Page) -> Result<Self> {
+        let payload = sealed::payload::<MetadataV1>(Table::Metadata, row, value, page)?;
+        let record = payload.archived()?;
+        Ok(Self {
+            created: Timestamp::from_nanos(record.created.to_native()),
+            last_updated: Timestamp::from_nanos(record.last_updated.to_native()),
+            sample_count: record.sample_count.to_native(),
+            archive_bytes: record.archive_bytes.to_native(),
+            payload,
+        })
+    }
+
+    /// The value of a tag.
+    pub(crate) fn tag(&self, name: &str) -> Result<Option<&str>> {
+        let tags = &self.payload.archived()?.tags;
+        Ok(tags.iter().find(|tag| tag.0.as_str() == name).map(|tag| tag.1.as_str()))
+    }
+
+    /// The value of a metric.
+    pub(crate) fn metric(&self, name: &str) -> Result<Option<f64>> {
+        let metrics = &self.payload.archived()?.metrics;
+        Ok(metrics.iter().find(|metric| metric.0.as_str() == name).map(|metric| metric.1.to_native()))
+    }
+
+    /// All of it.
+    pub(crate) fn decode(&self, key: &ModelKey, version: Version) -> Result<Metadata> {
+        Ok(from_record(key, version, self.payload.read()?)?.metadata)
+    }
+}
+
+/// The bytes of the row of a version.
+pub(crate) fn row_key(key: &[u8], version: Version) -> Vec<u8> {
+    [key, &version.get().to_be_bytes()].concat()
 }
 
 /// Reads the metadata of a version that the head or another row refers to, so that it must be there.

@@ -7,7 +7,7 @@ use crate::{
     archive::{Checked, HoldsChecked, Model, Root},
     clock::Clock,
     error::{Error, Result},
-    hot::{Guard, Hit, Keep},
+    hot::{Guard, Hit, Keep, Weight},
     registry::metadata::Metadata,
 };
 
@@ -64,8 +64,14 @@ impl Entry {
     }
 
     /// Bytes that it takes in the hot tier.
-    pub(super) fn weight_bytes(&self) -> u64 {
-        (self.checked.bytes().len() + self.metadata.config.len() + size_of::<Self>()) as u64
+    pub(super) fn weight(&self) -> Weight {
+        let archive = self.checked.bytes().len() as u64;
+        let rest = (self.metadata.config.len() + size_of::<Self>()) as u64;
+        if self.checked.is_in_file() {
+            Weight { heap_bytes: rest, mapped_bytes: archive }
+        } else {
+            Weight { heap_bytes: archive + rest, mapped_bytes: 0 }
+        }
     }
 }
 

@@ -51,6 +51,7 @@ impl Default for Options {
                 cache_bytes: 8 << 20,
                 file_bytes_max: u64::MAX,
                 mapped: true,
+                trusts_pages: false,
                 now: Timestamp::from_nanos(0),
             },
             settings: Settings {
@@ -117,6 +118,7 @@ impl Options {
     /// How much of an archive is checked when it is loaded. Default: [`Verify::Full`].
     pub fn verify(mut self, verify: Verify) -> Self {
         self.settings.verify = verify;
+        self.engine.trusts_pages = verify != Verify::Full;
         self
     }
 

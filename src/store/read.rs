@@ -173,7 +173,7 @@ impl Inner {
 
     /// What to put into the hot tier for an entry.
     pub(super) fn candidate(&self, value: Arc<Entry>) -> Candidate<Entry> {
-        Candidate { weight_bytes: value.weight_bytes(), value, now: self.clock.now() }
+        Candidate { weight: value.weight(), value, now: self.clock.now() }
     }
 
     fn found_hot<M: Model>(&self, key: &ModelKey, hit: Hit<Entry>) -> Found<M> {
@@ -250,7 +250,10 @@ impl Inner {
     ) -> Result<Checked> {
         let verify = self.settings.verify;
         let blob = snapshot.blob(stored.archive_id)?;
-        let envelope = blob.open(Kind::Model, verify)?;
+        let envelope = match verify {
+            Verify::Full => blob.open(Kind::Model, verify)?,
+            Verify::Background | Verify::Structure => blob.open_known(Kind::Model, stored.metadata.model_hash)?,
+        };
         sealed::check_schema(stored.archive_id, &envelope.header, &stored.metadata.schema)?;
         let raw = envelope.header.codec == Codec::Raw;
         // The seal binds these bytes to their id; this binds the id to the version that names it.

@@ -17,8 +17,10 @@ pub struct Stats {
     pub disk: TierStats,
     /// Models in the hot tier.
     pub hot_entries: u64,
-    /// Bytes in the hot tier.
+    /// Bytes in the hot tier: what [`Options::hot_bytes`](crate::Options::hot_bytes) bounds.
     pub hot_bytes: u64,
+    /// Those of them that lie in the map of the file, where the operating system can take them back and read them again.
+    pub hot_mapped_bytes: u64,
     /// Models that were pushed out of the hot tier to make room.
     pub evictions: u64,
     /// Models that were older than `hot_max_age` when they were read from the hot tier.
@@ -66,7 +68,8 @@ impl Store {
             hot: TierStats { hits: sum(Counter::HotHits), misses: sum(Counter::HotMisses) },
             disk: TierStats { hits: sum(Counter::DiskHits), misses: sum(Counter::DiskMisses) },
             hot_entries: occupancy.entries,
-            hot_bytes: occupancy.bytes,
+            hot_bytes: occupancy.weight.bytes(),
+            hot_mapped_bytes: occupancy.weight.mapped_bytes,
             evictions: sum(Counter::Evictions),
             expirations: sum(Counter::Expirations),
             loads: sum(Counter::Loads),

@@ -125,7 +125,7 @@ pub(crate) fn upsert(batch: &Batch, series: &Symbol, rows: &[(Day, f64)]) -> Res
     let mut done = Upserted::default();
     for (year, levels) in by_year {
         let row = row_key(series, year);
-        let mut stored = match batch.get(Table::Vix, &row)? {
+        let mut stored = match batch.get(Table::Vix, &row)?.map(|(value, _)| value) {
             Some(value) => open(&row, &value)?,
             None => BTreeMap::new(),
         };

@@ -5,7 +5,7 @@ use modelkeep::{ErrorKind, Filter, ModelKey, Store};
 use crate::support::{Folder, HOUR, Weights, both, damage, error, flip_first_bit, key, weights};
 
 fn names(store: &Store, filter: Filter) -> Vec<String> {
-    store.list(filter).unwrap().map(|listed| listed.unwrap().key.name().to_string()).collect()
+    store.list(filter).unwrap().map(|listed| listed.unwrap().name().to_string()).collect()
 }
 
 #[test]
@@ -48,9 +48,10 @@ fn a_listed_key_can_be_published_under() {
     folder.open().publish(&ModelKey::new("m", &"config").unwrap(), weights(1.0)).unwrap();
     let store = folder.open();
     let listed = store.list(Filter::all()).unwrap().next().unwrap().unwrap();
-    assert_eq!(listed.key.config(), Some("\"config\""));
-    store.publish(&listed.key, weights(2.0)).unwrap();
-    assert_eq!(store.versions(&listed.key).unwrap().len(), 2);
+    let key = listed.key_with_config().unwrap();
+    assert_eq!((&key, key.config()), (listed.key(), Some("\"config\"")));
+    store.publish(&key, weights(2.0)).unwrap();
+    assert_eq!(store.versions(&key).unwrap().len(), 2);
 }
 
 #[test]

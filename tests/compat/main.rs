@@ -140,7 +140,7 @@ fn check(store: &Store) {
     assert_eq!(format!("{:?}", store.training_data(&key()).unwrap().unwrap()), format!("{:?}", samples()));
     assert_eq!(store.vix("VIX").unwrap().range(range()).unwrap().iter().collect::<Vec<_>>(), vix());
     let names: Vec<String> =
-        store.list(Filter::all()).unwrap().map(|listed| listed.unwrap().key.name().to_string()).collect();
+        store.list(Filter::all()).unwrap().map(|listed| listed.unwrap().name().to_string()).collect();
     assert_eq!(names, ["golden", "logistic", "scaler", "tree"]);
     let at = |name: &str| ModelKey::new(name, &()).unwrap();
     assert_eq!(store.get::<StandardScaler>(&at("scaler")).unwrap().unwrap().transform(&[3.0, 4.0]), [1.0, 0.5]);

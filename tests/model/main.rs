@@ -254,7 +254,7 @@ impl Run {
             Op::List => {
                 let listed = self.store().list(Filter::all()).unwrap().map(|listed| {
                     let listed = listed.unwrap();
-                    (listed.key, listed.metadata.version.unwrap().get())
+                    (listed.key().clone(), listed.version().get())
                 });
                 prop_assert_eq!(listed.collect::<Vec<_>>(), self.oracle.list(key));
             }

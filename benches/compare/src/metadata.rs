@@ -138,9 +138,8 @@ fn list(store: &Store, rows: usize) -> Result<u64> {
     let (mut count, mut sum) = (0, 0u64);
     for listed in store.list(Filter::all())? {
         let listed = listed?;
-        let version = listed.metadata.version.map_or(0, modelkeep::Version::get);
-        let name = listed.metadata.model.as_str().len() as u64;
-        sum = sum.wrapping_add(version + name).wrapping_add(listed.metadata.last_updated.as_nanos() as u64);
+        let (version, name) = (listed.version().get(), listed.name().as_str().len() as u64);
+        sum = sum.wrapping_add(version + name).wrapping_add(listed.last_updated().as_nanos() as u64);
         count += 1;
     }
     ensure!(count == rows, "{count} models listed, and not {rows}");

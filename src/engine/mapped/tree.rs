@@ -2,8 +2,8 @@
 //!
 //! Every branch is compared with the checksum that its parent has of it. Leaves are not, unless the tree says so: what
 //! they hold is sealed row by row, and one damaged row should not take its neighbours along; [`Cursor::leaf_is_whole`]
-//! tells who wants to know. Whatever the bytes are, a walk ends: it is as deep as [`DEPTH_MAX`] at most, and a scan
-//! demands that keys ascend, which a cycle cannot.
+//! tells who wants to know about all rows of a leaf at once. Whatever the bytes are, a walk ends: it is as deep as
+//! [`DEPTH_MAX`] at most, and a scan demands that keys ascend, which a cycle cannot.
 
 use std::{cmp::Ordering, ops::Range};
 
@@ -57,8 +57,8 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Returns where in the file the value under `key` lies.
-    pub(super) fn find(&self, source: &impl Source, key: &[u8]) -> Result<Option<Range<u64>>, Broken> {
+    /// Returns where in the file the value under `key` lies, and the leaf that it is in.
+    pub(super) fn find(&self, source: &impl Source, key: &[u8]) -> Result<Option<(Range<u64>, Root)>, Broken> {
         let Some(mut at) = self.root else {
             return Ok(None);
         };
@@ -71,7 +71,7 @@ impl Tree {
                     if n == leaf.pairs() || self.keys.compare(leaf.key(n)?, key) != Ordering::Equal {
                         return Ok(None);
                     }
-                    return Ok(Some(in_file(start, &leaf.value(n)?)));
+                    return Ok(Some((in_file(start, &leaf.value(n)?), at)));
                 }
             }
         }
@@ -95,6 +95,12 @@ impl Tree {
         Ok((range.start, Node::new(page, self.keys.width(), None)?))
     }
 
+    /// Whether a leaf has the checksum that its parent knows: a fast word on all of its rows together.
+    pub(super) fn is_whole(&self, source: &impl Source, leaf: Root) -> bool {
+        let covered = self.checked_before(source, leaf).and_then(|(_, node)| node.covered());
+        covered.is_ok_and(|bytes| checksum(bytes) == leaf.checksum)
+    }
+
     /// The child that holds `key` if any does.
     fn child_for(&self, branch: &Branch<'_>, key: &[u8]) -> Result<usize, Broken> {
         partition(branch.keys(), |n| Ok(self.keys.compare(branch.key(n)?, key) == Ordering::Less))
@@ -107,7 +113,7 @@ impl Tree {
 
     /// Begins a scan at the first key that is not below `from`.
     pub(super) fn cursor(&self, source: &impl Source, from: &[u8]) -> Result<Cursor, Broken> {
-        let mut cursor = Cursor { tree: *self, branches: Vec::new(), leaf: None, last: None, page_bytes: 0 };
+        let mut cursor = Cursor { tree: *self, branches: Vec::new(), leaf: None, last: None, known: None, page_bytes: 0 };
         if let Some(root) = self.root {
             cursor.descend(source, root, Some(from))?;
         }
@@ -143,6 +149,8 @@ pub(super) struct Cursor {
     leaf: Option<(Root, usize)>,
     /// The key before: keys ascend.
     last: Option<Vec<u8>>,
+    /// A leaf, and whether it is whole.
+    known: Option<(Root, bool)>,
     page_bytes: u64,
 }
 
@@ -155,11 +163,17 @@ impl Cursor {
         self.last.as_deref().unwrap_or_default()
     }
 
-    /// Whether the leaf that the last pair came from has the checksum that its parent knows: a fast word on all of its
-    /// rows together.
-    pub(super) fn leaf_is_whole(&self, source: &impl Source) -> bool {
-        let leaf = self.leaf.and_then(|(root, _)| Some((root, self.tree.checked_before(source, root).ok()?.1)));
-        leaf.is_some_and(|(root, node)| node.covered().is_ok_and(|bytes| checksum(bytes) == root.checksum))
+    /// Whether the leaf that the last pair came from is whole. Looked up once for each leaf.
+    pub(super) fn leaf_is_whole(&mut self, source: &impl Source) -> bool {
+        match (self.leaf, self.known) {
+            (Some((leaf, _)), Some((known, whole))) if known == leaf => whole,
+            (Some((leaf, _)), _) => {
+                let whole = self.tree.is_whole(source, leaf);
+                self.known = Some((leaf, whole));
+                whole
+            }
+            (None, _) => false,
+        }
     }
 
     /// Bytes of all pages gone through, as they lie in the file.

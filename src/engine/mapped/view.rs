@@ -12,6 +12,7 @@ use std::{
 use super::{
     Broken, HEADER_BYTES, Header,
     map::Map,
+    page::Root,
     tables::Tables,
     tree::{Cursor, Source, Tree},
 };
@@ -21,6 +22,7 @@ use crate::{
         tables::{ARCHIVES_NAME, Table},
     },
     error::{Error, ErrorKind, Result},
+    format::record::Page,
 };
 
 /// How often the header is read before a writer in the way is taken for damage. Each writer's commit spoils one read.
@@ -96,11 +98,28 @@ impl View {
 
     /// Returns the row under `key`.
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>> {
+        Ok(self.find(table, key)?.map(|(bytes, _)| bytes))
+    }
+
+    /// Returns the row under `key`, and whether the page that it is in is whole.
+    pub(crate) fn get_checked(&self, table: Table, key: &[u8]) -> Result<Option<(&[u8], Page)>> {
+        let page = |leaf| {
+            let whole = self.tables.small(table).is_some_and(|tree| tree.is_whole(&self.extent(), leaf));
+            if whole { Page::Whole } else { Page::Unchecked }
+        };
+        Ok(self.find(table, key)?.map(|(bytes, leaf)| (bytes, page(leaf))))
+    }
+
+    fn find(&self, table: Table, key: &[u8]) -> Result<Option<(&[u8], Root)>> {
         let Some(tree) = self.tables.small(table) else {
             return Ok(None);
         };
-        let found = tree.find(&self.extent(), key).map_err(|broken| broken.error("read", table.name()))?;
-        found.map(|range| self.bytes(&range).ok_or_else(|| outside().error("read", table.name()))).transpose()
+        let broken = |broken: Broken| broken.error("read", table.name());
+        let Some((range, leaf)) = tree.find(&self.extent(), key).map_err(broken)? else {
+            return Ok(None);
+        };
+        let bytes = self.bytes(&range).ok_or_else(|| broken(outside()))?;
+        Ok(Some((bytes, leaf)))
     }
 
     /// Returns where the large value under `id` lies.
@@ -108,7 +127,8 @@ impl View {
         let Some(tree) = self.tables.archives() else {
             return Ok(None);
         };
-        tree.find(&self.extent(), &id.to_le_bytes()).map_err(|broken| broken.error("read", ARCHIVES_NAME))
+        let found = tree.find(&self.extent(), &id.to_le_bytes());
+        Ok(found.map_err(|broken| broken.error("read", ARCHIVES_NAME))?.map(|(range, _)| range))
     }
 
     /// Returns the large value under `id`.
@@ -224,8 +244,9 @@ pub(crate) struct MappedScan {
 }
 
 impl MappedScan {
-    /// Returns the next row, in place. (A lending iterator, which `Iterator` cannot be.)
-    pub(crate) fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
+    /// Returns the next row, in place, and whether its page is whole, if that is asked for. (A lending iterator, which
+    /// `Iterator` cannot be.)
+    pub(crate) fn next(&mut self, check: bool) -> Result<Option<(&[u8], &[u8], Page)>> {
         let Some(mut cursor) = self.cursor.take() else {
             return Ok(None);
         };
@@ -238,8 +259,9 @@ impl MappedScan {
             }
             Err(broken) => return Err(broken.error("list", self.name)),
         };
+        let page = if check && cursor.leaf_is_whole(&extent) { Page::Whole } else { Page::Unchecked };
         let value = self.view.bytes(&value).ok_or_else(|| outside().error("list", self.name))?;
-        Ok(Some((self.cursor.insert(cursor).key(), value)))
+        Ok(Some((self.cursor.insert(cursor).key(), value, page)))
     }
 
     /// Bytes of all pages of the tree, once the scan has come to its end.
