@@ -20,6 +20,7 @@ use std::{
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
+    time::Duration,
 };
 
 use super::{
@@ -31,8 +32,10 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 
-/// How often a commit looks whether readers of the state before it are done. They need some microseconds.
-const WAITS_FOR_READERS: usize = 200;
+/// How often a commit that freed much looks whether readers of the state before it are done. They need some microseconds,
+/// unless they are kept from running.
+const WAITS_FOR_READERS: usize = 100;
+const WAIT: Duration = Duration::from_micros(100);
 
 /// The current view, and the leases that its pin covers.
 #[derive(Debug, Default)]
@@ -52,6 +55,8 @@ struct State {
     leases: HashMap<u64, Vec<Arc<Cover>>>,
     /// Every view holds one.
     alive: Alive,
+    /// Pages that nobody leases and somebody may still look at, with what keeps them: the next commit sees to them.
+    garbage: Vec<(Range<u64>, Arc<Pin>)>,
 }
 
 impl Eras {
@@ -104,7 +109,9 @@ impl Eras {
                 format!("{orphans} models that left the file are still held; it is reopened when they are released");
             return Err(Error::new(ErrorKind::Io, "reopen", subject, message));
         }
-        self.lock().current = None;
+        let mut state = self.lock();
+        state.current = None;
+        state.garbage.clear();
         Ok(())
     }
 
@@ -117,6 +124,7 @@ impl Eras {
             return Err(Error::new(ErrorKind::InUse, "compact", subject, message));
         }
         state.current = None;
+        state.garbage.clear();
         Ok(())
     }
 
@@ -149,19 +157,22 @@ impl Eras {
             return;
         };
         let freed = state.freed(&before, ids);
+        let anything = !freed.is_empty() || !state.garbage.is_empty();
         drop(state);
         drop(joined);
-        if !freed.is_empty() && self.is_last_reader(&before) {
+        if anything && self.is_last_reader(&before) {
             // While the state before is pinned, redb does not reuse what is given back here.
             let (pin, map) = (Arc::clone(before.pin()), Arc::clone(before.map()));
             drop(before);
             // What is still leased is given back when the lease ends.
-            let state = self.lock();
+            let mut state = self.lock();
             let free = |(id, _): &&(u64, Range<u64>)| !state.is_leased_after_departing(*id);
             let free: Vec<_> = freed.iter().filter(free).collect();
+            let garbage = mem::take(&mut state.garbage);
             drop(state);
             free.iter().for_each(|(_, range)| map.give_back(range));
-            drop(pin);
+            garbage.iter().for_each(|(range, _)| map.give_back(range));
+            drop((pin, garbage));
         }
     }
 
@@ -173,7 +184,7 @@ impl Eras {
             if Arc::strong_count(before) == 1 && Arc::strong_count(&self.lock().alive) <= 3 {
                 return true;
             }
-            thread::yield_now();
+            thread::sleep(WAIT);
         }
         false
     }
@@ -204,7 +215,14 @@ impl Eras {
             }
         }
         // A view that is not the current one may still reach them, and so may another lease.
-        cover.has_departed() && !state.is_leased_after_departing(cover.id) && Arc::strong_count(&state.alive) <= 2
+        if !cover.has_departed() || state.is_leased_after_departing(cover.id) {
+            return false;
+        }
+        let unread = Arc::strong_count(&state.alive) <= 2;
+        if !unread && let Some(pin) = cover.join() {
+            state.garbage.push((cover.range.clone(), pin));
+        }
+        unread
     }
 }
 
