@@ -131,9 +131,12 @@ impl Root {
 
 impl Checked {
     /// Serialises `model` and checks the result, so that nothing is stored which could not be read again.
-    pub(crate) fn from_model<M: Model>(model: &M) -> Result<Self> {
+    ///
+    /// `expected_bytes` is a guess at the archive's size; a good one saves copying while it grows.
+    pub(crate) fn from_model<M: Model>(model: &M, expected_bytes: usize) -> Result<Self> {
         let subject = M::SCHEMA.to_string();
-        let bytes = to_bytes_in::<_, rancor::Error>(model, AlignedVec::<ALIGNMENT>::with_capacity(ALIGNMENT)).map_err(
+        let expected = usize::try_from(ARCHIVE_BYTES_MAX).map_or(ALIGNMENT, |max| expected_bytes.clamp(ALIGNMENT, max));
+        let bytes = to_bytes_in::<_, rancor::Error>(model, AlignedVec::<ALIGNMENT>::with_capacity(expected)).map_err(
             |err| Error::invalid("archive model", subject.clone(), "it cannot be serialised").with_source(err),
         )?;
         if bytes.len() as u64 > ARCHIVE_BYTES_MAX {
@@ -305,7 +308,7 @@ impl<M: Model> Unstored<M> {
     /// # Errors
     /// `InvalidInput` when the model refuses itself or cannot be serialised, `LimitExceeded` beyond 2 GiB.
     pub fn of(model: &M) -> Result<Self> {
-        Typed::new(Arc::new(Checked::from_model(model)?)).map(Self)
+        Typed::new(Arc::new(Checked::from_model(model, 0)?)).map(Self)
     }
 }
 
@@ -379,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_model_is_read_in_place() {
-        let checked = Arc::new(Checked::from_model(&Line { slope: vec![1.0, 2.0] }).unwrap());
+        let checked = Arc::new(Checked::from_model(&Line { slope: vec![1.0, 2.0] }, 0).unwrap());
         let typed = Typed::<Line, _>::new(Arc::clone(&checked)).unwrap();
         assert_eq!(typed.slope.len(), 2);
         let place = checked.bytes().as_ptr_range();
@@ -388,14 +391,14 @@ mod tests {
 
     #[test]
     fn a_model_that_refuses_itself_is_not_archived() {
-        let err = Checked::from_model(&Line { slope: vec![0.0, f64::NAN] }).unwrap_err();
+        let err = Checked::from_model(&Line { slope: vec![0.0, f64::NAN] }, 0).unwrap_err();
         assert_eq!(err.kind(), ErrorKind::InvalidInput);
         assert!(err.message().contains("slope[1] is not finite"), "{err}");
     }
 
     #[test]
     fn bytes_checked_for_one_type_are_checked_again_for_another() {
-        let checked = Arc::new(Checked::from_model(&Line { slope: vec![1.0] }).unwrap());
+        let checked = Arc::new(Checked::from_model(&Line { slope: vec![1.0] }, 0).unwrap());
         assert!(Typed::<Strict, _>::new(Arc::clone(&checked)).is_err());
         assert!(Typed::<Line, _>::new(checked).is_ok());
     }
@@ -403,8 +406,8 @@ mod tests {
     #[test]
     fn nesting_beyond_the_limit_is_an_error_not_a_stack_overflow() {
         let deep = |levels| (0..levels).fold(Deep(None), |inner, _| Deep(Some(Box::new(inner))));
-        assert!(Checked::from_model(&deep(ARCHIVE_DEPTH_MAX / 2)).is_ok());
-        let err = Checked::from_model(&deep(ARCHIVE_DEPTH_MAX * 2)).unwrap_err();
+        assert!(Checked::from_model(&deep(ARCHIVE_DEPTH_MAX / 2), 0).is_ok());
+        let err = Checked::from_model(&deep(ARCHIVE_DEPTH_MAX * 2), 0).unwrap_err();
         assert_eq!(err.kind(), ErrorKind::InvalidInput);
     }
 

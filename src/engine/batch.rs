@@ -14,7 +14,11 @@ use super::{
     snapshot::{Reader, after_prefix},
     tables::{ARCHIVES, ARCHIVES_NAME, Table},
 };
-use crate::{error::Result, format::record::Page, limits::SETTLE_BYTES_MIN};
+use crate::{
+    error::Result,
+    format::record::Page,
+    limits::{MAPPED_BYTES_MIN, SETTLE_BYTES_MIN},
+};
 
 /// Begins a write transaction that is committed in two phases and can be repaired quickly, as all of them are.
 pub(super) fn begin_write(db: &Database) -> Result<WriteTransaction, redb::Error> {
@@ -94,10 +98,15 @@ impl Batch {
         })
     }
 
-    /// Writes a large value in two parts, straight into its page.
+    /// Writes a large value in two parts, straight into its page. Best done last in a transaction: every page that redb
+    /// takes up after it pushes it out of the write buffer, and then it is read back at the commit for its checksum.
     pub(crate) fn put_archive(&self, id: u64, header: &[u8], payload: &[u8]) -> Result<()> {
         self.run(ARCHIVES_NAME, |transaction| {
             let mut table = transaction.open_table(ARCHIVES)?;
+            if payload.len() >= MAPPED_BYTES_MIN {
+                // The branches above it are taken up by an empty value, before it and not after it.
+                table.insert(id, [].as_slice())?;
+            }
             let mut page = table.insert_reserve(id, header.len() + payload.len())?;
             let (head, tail) = page.as_mut().split_at_mut(header.len());
             head.copy_from_slice(header);

@@ -109,6 +109,13 @@ impl Batch {
 
     /// Writes a large value under a new id and returns the id.
     pub(crate) fn put_blob(&self, blob: &Blob<'_>) -> Result<u64> {
+        let id = self.new_blob_id()?;
+        self.write_blob(id, blob)?;
+        Ok(id)
+    }
+
+    /// Returns an id that no large value had before, for [`write_blob`](Self::write_blob).
+    pub(crate) fn new_blob_id(&self) -> Result<u64> {
         let id = match record::<CounterV1>(self, Table::Store, NEXT_ARCHIVE) {
             Ok(counter) => counter.map_or(1, |counter| counter.next),
             Err(err) if err.kind() == ErrorKind::Corrupt => {
@@ -119,7 +126,6 @@ impl Batch {
             Err(err) => return Err(err),
         };
         self.put_record(Table::Store, NEXT_ARCHIVE, &CounterV1 { next: id + 1 })?;
-        self.write_blob(id, blob)?;
         Ok(id)
     }
 
@@ -129,7 +135,8 @@ impl Batch {
         self.write_blob(id, blob)
     }
 
-    fn write_blob(&self, id: u64, blob: &Blob<'_>) -> Result<()> {
+    /// Writes a large value under a new id.
+    pub(crate) fn write_blob(&self, id: u64, blob: &Blob<'_>) -> Result<()> {
         let key = id.to_le_bytes();
         let place = Place { table: ARCHIVES_NAME, key: &key };
         let header = envelope::seal_hashed(place, &blob.header, blob.payload.len() as u64, blob.payload_hash);

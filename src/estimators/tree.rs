@@ -243,7 +243,7 @@ mod tests {
     use crate::archive::{Checked, Typed};
 
     fn classify(tree: &DecisionTree, row: &[f64]) -> Option<i64> {
-        let checked = Arc::new(Checked::from_model(tree).ok()?);
+        let checked = Arc::new(Checked::from_model(tree, 0).ok()?);
         Some(Typed::<DecisionTree, _>::new(checked).ok()?.class(row))
     }
 
@@ -265,10 +265,10 @@ mod tests {
     #[test]
     fn a_forest_whose_trees_share_nodes_is_refused() {
         let nodes = vec![Node::split(0, 0.5, 2), Node::leaf(0), Node::leaf(1)];
-        assert!(Checked::from_model(&RandomForest::new(1, vec![0, 1], vec![0], nodes.clone())).is_ok());
+        assert!(Checked::from_model(&RandomForest::new(1, vec![0, 1], vec![0], nodes.clone()), 0).is_ok());
         for roots in [vec![], vec![1], vec![0, 1], vec![0, 0], vec![0, 3], vec![0, 9], vec![2, 0]] {
             let forest = RandomForest::new(1, vec![0, 1], roots.clone(), nodes.clone());
-            assert!(Checked::from_model(&forest).is_err(), "{roots:?}");
+            assert!(Checked::from_model(&forest, 0).is_err(), "{roots:?}");
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     format::{codec::Codec, digest::Digest},
     key::{Label, ModelKey},
     limits::{LABELS_MAX, TAG_VALUE_BYTES_MAX},
-    registry::metadata::Metadata,
+    registry::{self, metadata::Metadata},
     training::{TrainingSet, stored::Prepared},
     version::Version,
 };
@@ -44,7 +44,7 @@ impl Inner {
     /// wrong with the publication is the draft's flaw, so that the model itself is not lost with it.
     pub(super) fn draft<M: Model>(&self, key: &ModelKey, trained: Trained<M>, origin: &Origin) -> Result<Draft> {
         let now = self.clock.now();
-        let checked = Checked::from_model(&trained.model).map_err(|err| {
+        let checked = Checked::from_model(&trained.model, self.archive_bytes_before(key)).map_err(|err| {
             // Which of many models it is helps more than which type.
             err.about(format!("{key} ({})", M::SCHEMA))
         })?;
@@ -87,6 +87,15 @@ impl Inner {
         };
         let (artifacts, carried) = (named.artifacts, named.carried);
         Ok(Draft { checked, metadata, prepared, artifacts, carried, seen: origin.seen, flaw })
+    }
+}
+
+impl Inner {
+    /// The bytes of the current version's archive, as a guess at the next one's; 0 when there is none.
+    fn archive_bytes_before(&self, key: &ModelKey) -> usize {
+        let current = self.engine.read().and_then(|snapshot| registry::current(&snapshot, key));
+        let bytes = current.ok().flatten().map_or(0, |(_, stored)| stored.metadata.archive_bytes);
+        usize::try_from(bytes).unwrap_or(0)
     }
 }
 

@@ -180,7 +180,7 @@ impl Inner {
         if let Some(superseded) = superseded.filter(|superseded| head.current == Some(superseded.version)) {
             batch.put_blob_at(superseded.archive_id, &superseded.compressed)?;
         }
-        let archive_id = batch.put_blob(&model)?;
+        let archive_id = batch.new_blob_id()?;
         for (name, artifact) in &artifacts {
             artifacts::write(&batch, key, version, name, artifact)?;
         }
@@ -202,6 +202,8 @@ impl Inner {
             self.retain(&batch, key, &mut head)?;
         }
         head::write(&batch, key, &head)?;
+        // Last, and after the removals: see `put_archive`.
+        batch.write_blob(archive_id, &model)?;
         let hot = self.hot.change();
         batch.commit()?;
         Ok((version, metadata, hot, writer))

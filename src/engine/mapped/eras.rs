@@ -157,7 +157,10 @@ impl Eras {
             return;
         };
         let freed = state.freed(&before, ids);
-        let anything = !freed.is_empty() || !state.garbage.is_empty();
+        // Where nothing is in use redb takes the pages for the next large value, blocks and all, which is faster than new
+        // ones; but a pin keeps it from doing so, and then it takes others.
+        let in_use = state.leases.values().flatten().any(|cover| cover.has_own_pin());
+        let anything = (!freed.is_empty() && in_use) || !state.garbage.is_empty();
         drop(state);
         drop(joined);
         if anything && self.is_last_reader(&before) {

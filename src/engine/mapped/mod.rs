@@ -37,3 +37,6 @@ impl Broken {
         Error::corrupt(operation, subject, format!("the file's own structure is broken: {}", self.0))
     }
 }
+
+#[cfg(test)]
+mod tests;
