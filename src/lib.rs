@@ -110,8 +110,8 @@ pub use registry::{
     quarantine::Quarantined,
 };
 pub use store::{
-    Current, Decision, Filter, Freshness, Held, Listed, Listing, Live, Options, Removal, Removed, RemovedVersion, Stats, Store, Tier,
-    TierStats, Trained, Update, VersionEntry, VixSeries,
+    Current, Decision, Filter, Freshness, Held, Listed, Listing, Live, Options, Removal, Removed, RemovedVersion,
+    Stats, Store, Tier, TierStats, Trained, Update, VersionEntry, VixSeries,
 };
 pub use time::{Day, OutOfRange, Timestamp};
 pub use training::{Merge, Samples, TrainingSet, TrainingSummary};

@@ -37,9 +37,7 @@ impl SharedLock {
             Ok(true) => Ok(lock),
             Ok(false) => Err(super::health::translate("open", subject, redb::Error::DatabaseAlreadyOpen)),
             Err(BackendError::Io(err)) => Err(os_error(subject, err)),
-            Err(err) => {
-                Err(Error::new(ErrorKind::Io, "open", subject, "the file cannot be locked").with_source(err))
-            }
+            Err(err) => Err(Error::new(ErrorKind::Io, "open", subject, "the file cannot be locked").with_source(err)),
         }
     }
 

@@ -49,6 +49,7 @@ use pin::{Handle, OpenFile};
 
 /// How to open an engine.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "options are switches, each set by its name")]
 pub(crate) struct EngineOptions {
     pub(crate) create: bool,
     pub(crate) read_only: bool,

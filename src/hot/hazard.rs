@@ -169,6 +169,7 @@ impl<V: Keep> Drop for Guard<V> {
 /// By value, so that a guard need not have an address.
 #[cold]
 #[inline(never)]
+#[allow(clippy::needless_pass_by_value, reason = "what clears the hazard must own the limbo: the slot may be freed")]
 fn clear_and_sweep<V: Keep>(hazard: &'static AtomicPtr<()>, limbo: Arc<Limbo<V>>) {
     hazard.store(ptr::null_mut(), Ordering::Release);
     limbo.sweep();
@@ -230,7 +231,11 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
-    use crate::{hot::{Weight, tests::key}, lane, time::Timestamp};
+    use crate::{
+        hot::{Weight, tests::key},
+        lane,
+        time::Timestamp,
+    };
 
     static LIVE: AtomicUsize = AtomicUsize::new(0);
 

@@ -141,6 +141,7 @@ impl<V: Keep> Table<V> {
     }
 
     #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "as many high bits are left as a bucket's number has")]
     fn home(&self, hash: u64) -> usize {
         // The high bits of a product depend on all bits of the hash.
         let spread = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -228,8 +229,8 @@ mod tests {
     use super::*;
     use crate::{
         hot::{
-            hazard::{Limbo, prepare},
             Weight,
+            hazard::{Limbo, prepare},
             tests::key,
         },
         lane,

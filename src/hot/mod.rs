@@ -17,10 +17,7 @@ mod slot;
 use std::{
     collections::HashMap,
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::Ordering,
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -307,7 +304,11 @@ mod tests {
     }
 
     fn candidate(value: u32, weight_bytes: u64) -> Candidate<u32> {
-        Candidate { value: Arc::new(value), weight: Weight { heap_bytes: weight_bytes, mapped_bytes: 0 }, now: Timestamp::from_nanos(0) }
+        Candidate {
+            value: Arc::new(value),
+            weight: Weight { heap_bytes: weight_bytes, mapped_bytes: 0 },
+            now: Timestamp::from_nanos(0),
+        }
     }
 
     fn admit(tier: &HotTier<u32>, i: u32, weight: u64) -> u64 {

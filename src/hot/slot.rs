@@ -64,7 +64,13 @@ pub(super) struct Slot<V: Keep> {
 }
 
 impl<V: Keep> Slot<V> {
-    pub(super) fn new(key: ModelKey, value: Arc<V>, weight: Weight, admitted: Timestamp, limbo: &Arc<Limbo<V>>) -> Arc<Self> {
+    pub(super) fn new(
+        key: ModelKey,
+        value: Arc<V>,
+        weight: Weight,
+        admitted: Timestamp,
+        limbo: &Arc<Limbo<V>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             key,
             facts: value.facts(),

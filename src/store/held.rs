@@ -121,6 +121,7 @@ impl<M: Model> Held<M> {
     }
 
     /// Counts a reference, if that is not done yet, and gives up the rest.
+    #[allow(clippy::unnecessary_box_returns, reason = "it is in that box already, and fits a register there")]
     pub(super) fn into_owned(self) -> Box<Owned> {
         self.typed.into_holder().into_owned()
     }

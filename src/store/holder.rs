@@ -128,6 +128,7 @@ impl Holder {
     }
 
     /// Gives up the guard for a reference count.
+    #[allow(clippy::unnecessary_box_returns, reason = "it is in that box already, and fits a register there")]
     pub(super) fn into_owned(mut self) -> Box<Owned> {
         match self.owned.take() {
             Some(owned) => owned,

@@ -76,7 +76,8 @@ impl Filter {
 
     fn passes(&self, row: &Row, now: Timestamp) -> Result<bool> {
         let age = now.since(row.last_updated);
-        let in_time = self.older_than.is_none_or(|limit| age > limit) && self.younger_than.is_none_or(|limit| age <= limit);
+        let in_time =
+            self.older_than.is_none_or(|limit| age > limit) && self.younger_than.is_none_or(|limit| age <= limit);
         if !in_time {
             return Ok(false);
         }

@@ -27,8 +27,8 @@ use std::{
 };
 
 pub use held::{Decision, Held, Tier};
-pub use live::{Current, Live};
 pub use list::{Filter, Listed, Listing, VersionEntry};
+pub use live::{Current, Live};
 pub use manage::{Removal, Removed, RemovedVersion};
 pub use options::Options;
 pub use stats::{Stats, TierStats};

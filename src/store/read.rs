@@ -146,7 +146,7 @@ impl Inner {
     /// Looks for the current version in the hot tier and then on disk. Counts loads, but neither hits nor misses.
     pub(super) fn find<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Found<M> {
         match self.hot.get(key, &self.clock) {
-            Lookup::Hit(hit) => return self.found_hot(key, hit),
+            Lookup::Hit(hit) => return found_hot(key, hit),
             Lookup::Expired => self.counters.add(Counter::Expirations, 1),
             Lookup::Miss => {}
         }
@@ -174,20 +174,6 @@ impl Inner {
     /// What to put into the hot tier for an entry.
     pub(super) fn candidate(&self, value: Arc<Entry>) -> Candidate<Entry> {
         Candidate { weight: value.weight(), value, now: self.clock.now() }
-    }
-
-    fn found_hot<M: Model>(&self, key: &ModelKey, hit: Hit<Entry>) -> Found<M> {
-        let entry = match &hit {
-            Hit::Guarded(guard) => guard.value(),
-            Hit::Counted(entry) => entry,
-        };
-        if !entry.metadata.schema.is(&M::SCHEMA) {
-            return other_schema::<M>(&entry.metadata.schema);
-        }
-        match holder::<M>(hit) {
-            Ok(holder) => Held::known(holder).map_or(Found::Missing, Found::Model),
-            Err(err) => Found::Failed(whole_but_other::<M>(key, err)),
-        }
     }
 
     /// The common case of [`find`](Self::find), counted: the current version is in the hot tier, and of this type.
@@ -364,6 +350,21 @@ impl<M: Model> Found<M> {
                 Err(Error::new(ErrorKind::SchemaMismatch, "get", key.to_string(), message))
             }
         }
+    }
+}
+
+/// What the hot tier has, as an `M`.
+fn found_hot<M: Model>(key: &ModelKey, hit: Hit<Entry>) -> Found<M> {
+    let entry = match &hit {
+        Hit::Guarded(guard) => guard.value(),
+        Hit::Counted(entry) => entry,
+    };
+    if !entry.metadata.schema.is(&M::SCHEMA) {
+        return other_schema::<M>(&entry.metadata.schema);
+    }
+    match holder::<M>(hit) {
+        Ok(holder) => Held::known(holder).map_or(Found::Missing, Found::Model),
+        Err(err) => Found::Failed(whole_but_other::<M>(key, err)),
     }
 }
 

@@ -115,7 +115,7 @@ fn eight_readers_see_whole_models_and_never_an_older_one_while_a_thousand_versio
     store.publish(&key("m"), uniform(1)).unwrap();
     let (done, seen) = (AtomicBool::new(false), AtomicU64::new(0));
     let check = |weights: &[f64], last: &mut u64| {
-        let version = weights[0] as u64;
+        let version = (1..=VERSIONS).find(|&version| version as f64 == weights[0]).expect("a version");
         assert!(weights.iter().all(|&w| w == weights[0]), "a torn model");
         assert!(version >= *last, "a reader went back from {last} to {version}");
         *last = version;

@@ -35,7 +35,7 @@ fn a_large_archive_is_read_in_place_whatever_the_policy_and_however_the_store_is
     folder.open().publish(&key("m"), large(1.0)).unwrap();
     for verify in [Verify::Full, Verify::Background, Verify::Structure] {
         for read_only in [true, false] {
-            let store = folder.options().verify(verify).read_only(read_only).open(folder.path()).unwrap();
+            let store = folder.options().mapped(true).verify(verify).read_only(read_only).open(folder.path()).unwrap();
             let held = store.get::<Weights>(&key("m")).unwrap().unwrap();
             assert_eq!((held.tier(), first_weight(&held)), (Tier::Disk, 1.0));
             assert_eq!(address(&held) % 64, 0);
@@ -71,7 +71,7 @@ fn small_and_compressed_archives_and_stores_without_a_map_are_copied() {
 #[test]
 fn what_is_held_in_place_stays_as_it_is_when_it_is_superseded_removed_and_overwritten() {
     let folder = Folder::new();
-    let options = || folder.options().retention(1).compress_superseded(false);
+    let options = || folder.options().mapped(true).retention(1).compress_superseded(false);
     options().open(folder.path()).unwrap().publish(&key("m"), large(1.0)).unwrap();
     let store = options().open(folder.path()).unwrap();
     let mut held = Vec::new();
@@ -102,7 +102,7 @@ fn a_model_held_in_place_keeps_the_file_open_and_locked() {
     let folder = Folder::new();
     folder.open().publish(&key("m"), large(1.0)).unwrap();
     for read_only in [true, false] {
-        let store = folder.options().read_only(read_only).open(folder.path()).unwrap();
+        let store = folder.options().mapped(true).read_only(read_only).open(folder.path()).unwrap();
         let held = store.get::<Weights>(&key("m")).unwrap().unwrap();
         drop(store);
         assert_eq!(error(Store::open(folder.path()).map(drop)).kind(), ErrorKind::InUse);
@@ -133,7 +133,7 @@ fn a_file_that_is_open_for_reading_can_be_read_by_others_and_by_redb_and_not_wri
 #[test]
 fn a_compaction_waits_until_nothing_is_held_in_place() {
     let folder = Folder::new();
-    let store = folder.options().retention(1).open(folder.path()).unwrap();
+    let store = folder.options().mapped(true).retention(1).open(folder.path()).unwrap();
     for v in 0..8 {
         store.publish(&key("m"), large(f64::from(v))).unwrap();
         store.publish(&key(&format!("m{v}")), large(1.0)).unwrap();
@@ -165,7 +165,8 @@ fn huge(version: u32) -> Trained<Weights> {
 fn two_hundred_versions_of_20_mb_under_readers_take_the_room_of_less_than_four() {
     const VERSIONS: u32 = 200;
     let folder = Folder::new();
-    let options = folder.options().retention(1).compress_superseded(false).verify(Verify::Structure).hot_bytes(0);
+    let options =
+        folder.options().mapped(true).retention(1).compress_superseded(false).verify(Verify::Structure).hot_bytes(0);
     let store = options.open(folder.path()).unwrap();
     store.publish(&key("m"), huge(1)).unwrap();
     let (done, loads) = (AtomicBool::new(false), AtomicU64::new(0));

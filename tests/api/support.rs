@@ -67,6 +67,11 @@ pub fn clock() -> Arc<ManualClock> {
 
 pub const HOUR: Duration = Duration::from_secs(3600);
 
+/// Whether this run of the tests is about files that are not mapped: with `MODELKEEP_TESTS=copied` in the environment.
+pub fn is_copied() -> bool {
+    std::env::var("MODELKEEP_TESTS").is_ok_and(|how| how == "copied")
+}
+
 /// A folder with a store in it, which can be closed and opened again.
 pub struct Folder {
     folder: tempfile::TempDir,
@@ -83,7 +88,7 @@ impl Folder {
     }
 
     pub fn options(&self) -> Options {
-        Store::options().clock(Arc::clone(&self.clock))
+        Store::options().clock(Arc::clone(&self.clock)).mapped(!is_copied())
     }
 
     pub fn open(&self) -> Store {

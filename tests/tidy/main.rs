@@ -37,6 +37,16 @@ const REACH: [(&str, usize); 1] = [("estimators", 1)];
 
 const LINES_MAX: usize = 500;
 
+/// Where `unsafe` may be: casts of checked bytes, the map and those who vouch for it, hazard pointers.
+const UNSAFE: [&str; 6] = [
+    "src/archive.rs",
+    "src/engine/mapped/map.rs",
+    "src/engine/mapped/view.rs",
+    "src/engine/mapped/lease.rs",
+    "src/hot/hazard.rs",
+    "src/store/holder.rs",
+];
+
 fn files(root: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(root)];
@@ -144,13 +154,15 @@ fn unsafe_is_where_it_belongs_and_says_why() {
         let lines: Vec<&str> = text.lines().collect();
         for (at, line) in lines.iter().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
             if line.contains("unsafe {") || line.contains("unsafe impl") || line.contains("unsafe fn") {
-                assert!(path.ends_with("archive.rs"), "{}: {line}", path.display());
-                assert!(lines[at.saturating_sub(4)..at].iter().any(|line| line.contains("SAFETY:")), "{line}");
+                assert!(UNSAFE.iter().any(|file| path.ends_with(file)), "{}: {line}", path.display());
+                let above = &lines[at.saturating_sub(6)..at];
+                let says_why = |line: &&str| line.contains("SAFETY:") || line.contains("# Safety");
+                assert!(above.iter().any(says_why), "{line}");
                 used += 1;
             }
         }
     }
-    assert_eq!(used, 2, "one cast to validate, one to read");
+    assert_eq!(used, 16, "a use of unsafe code that this test does not know of, or one less");
 }
 
 #[test]

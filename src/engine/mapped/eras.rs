@@ -251,7 +251,8 @@ impl State {
         let Some(view) = self.current.as_ref().filter(|_| !self.stale) else {
             return Vec::new();
         };
-        let in_place = |cover: &&Arc<Cover>| matches!(view.locate(cover.id), Ok(Some(archive)) if cover.is_in(&archive));
+        let in_place =
+            |cover: &&Arc<Cover>| matches!(view.locate(cover.id), Ok(Some(archive)) if cover.is_in(&archive));
         let apart = self.leases.values().flatten().filter(|cover| cover.has_own_pin());
         let apart = apart.filter(|cover| !self.departing.contains(&cover.id));
         apart.filter(in_place).filter_map(|cover| cover.join()).collect()

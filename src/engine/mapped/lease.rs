@@ -70,7 +70,8 @@ impl Lease {
     pub(crate) fn take(eras: &Arc<Eras>, id: u64, value: &MappedValue, part: &Range<usize>) -> Self {
         let end = value.range.start.saturating_add(part.end as u64).min(value.range.end);
         let start = value.range.start.saturating_add(part.start as u64).min(end);
-        let cover = Arc::new(Cover { id, range: start..end, own_pin: Mutex::new(None), departed: AtomicBool::new(false) });
+        let cover =
+            Arc::new(Cover { id, range: start..end, own_pin: Mutex::new(None), departed: AtomicBool::new(false) });
         eras.enter(&cover, value);
         Self { cover, map: Arc::clone(value.view.map()), eras: Arc::clone(eras) }
     }

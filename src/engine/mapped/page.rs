@@ -46,7 +46,8 @@ impl Geometry {
     pub(super) fn range(&self, page: PageNumber) -> Result<Range<u64>, Broken> {
         let outside = Broken("a page number points out of its region");
         // At most 2^20 pages of 2^16 bytes in a region and 2^20 regions: nothing below overflows 64 bits.
-        let end = (page.index + 1).checked_shl(page.order).filter(|&end| end <= self.region_pages_max).ok_or(outside)?;
+        let end =
+            (page.index + 1).checked_shl(page.order).filter(|&end| end <= self.region_pages_max).ok_or(outside)?;
         let length = self.page_bytes << page.order;
         let region_bytes = (self.region_header_pages + self.region_pages_max) * self.page_bytes;
         let first_page = self.page_bytes + page.region * region_bytes + self.region_header_pages * self.page_bytes;

@@ -113,7 +113,8 @@ impl Tree {
 
     /// Begins a scan at the first key that is not below `from`.
     pub(super) fn cursor(&self, source: &impl Source, from: &[u8]) -> Result<Cursor, Broken> {
-        let mut cursor = Cursor { tree: *self, branches: Vec::new(), leaf: None, last: None, known: None, page_bytes: 0 };
+        let mut cursor =
+            Cursor { tree: *self, branches: Vec::new(), leaf: None, last: None, known: None, page_bytes: 0 };
         if let Some(root) = self.root {
             cursor.descend(source, root, Some(from))?;
         }

@@ -70,7 +70,8 @@ impl View {
             _ => Arc::new(Map::new(file, file_len).map_err(failed)?),
         };
         let extent = Extent { map: &map, file_len, _pin: &pin };
-        let tables = Tables::read(&extent, header.geometry, header.tables).map_err(|broken| broken.error("read", "tables"))?;
+        let tables =
+            Tables::read(&extent, header.geometry, header.tables).map_err(|broken| broken.error("read", "tables"))?;
         Ok(Self { map, file_len, tables, pin, _alive: Arc::clone(alive) })
     }
 
@@ -234,6 +235,9 @@ impl Deref for MappedValue {
     }
 }
 
+/// The key and the value of a row, and whether its page is whole.
+pub(crate) type MappedRow<'a> = (&'a [u8], &'a [u8], Page);
+
 /// Rows in key order.
 pub(crate) struct MappedScan {
     view: Arc<View>,
@@ -246,7 +250,7 @@ pub(crate) struct MappedScan {
 impl MappedScan {
     /// Returns the next row, in place, and whether its page is whole, if that is asked for. (A lending iterator, which
     /// `Iterator` cannot be.)
-    pub(crate) fn next(&mut self, check: bool) -> Result<Option<(&[u8], &[u8], Page)>> {
+    pub(crate) fn next(&mut self, check: bool) -> Result<Option<MappedRow<'_>>> {
         let Some(mut cursor) = self.cursor.take() else {
             return Ok(None);
         };
