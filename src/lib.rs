@@ -47,14 +47,16 @@
 //! # What a crash leaves
 //!
 //! A publish, an update, a rollback or a removal is one transaction, committed in two phases: after a crash all of it is
-//! there or nothing, and what a call returned is there. The next open for writing repairs the file.
+//! there or nothing, and what a call returned is there. The file can be read at once; the next open for writing repairs it,
+//! in under a millisecond.
 //! Every stored value is sealed with its place and its content; what does not match its seal is never served.
 //!
 //! # Memory
 //!
 //! Bytes used = [`Options::hot_bytes`] at most for models in memory + [`Options::cache_bytes`] at most for file pages +
-//! the models that callers hold after they were evicted. While a model of `n` bytes is loaded, `2 n`; while it is
-//! published, `3 n` and the compressed archive of the version before it.
+//! the models that callers hold after they were evicted. Archives from 64 KiB on are read in place: their bytes are the
+//! operating system's, which takes them back when it needs to. While a model of `n` bytes is published, up to `4 n`, and
+//! the compressed archive of the version before it.
 //!
 //! # Features
 //!

@@ -5,11 +5,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use super::{sealed, snapshot::Reader, tables::Table};
 use crate::{
     error::{Error, Result},
-    format::{
-        envelope::Place,
-        record::{self, Record},
-        schema::Schema,
-    },
+    format::{envelope::Place, record},
     hash::hex,
     time::Timestamp,
 };
@@ -23,9 +19,7 @@ struct IdentityV1 {
     created: i64,
 }
 
-impl Record for IdentityV1 {
-    const SCHEMA: Schema = Schema::new("modelkeep.identity", 1);
-}
+crate::format::record::schema!(IdentityV1, "modelkeep.identity", 1);
 
 /// Which store a file is. A copy of a file has the identity of its original.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use crate::{
         digest::Digest,
         envelope::{self, Envelope, HEADER_BYTES, Header, Kind, Place, Verify},
         record::{self, Page, Payload, Record},
-        schema::{Schema, SchemaTag},
+        schema::SchemaTag,
     },
     limits::{ARCHIVE_BYTES_MAX, MAPPED_BYTES_MIN},
 };
@@ -35,9 +35,7 @@ struct CounterV1 {
     next: u64,
 }
 
-impl Record for CounterV1 {
-    const SCHEMA: Schema = Schema::new("modelkeep.counter", 1);
-}
+crate::format::record::schema!(CounterV1, "modelkeep.counter", 1);
 
 /// Reads the sealed record under `key`.
 pub(crate) fn record<R: Record>(reader: &impl Reader, table: Table, key: &[u8]) -> Result<Option<R>> {
@@ -48,6 +46,17 @@ pub(crate) fn record<R: Record>(reader: &impl Reader, table: Table, key: &[u8]) 
 /// Opens a sealed record that was read as bytes already.
 pub(crate) fn open_record<R: Record>(table: Table, key: &[u8], value: &[u8]) -> Result<R> {
     record::open(Place { table: table.name(), key }, value, Page::Unchecked)
+}
+
+/// Verifies a sealed record that was read as bytes already, and looks at it.
+pub(crate) fn look<R: Record, T>(
+    table: Table,
+    key: &[u8],
+    value: &[u8],
+    page: Page,
+    look: impl FnOnce(&R::Archived) -> T,
+) -> Result<T> {
+    record::look::<R, T>(Place { table: table.name(), key }, value, page, look)
 }
 
 /// Verifies a sealed record that was read as bytes already.

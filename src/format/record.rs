@@ -31,7 +31,26 @@ pub(crate) trait Record:
 {
     /// The record's schema.
     const SCHEMA: Schema;
+
+    /// The schema's name as it stands in envelopes. Computed once: it is a hash, and compared for every row.
+    fn schema_id() -> u64;
 }
+
+/// Says which schema a record has.
+macro_rules! schema {
+    ($record:ty, $name:literal, $version:literal) => {
+        impl $crate::format::record::Record for $record {
+            const SCHEMA: $crate::format::schema::Schema = $crate::format::schema::Schema::new($name, $version);
+
+            fn schema_id() -> u64 {
+                static ID: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+                *ID.get_or_init(|| Self::SCHEMA.id())
+            }
+        }
+    };
+}
+
+pub(crate) use schema;
 
 /// Returns the bytes to store at `place` for `record`.
 pub(crate) fn seal<R: Record>(place: Place<'_>, record: &R) -> Result<Vec<u8>> {
@@ -45,7 +64,7 @@ pub(crate) fn seal<R: Record>(place: Place<'_>, record: &R) -> Result<Vec<u8>> {
     let header = Header {
         kind: Kind::Record,
         codec: Codec::Raw,
-        schema_id: R::SCHEMA.id(),
+        schema_id: R::schema_id(),
         schema_version: R::SCHEMA.version(),
         raw_len: payload.len() as u64,
     };
@@ -99,20 +118,48 @@ pub(crate) fn open<R: Record>(place: Place<'_>, value: &[u8], page: Page) -> Res
 
 /// Verifies the record stored at `place` as `value`: by its seal, unless its page is known to be whole.
 pub(crate) fn payload<R: Record>(place: Place<'_>, value: &[u8], page: Page) -> Result<Payload<R>> {
+    let stored = verified::<R>(place, value, page)?;
+    // rkyv reads in place and needs alignment, which a slice of a page does not promise.
+    let mut bytes = AlignedVec::<16>::with_capacity(stored.len());
+    bytes.extend_from_slice(stored);
+    Ok(Payload { bytes, of: PhantomData })
+}
+
+/// Bytes of a record up to which it is looked at without memory of its own.
+const SMALL_BYTES: usize = 256;
+
+#[repr(align(16))]
+struct Small([u8; SMALL_BYTES]);
+
+/// Verifies the record stored at `place` as `value`, and looks at it in its archived form.
+pub(crate) fn look<R: Record, T>(
+    place: Place<'_>,
+    value: &[u8],
+    page: Page,
+    look: impl FnOnce(&R::Archived) -> T,
+) -> Result<T> {
+    let stored = verified::<R>(place, value, page)?;
+    let mut small = Small([0; SMALL_BYTES]);
+    if let Some(bytes) = small.0.get_mut(..stored.len()) {
+        bytes.copy_from_slice(stored);
+        return rkyv::access::<R::Archived, rancor::Error>(bytes).map(look).map_err(misshapen::<R>);
+    }
+    payload::<R>(place, value, page)?.archived().map(look)
+}
+
+/// The payload's bytes, as they were written.
+fn verified<'a, R: Record>(place: Place<'_>, value: &'a [u8], page: Page) -> Result<&'a [u8]> {
     let envelope = match page {
         Page::Whole => envelope::open_whole(place, Kind::Record, value)?,
         Page::Unchecked => envelope::open(place, Kind::Record, value, Verify::Full)?,
     };
     let Header { schema_id, schema_version, .. } = envelope.header;
     let broken = |message: String| Error::corrupt("read record", place.to_string(), message);
-    if (schema_id, schema_version) != (R::SCHEMA.id(), R::SCHEMA.version()) {
+    if (schema_id, schema_version) != (R::schema_id(), R::SCHEMA.version()) {
         let expected = R::SCHEMA;
         return Err(broken(format!("expected a {expected}, found another record (version {schema_version})")));
     }
-    // rkyv reads in place and needs alignment, which a slice of a page does not promise.
-    let mut bytes = AlignedVec::<16>::with_capacity(envelope.payload.len());
-    bytes.extend_from_slice(envelope.payload);
-    Ok(Payload { bytes, of: PhantomData })
+    Ok(envelope.payload)
 }
 
 #[cfg(test)]
@@ -125,9 +172,7 @@ mod tests {
         values: Vec<f64>,
     }
 
-    impl Record for Pair {
-        const SCHEMA: Schema = Schema::new("test.pair", 1);
-    }
+    schema!(Pair, "test.pair", 1);
 
     #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
     struct PairTwo {
@@ -135,9 +180,7 @@ mod tests {
         values: Vec<f64>,
     }
 
-    impl Record for PairTwo {
-        const SCHEMA: Schema = Schema::new("test.pair", 2);
-    }
+    schema!(PairTwo, "test.pair", 2);
 
     const PLACE: Place<'static> = Place { table: "t", key: b"k" };
 

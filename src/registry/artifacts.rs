@@ -16,7 +16,6 @@ use crate::{
         codec::Codec,
         digest::Digest,
         envelope::Kind,
-        record::Record,
         schema::{Schema, SchemaTag},
     },
     key::{Label, ModelKey},
@@ -33,9 +32,7 @@ struct ArtifactV1 {
     hash: [u8; 32],
 }
 
-impl Record for ArtifactV1 {
-    const SCHEMA: Schema = Schema::new("modelkeep.artifact_row", 1);
-}
+crate::format::record::schema!(ArtifactV1, "modelkeep.artifact_row", 1);
 
 fn row(key: &ModelKey, version: Version, name: &Label) -> Vec<u8> {
     let mut bytes = versioned(key, version);

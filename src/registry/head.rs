@@ -5,10 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     engine::{Batch, Reader, Table, sealed},
     error::{Error, ErrorKind, Result},
-    format::{
-        record::{Page, Record},
-        schema::Schema,
-    },
+    format::record::Page,
     key::ModelKey,
     limits::PINS_MAX,
     version::Version,
@@ -22,9 +19,7 @@ struct HeadV1 {
     pins: Vec<u64>,
 }
 
-impl Record for HeadV1 {
-    const SCHEMA: Schema = Schema::new("modelkeep.head", 1);
-}
+crate::format::record::schema!(HeadV1, "modelkeep.head", 1);
 
 /// The head of a model key. It stays when the last version is removed, so that no version number is used twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,10 +84,10 @@ pub(crate) fn from_row(key: &[u8], value: &[u8]) -> Result<(ModelKey, Head)> {
 
 /// A head as a listing needs it: the current version and the pins.
 pub(crate) fn listed(key: &[u8], value: &[u8], page: Page) -> Result<(Option<Version>, BTreeSet<Version>)> {
-    let payload = sealed::payload::<HeadV1>(Table::Heads, key, value, page)?;
-    let head = payload.archived()?;
-    let pins = head.pins.iter().filter_map(|pin| Version::new(pin.to_native())).collect();
-    Ok((Version::new(head.current.to_native()), pins))
+    sealed::look::<HeadV1, _>(Table::Heads, key, value, page, |head| {
+        let pins = head.pins.iter().filter_map(|pin| Version::new(pin.to_native())).collect();
+        (Version::new(head.current.to_native()), pins)
+    })
 }
 
 /// Returns the head of `key` for a publish, and whether it is the stored one. When the row is damaged, a head without a

@@ -9,8 +9,8 @@ use crate::{
     format::{
         codec::Codec,
         digest::Digest,
-        record::{Page, Payload, Record},
-        schema::{Schema, SchemaTag},
+        record::{Page, Payload},
+        schema::SchemaTag,
     },
     interval::Interval,
     key::{ConfigHash, Label, ModelKey, ModelName, Symbol},
@@ -119,9 +119,7 @@ struct VixRangeV1 {
     hash: [u8; 32],
 }
 
-impl Record for MetadataV1 {
-    const SCHEMA: Schema = Schema::new("modelkeep.metadata", 1);
-}
+crate::format::record::schema!(MetadataV1, "modelkeep.metadata", 1);
 
 /// Reads the metadata of one version.
 pub(crate) fn read(reader: &impl Reader, key: &ModelKey, version: Version) -> Result<Option<Stored>> {
@@ -174,9 +172,9 @@ impl Row {
     }
 }
 
-/// The bytes of the row of a version.
-pub(crate) fn row_key(key: &[u8], version: Version) -> Vec<u8> {
-    [key, &version.get().to_be_bytes()].concat()
+/// Makes the row of a version of the row of its model's head.
+pub(crate) fn extend_row_key(row: &mut Vec<u8>, version: Version) {
+    row.extend_from_slice(&version.get().to_be_bytes());
 }
 
 /// Reads the metadata of a version that the head or another row refers to, so that it must be there.

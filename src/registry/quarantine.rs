@@ -6,7 +6,6 @@ use super::versioned;
 use crate::{
     engine::{Batch, Reader, Table, sealed},
     error::Result,
-    format::{record::Record, schema::Schema},
     key::ModelKey,
     time::Timestamp,
     version::Version,
@@ -18,9 +17,7 @@ struct QuarantineV1 {
     found: i64,
 }
 
-impl Record for QuarantineV1 {
-    const SCHEMA: Schema = Schema::new("modelkeep.quarantine", 1);
-}
+crate::format::record::schema!(QuarantineV1, "modelkeep.quarantine", 1);
 
 /// A version that is not served because it was found damaged.
 #[derive(Clone, Debug, PartialEq, Eq)]

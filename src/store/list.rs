@@ -1,6 +1,6 @@
 //! Finding models: lists, versions, keys by name.
 
-use std::{cmp::Ordering, collections::BTreeSet, fmt, time::Duration};
+use std::{cmp::Ordering, collections::BTreeSet, fmt, mem, time::Duration};
 
 use super::Store;
 use crate::{
@@ -220,13 +220,8 @@ pub struct Listing {
     now: Timestamp,
     /// The name before: keys of one name lie together, and share it.
     name: Option<ModelName>,
-}
-
-/// The head of a model that has a current version.
-struct ListedHead {
-    row: Vec<u8>,
-    version: Version,
-    pins: BTreeSet<Version>,
+    /// Room for the keys of rows.
+    wanted: Vec<u8>,
 }
 
 impl Iterator for Listing {
@@ -234,34 +229,37 @@ impl Iterator for Listing {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
+            let mut wanted = mem::take(&mut self.wanted);
             let head = self.heads.next_with(|key, value, page| {
-                let (current, pins) = head::listed(key, value, page)?;
-                Ok(current.map(|version| ListedHead { row: key.to_vec(), version, pins }))
+                wanted.clear();
+                wanted.extend_from_slice(key);
+                head::listed(key, value, page)
             })?;
-            let head = match head.and_then(|head| head) {
-                Ok(Some(head)) => head,
-                Ok(None) => continue,
+            let (version, pins) = match head.and_then(|head| head) {
+                Ok((Some(version), pins)) => (version, pins),
+                Ok((None, _)) => continue,
                 Err(err) => return Some(Err(err)),
             };
-            match self.read(head).transpose() {
-                None => {}
-                item => return item,
+            let item = self.read(&mut wanted, version, pins).transpose();
+            self.wanted = wanted;
+            if item.is_some() {
+                return item;
             }
         }
     }
 }
 
 impl Listing {
-    /// Finds the metadata that a head refers to; `None` when the model does not pass the filter.
-    fn read(&mut self, head: ListedHead) -> Result<Option<Listed>> {
-        let wanted = metadata::row_key(&head.row, head.version);
-        let row = self.row(&wanted)?;
-        let key = self.key(&head.row)?;
-        let row = row.ok_or_else(|| metadata::absent(&key, head.version))??;
+    /// Finds the metadata that a head refers to; `None` when the model does not pass the filter. `wanted` begins as the
+    /// head's row and ends as the metadata's.
+    fn read(&mut self, wanted: &mut Vec<u8>, version: Version, pins: BTreeSet<Version>) -> Result<Option<Listed>> {
+        let key = self.key(wanted)?;
+        metadata::extend_row_key(wanted, version);
+        let row = self.row(wanted)?.ok_or_else(|| metadata::absent(&key, version))??;
         if !self.filter.passes(&row, self.now)? {
             return Ok(None);
         }
-        Ok(Some(Listed { key, version: head.version, row, pins: head.pins }))
+        Ok(Some(Listed { key, version, row, pins }))
     }
 
     /// Goes on to the row under `wanted`, which lies behind all that were wanted before.
@@ -336,7 +334,7 @@ impl Store {
         let snapshot = self.snapshot()?;
         let heads = snapshot.scan(Table::Heads, &filter.prefix())?;
         let rows = snapshot.scan(Table::Metadata, &filter.prefix())?;
-        Ok(Listing { heads, rows, ahead: None, filter, now: self.inner.clock.now(), name: None })
+        Ok(Listing { heads, rows, ahead: None, filter, now: self.inner.clock.now(), name: None, wanted: Vec::new() })
     }
 
     /// Returns the versions of a model, the oldest first.

@@ -15,7 +15,6 @@ use crate::{
         codec::Codec,
         digest::Digest,
         envelope::{Kind, Verify},
-        record::Record,
         schema::{Schema, SchemaTag},
     },
     key::{Label, ModelKey, Symbol},
@@ -34,9 +33,7 @@ struct TrainingRowV1 {
     stored_bytes: u64,
 }
 
-impl Record for TrainingRowV1 {
-    const SCHEMA: Schema = Schema::new("modelkeep.training_row", 1);
-}
+crate::format::record::schema!(TrainingRowV1, "modelkeep.training_row", 1);
 
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct SamplesV1 {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     engine::{Batch, Reader, Table, sealed},
     error::{Error, Result},
-    format::{digest::Digest, record::Record, schema::Schema},
+    format::digest::Digest,
     interval::Interval,
     key::Symbol,
     time::Day,
@@ -20,9 +20,7 @@ struct YearV1 {
     levels: Vec<f64>,
 }
 
-impl Record for YearV1 {
-    const SCHEMA: Schema = Schema::new("modelkeep.index_year", 1);
-}
+crate::format::record::schema!(YearV1, "modelkeep.index_year", 1);
 
 /// Daily levels of one series, in order of the days.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,6 +1,6 @@
 //! The hasher that every map peer gets, so that nobody is handicapped by `SipHash`.
 //!
-//! A `ModelKey` hashes its config hash first, which is uniform already: its first eight bytes are the hash.
+//! A `ModelKey` hashes one 64-bit number, which is uniform already: that is the hash.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
