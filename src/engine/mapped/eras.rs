@@ -34,7 +34,7 @@ use crate::{
 
 /// How often a commit that freed much looks whether readers of the state before it are done. They need some microseconds,
 /// unless they are kept from running.
-const WAITS_FOR_READERS: usize = 100;
+const WAITS_FOR_READERS: usize = 400;
 const WAIT: Duration = Duration::from_micros(100);
 
 /// The current view, and the leases that its pin covers.
@@ -163,20 +163,21 @@ impl Eras {
         let anything = (!freed.is_empty() && in_use) || !state.garbage.is_empty();
         drop(state);
         drop(joined);
-        if anything && self.is_last_reader(&before) {
-            // While the state before is pinned, redb does not reuse what is given back here.
-            let (pin, map) = (Arc::clone(before.pin()), Arc::clone(before.map()));
-            drop(before);
-            // What is still leased is given back when the lease ends.
-            let mut state = self.lock();
-            let free = |(id, _): &&(u64, Range<u64>)| !state.is_leased_after_departing(*id);
-            let free: Vec<_> = freed.iter().filter(free).collect();
-            let garbage = mem::take(&mut state.garbage);
-            drop(state);
-            free.iter().for_each(|(_, range)| map.give_back(range));
-            garbage.iter().for_each(|(range, _)| map.give_back(range));
-            drop((pin, garbage));
+        if !anything {
+            return;
         }
+        let unread = self.is_last_reader(&before);
+        // While the state before is pinned, redb does not reuse what is given back here.
+        let (pin, map) = (Arc::clone(before.pin()), Arc::clone(before.map()));
+        drop(before);
+        let mut state = self.lock();
+        // What is still leased is given back when the lease ends.
+        let unleased = |(id, range): (u64, Range<u64>)| (!state.is_leased_after_departing(id)).then_some(range);
+        let free: Vec<_> = freed.into_iter().filter_map(unleased).map(|range| (range, Arc::clone(&pin))).collect();
+        state.garbage.extend(free);
+        let garbage = if unread { mem::take(&mut state.garbage) } else { Vec::new() };
+        drop(state);
+        garbage.iter().for_each(|(range, _)| map.give_back(range));
     }
 
     /// Whether nobody but the caller reads `before`, or any view before it. Waits a moment for those who are about to be
