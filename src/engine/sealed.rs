@@ -173,10 +173,15 @@ impl StoredBlob {
     /// Opens the envelope; checks all bytes of the payload under [`Verify::Full`].
     pub(crate) fn open(&self, kind: Kind, verify: Verify) -> Result<Envelope<'_>> {
         if verify == Verify::Full {
-            self.value.expect_order();
+            self.expect_order();
         }
         let key = self.id.to_le_bytes();
         envelope::open(Place { table: ARCHIVES_NAME, key: &key }, kind, &self.value, verify)
+    }
+
+    /// Says that all of it is going to be read, in order.
+    pub(crate) fn expect_order(&self) {
+        self.value.expect_order();
     }
 
     /// Opens the envelope of a payload whose hash is known, without checking the payload.

@@ -18,7 +18,7 @@ use std::{
     },
 };
 
-use memmap2::{Advice, MmapOptions, MmapRaw};
+use memmap2::{MmapOptions, MmapRaw};
 
 use crate::engine::sparse;
 
@@ -48,7 +48,7 @@ impl Map {
         let map = map.or_else(|_| MmapOptions::new().map_raw_read_only(&**file))?;
         let map = Self { map, file: Arc::clone(file), random: AtomicBool::new(true) };
         // What is touched first lies here and there: a page each, and not what lies around it.
-        map.advise(Advice::Random, &(0..wanted));
+        map.advise(Expect::Random, &(0..wanted));
         Ok(map)
     }
 
@@ -75,7 +75,7 @@ impl Map {
     /// Tells the kernel that from here on bytes are read in order, too. Without it every page is a read of its own.
     pub(super) fn expect_order(&self) {
         if self.random.swap(false, Ordering::Relaxed) {
-            self.advise(Advice::Normal, &(0..self.map.len() as u64));
+            self.advise(Expect::Order, &(0..self.map.len() as u64));
         }
     }
 
@@ -93,14 +93,21 @@ impl Map {
     /// Brings all of `range` into memory and into the page table.
     pub(super) fn populate(&self, range: &Range<u64>) {
         self.expect_order();
-        #[cfg(target_os = "linux")]
-        self.advise(Advice::PopulateRead, range);
-        #[cfg(not(target_os = "linux"))]
-        self.advise(Advice::WillNeed, range);
+        self.advise(Expect::All, range);
     }
 
     /// Advice that the kernel does not know, or refuses, costs time and nothing else.
-    fn advise(&self, advice: Advice, range: &Range<u64>) {
+    #[cfg(unix)]
+    fn advise(&self, expect: Expect, range: &Range<u64>) {
+        use memmap2::Advice;
+        let advice = match expect {
+            Expect::Random => Advice::Random,
+            Expect::Order => Advice::Normal,
+            #[cfg(target_os = "linux")]
+            Expect::All => Advice::PopulateRead,
+            #[cfg(not(target_os = "linux"))]
+            Expect::All => Advice::WillNeed,
+        };
         let (Ok(start), Ok(end)) = (usize::try_from(range.start), usize::try_from(range.end)) else {
             return;
         };
@@ -109,6 +116,21 @@ impl Map {
             tracing::debug!(%err, ?advice, "the kernel takes no advice");
         }
     }
+
+    /// Where nothing is mapped, nobody needs advice.
+    #[cfg(not(unix))]
+    fn advise(&self, _: Expect, _: &Range<u64>) {}
+}
+
+/// How a range is going to be read.
+#[derive(Clone, Copy, Debug)]
+enum Expect {
+    /// A page here and a page there.
+    Random,
+    /// In order.
+    Order,
+    /// All of it, soon.
+    All,
 }
 
 /// Whether the byte at `offset` can be read without waiting for a disk.
