@@ -7,7 +7,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 /// Builds [`FirstWord`] hashers.
 pub type FastHash = BuildHasherDefault<FirstWord>;
 
-/// Takes the first eight bytes that it is given and ignores the rest.
+/// Takes the first eight bytes that it is given, in the machine's order, and ignores the rest.
 #[derive(Default)]
 pub struct FirstWord(Option<u64>);
 
@@ -44,9 +44,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_is_the_first_word_of_the_config_hash() {
-        let key = ModelKey::new("m", &7).unwrap();
-        let word = *key.config_hash().as_bytes().first_chunk::<8>().unwrap();
-        assert_eq!(FastHash::default().hash_one(&key), u64::from_le_bytes(word));
+    fn equal_keys_have_equal_hashes_and_others_differ() {
+        let hash = |name: &str, config: u32| FastHash::default().hash_one(ModelKey::new(name, &config).unwrap());
+        assert_eq!(hash("m", 7), hash("m", 7));
+        let hashes: std::collections::HashSet<u64> = (0..1000).map(|i| hash("m", i)).chain([hash("n", 7)]).collect();
+        assert_eq!(hashes.len(), 1001, "and none of them is the zero of a key that hashed nothing");
+        assert!(!hashes.contains(&0));
     }
 }

@@ -154,7 +154,7 @@ fn report(arguments: &Arguments, folder: &Path, peers: &[Peer], times: &Times) {
     report.set("model_bytes", arguments.model_bytes);
     report.set("gets", arguments.gets);
     report.set("samples", arguments.samples);
-    report.set("hasher", "every map peer: the first 8 bytes of the config hash");
+    report.set("hasher", "every map peer: the 64-bit number that a key computes when it is made");
     for (name, _) in peers {
         let mut row = vec![(*name).to_owned()];
         for threads in [1, 2] {
