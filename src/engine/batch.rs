@@ -143,8 +143,8 @@ impl Batch {
         let departing = self.departing.take();
         self.eras.depart(&departing);
         self.health.contain(self.operation, "commit", || Ok(transaction.commit()?))?;
-        self.eras.advance(&self.open, &departing);
-        if self.departing_bytes.get() >= SETTLE_BYTES_MIN {
+        let was_pinned = self.eras.advance(&self.open, &departing);
+        if was_pinned && self.departing_bytes.get() >= SETTLE_BYTES_MIN {
             self.settle();
         }
         Ok(())
@@ -158,7 +158,9 @@ impl Batch {
         };
         let settled = self.health.contain(self.operation, "settle", || Ok(begin_write(db)?.commit()?));
         match settled {
-            Ok(()) => self.eras.advance(&self.open, &[]),
+            Ok(()) => {
+                self.eras.advance(&self.open, &[]);
+            }
             // What was to be written is written.
             Err(error) => tracing::warn!(%error, "freed pages are not taken back yet"),
         }

@@ -18,7 +18,10 @@ use super::{
     create::{create, stamp_new},
     health::{Health, translate},
     lock::SharedLock,
-    mapped::{Alive, HEADER_BYTES, Header},
+    mapped::{
+        Alive, HEADER_BYTES, Header,
+        header::{FORMAT, MAGIC, RECOVERY_REQUIRED},
+    },
     memory::SharedMemory,
     overlay::Overlay,
     pin::{Handle, OpenFile, Opened},
@@ -30,12 +33,6 @@ use crate::{
     error::{Error, ErrorKind, Result},
     time::Timestamp,
 };
-
-/// What redb's first page says, as far as it is needed before redb opens the file.
-/// (redb 4.4, `docs/design.md`: magic, god byte, page size, region geometry, region counts.)
-const REDB_MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
-const REDB_FORMAT: u8 = 3;
-const RECOVERY_REQUIRED: u8 = 2;
 
 /// Opens `source`; creates it when it does not exist and `options.create` allows that.
 pub(super) fn open(source: &Source, options: EngineOptions, health: &Arc<Health>) -> Result<Opened> {
@@ -216,7 +213,7 @@ fn check_stamp(transaction: &ReadTransaction, subject: &str, health: &Health) ->
 fn check_redb_header(file: &File, file_len: u64, subject: &str) -> Result<Vec<u8>> {
     let mut header = Vec::with_capacity(HEADER_BYTES);
     file.take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(|err| os_error(subject, err))?;
-    if header.iter().zip(REDB_MAGIC).any(|(&found, expected)| found != expected) {
+    if header.iter().zip(MAGIC).any(|(&found, expected)| found != expected) {
         return Err(not_a_store(subject, "it is not a redb file"));
     }
     let truncated = |needed: u64| {
@@ -240,9 +237,8 @@ fn check_redb_header(file: &File, file_len: u64, subject: &str) -> Result<Vec<u8
         return Err(truncated(HEADER_BYTES as u64));
     };
     let version = slot_0.max(slot_1);
-    if version > REDB_FORMAT {
-        let message =
-            format!("it is a redb file of format {version}, this release reads {REDB_FORMAT}; upgrade modelkeep");
+    if version > FORMAT {
+        let message = format!("it is a redb file of format {version}, this release reads {FORMAT}; upgrade modelkeep");
         return Err(Error::new(ErrorKind::NewerFormat, "open", subject, message));
     }
     // After a crash redb derives the layout from the length; the counts in the header may be torn then.

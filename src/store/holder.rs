@@ -130,13 +130,15 @@ impl Holder {
     /// Gives up the guard for a reference count.
     #[allow(clippy::unnecessary_box_returns, reason = "it is in that box already, and fits a register there")]
     pub(super) fn into_owned(mut self) -> Box<Owned> {
-        match self.owned.take() {
-            Some(owned) => owned,
-            None => {
-                let (entry, root) = (Arc::clone(self.entry()), self.root());
-                Box::new(Owned { entry, root, tier: Tier::Hot, decision: Decision::Fresh })
-            }
-        }
+        self.owned.take().unwrap_or_else(|| self.counted())
+    }
+
+    /// Counts a reference.
+    #[allow(clippy::unnecessary_box_returns, reason = "a holder keeps it in a box")]
+    fn counted(&self) -> Box<Owned> {
+        let fresh =
+            || Owned { entry: Arc::clone(self.entry()), root: self.root(), tier: Tier::Hot, decision: Decision::Fresh };
+        Box::new(self.origin().cloned().unwrap_or_else(fresh))
     }
 }
 
@@ -159,10 +161,7 @@ fn release(owned: Box<Owned>) {
 
 impl Clone for Holder {
     fn clone(&self) -> Self {
-        let (entry, root) = (Arc::clone(self.entry()), self.root());
-        let (tier, decision) =
-            self.origin().map_or((Tier::Hot, Decision::Fresh), |owned| (owned.tier, owned.decision.clone()));
-        Self::owned(Box::new(Owned { entry, root, tier, decision }))
+        Self::owned(self.counted())
     }
 }
 

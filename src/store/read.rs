@@ -238,14 +238,14 @@ impl Inner {
         let verify = self.settings.verify;
         let blob = snapshot.blob(stored.archive_id)?;
         let mut envelope = blob.open_known(Kind::Model, stored.metadata.model_hash)?;
-        if envelope.header.codec != Codec::Raw {
+        let raw = envelope.header.codec == Codec::Raw;
+        if !raw {
             // All of it is decoded. What comes out is compared with the model's own hash, so what goes in need not be.
             blob.expect_order();
         } else if verify == Verify::Full {
             envelope = blob.open(Kind::Model, verify)?;
         }
         sealed::check_schema(stored.archive_id, &envelope.header, &stored.metadata.schema)?;
-        let raw = envelope.header.codec == Codec::Raw;
         // The seal binds these bytes to their id; this binds the id to the version that names it.
         if raw && envelope.payload_hash != stored.metadata.model_hash {
             let message = format!("its archive is not the one that was published as {version}");

@@ -2,10 +2,15 @@
 
 use std::path::Path;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
+use comfy_table::Table;
 use serde_json::{Map, Value, json};
 
 use crate::machine;
+pub use shared::{human_bytes, human_us};
+
+/// As the examples draw their tables.
+#[path = "../../../examples/common/table.rs"]
+mod shared;
 
 /// What a ratio or a figure is wanted to be.
 #[derive(Clone, Copy)]
@@ -97,32 +102,7 @@ impl Report {
     }
 }
 
+/// A table whose first column is a name, and whose others are figures.
 fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
-    for at in 1..header.len() {
-        if let Some(column) = table.column_mut(at) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-}
-
-/// A time in the unit that a person would use.
-pub fn human_us(us: f64) -> String {
-    match us {
-        us if us < 1.0 => format!("{:.0} ns", us * 1e3),
-        us if us < 1e3 => format!("{us:.1} us"),
-        us if us < 1e6 => format!("{:.2} ms", us / 1e3),
-        us => format!("{:.2} s", us / 1e6),
-    }
-}
-
-/// Bytes in the unit that a person would use.
-pub fn human_bytes(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        _ => format!("{:.2} MiB", bytes as f64 / 1_048_576.0),
-    }
+    shared::table(header, &(1..header.len()).collect::<Vec<_>>())
 }

@@ -103,13 +103,13 @@ impl Eras {
     /// Ends the current pin before the file is closed to be opened again. Refused while somebody uses an archive that
     /// is not in the file any more: nothing would cover it then.
     pub(crate) fn end(&self, subject: &str) -> Result<()> {
-        let orphans = self.lock().leases.values().flatten().filter(|cover| cover.has_own_pin()).count();
+        let mut state = self.lock();
+        let orphans = state.leases.values().flatten().filter(|cover| cover.has_own_pin()).count();
         if orphans > 0 {
             let message =
                 format!("{orphans} models that left the file are still held; it is reopened when they are released");
             return Err(Error::new(ErrorKind::Io, "reopen", subject, message));
         }
-        let mut state = self.lock();
         state.current = None;
         state.garbage.clear();
         Ok(())
@@ -139,11 +139,12 @@ impl Eras {
         covers.for_each(|cover| cover.keep(view.pin()));
     }
 
-    /// Call after that commit: looks at the newest commit and pins it instead of the one before.
+    /// Call after that commit: looks at the newest commit and pins it instead of the one before. Returns whether there was
+    /// one before: its pages could not be taken back by the commit.
     ///
     /// Readers see the commit from here on, and not from the moment that it is in the file: the hot tier does not show it
     /// before either, and a model must not go back in time.
-    pub(crate) fn advance(&self, open: &Arc<OpenFile>, ids: &[u64]) {
+    pub(crate) fn advance(&self, open: &Arc<OpenFile>, ids: &[u64]) -> bool {
         let mut state = self.lock();
         state.stale = true;
         let before = state.look(open).unwrap_or_else(|error| {
@@ -154,7 +155,7 @@ impl Eras {
         state.departing.retain(|id| !ids.contains(id));
         let joined = state.join();
         let Some(before) = before else {
-            return;
+            return false;
         };
         let freed = state.freed(&before, ids);
         // Where nothing is in use redb takes the pages for the next large value, blocks and all, which is faster than new
@@ -164,7 +165,7 @@ impl Eras {
         drop(state);
         drop(joined);
         if !anything {
-            return;
+            return true;
         }
         let unread = self.is_last_reader(&before);
         // While the state before is pinned, redb does not reuse what is given back here.
@@ -178,6 +179,7 @@ impl Eras {
         let garbage = if unread { mem::take(&mut state.garbage) } else { Vec::new() };
         drop(state);
         garbage.iter().for_each(|(range, _)| map.give_back(range));
+        true
     }
 
     /// Whether nobody but the caller reads `before`, or any view before it. Waits a moment for those who are about to be

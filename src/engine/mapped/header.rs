@@ -5,20 +5,22 @@
 
 use super::{
     Broken,
-    bytes::{array, u32_at, u64_at, u128_at},
-    page::{Geometry, PageNumber, Root, checksum},
+    bytes::{array, u32_at, u128_at},
+    page::{Geometry, Root, checksum},
 };
 
 /// Bytes of the header and both slots.
 pub(crate) const HEADER_BYTES: usize = 320;
 
-const MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
-const FORMAT: u8 = 3;
+pub(crate) const MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
+/// The file format that is read here.
+pub(crate) const FORMAT: u8 = 3;
 const SLOT_BYTES: usize = 128;
 const SLOTS_START: usize = 64;
 
 const PRIMARY_IS_SLOT_1: u8 = 1;
-const RECOVERY_REQUIRED: u8 = 2;
+/// The bit of the god byte that says that the file was not closed.
+pub(crate) const RECOVERY_REQUIRED: u8 = 2;
 const TWO_PHASE: u8 = 4;
 
 /// What the first page says.
@@ -53,7 +55,7 @@ impl Header {
         }
         let tables = match has_tables {
             0 => None,
-            _ => Some(Root { page: PageNumber::new(u64_at(&slot, 8)?)?, checksum: u128_at(&slot, 16)? }),
+            _ => Some(Root::read(&slot, 8)?),
         };
         let (recovery_required, two_phase) = (flags & RECOVERY_REQUIRED != 0, flags & TWO_PHASE != 0);
         Ok(Self { geometry, tables, recovery_required, two_phase })

@@ -12,7 +12,7 @@
 
 mod bytes;
 mod eras;
-mod header;
+pub(super) mod header;
 mod lease;
 mod map;
 mod page;

@@ -82,6 +82,14 @@ pub(super) struct Root {
     pub(super) checksum: u128,
 }
 
+impl Root {
+    /// Reads a page number and the checksum behind it.
+    pub(super) fn read(bytes: &[u8], at: usize) -> Result<Self, Broken> {
+        let page = PageNumber::new(u64_at(bytes, at)?)?;
+        Ok(Self { page, checksum: u128_at(bytes, at + NUMBER_BYTES)? })
+    }
+}
+
 /// Whether keys, or values, all have the same width.
 pub(super) type Width = Option<usize>;
 

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use super::{
     Broken,
-    bytes::{array, u32_at, u64_at, u128_at},
-    page::{Geometry, PageNumber, Root},
+    bytes::{array, offset_at, u32_at},
+    page::{Geometry, Root},
     tree::{Keys, Source, Tree},
 };
 use crate::engine::tables::{ARCHIVES_NAME, Table};
@@ -68,19 +68,15 @@ fn tree(source: &impl Source, at: Range<u64>, geometry: Geometry, keys: Keys) ->
     }
     let root = match has_root {
         0 => None,
-        _ => Some(Root { page: PageNumber::new(u64_at(bytes, 10)?)?, checksum: u128_at(bytes, 18)? }),
+        _ => Some(Root::read(bytes, 10)?),
     };
     let width = |at: usize| {
         Ok(match array(bytes, at)? {
             [0] => None,
-            _ => Some(u32_at(bytes, at + 1)?),
+            _ => Some(offset_at(bytes, at + 1)?),
         })
     };
-    let expected = match keys {
-        Keys::Bytes => None,
-        Keys::Numbers => Some(8),
-    };
-    if width(42)? != expected || width(47)?.is_some() || (u32_at(bytes, 52)?, u32_at(bytes, 56)?) != (1, 1) {
+    if width(42)? != keys.width() || width(47)?.is_some() || (u32_at(bytes, 52)?, u32_at(bytes, 56)?) != (1, 1) {
         return Err(Broken("a table has keys or values of another type"));
     }
     Ok(Tree { root, keys, geometry, check_leaves: false })

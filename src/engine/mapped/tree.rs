@@ -31,7 +31,7 @@ pub(super) enum Keys {
 }
 
 impl Keys {
-    fn width(self) -> Width {
+    pub(super) fn width(self) -> Width {
         match self {
             Self::Bytes => None,
             Self::Numbers => Some(8),

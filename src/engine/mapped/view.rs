@@ -30,10 +30,8 @@ const HEADER_READS_MAX: usize = 1000;
 
 /// One commit. It does not change, and its pages are not reused while the view lives.
 pub(crate) struct View {
-    map: Arc<Map>,
-    file_len: u64,
+    extent: Extent,
     tables: Tables,
-    pin: Arc<Pin>,
     /// Counts the views that live.
     _alive: Alive,
 }
@@ -42,13 +40,13 @@ pub(crate) struct View {
 pub(crate) type Alive = Arc<()>;
 
 /// The map as far as the file reached, under a pin.
-struct Extent<'a> {
-    map: &'a Map,
+struct Extent {
+    map: Arc<Map>,
     file_len: u64,
-    _pin: &'a Pin,
+    pin: Arc<Pin>,
 }
 
-impl Source for Extent<'_> {
+impl Source for Extent {
     fn get(&self, range: Range<u64>) -> Option<&[u8]> {
         if range.end > self.file_len {
             return None;
@@ -66,25 +64,21 @@ impl View {
         let header = read_header(file)?;
         let file_len = file.metadata().map_err(failed)?.len();
         let map = match earlier {
-            Some(earlier) if earlier.map.covers(file_len) => Arc::clone(&earlier.map),
+            Some(earlier) if earlier.extent.map.covers(file_len) => Arc::clone(&earlier.extent.map),
             _ => Arc::new(Map::new(file, file_len).map_err(failed)?),
         };
-        let extent = Extent { map: &map, file_len, _pin: &pin };
+        let extent = Extent { map, file_len, pin };
         let tables =
             Tables::read(&extent, header.geometry, header.tables).map_err(|broken| broken.error("read", "tables"))?;
-        Ok(Self { map, file_len, tables, pin, _alive: Arc::clone(alive) })
-    }
-
-    fn extent(&self) -> Extent<'_> {
-        Extent { map: &self.map, file_len: self.file_len, _pin: &self.pin }
+        Ok(Self { extent, tables, _alive: Arc::clone(alive) })
     }
 
     pub(super) fn map(&self) -> &Arc<Map> {
-        &self.map
+        &self.extent.map
     }
 
     pub(super) fn pin(&self) -> &Arc<Pin> {
-        &self.pin
+        &self.extent.pin
     }
 
     /// Whether the file has no table at all.
@@ -105,7 +99,7 @@ impl View {
     /// Returns the row under `key`, and whether the page that it is in is whole.
     pub(crate) fn get_checked(&self, table: Table, key: &[u8]) -> Result<Option<(&[u8], Page)>> {
         let page = |leaf| {
-            let whole = self.tables.small(table).is_some_and(|tree| tree.is_whole(&self.extent(), leaf));
+            let whole = self.tables.small(table).is_some_and(|tree| tree.is_whole(&self.extent, leaf));
             if whole { Page::Whole } else { Page::Unchecked }
         };
         Ok(self.find(table, key)?.map(|(bytes, leaf)| (bytes, page(leaf))))
@@ -116,7 +110,7 @@ impl View {
             return Ok(None);
         };
         let broken = |broken: Broken| broken.error("read", table.name());
-        let Some((range, leaf)) = tree.find(&self.extent(), key).map_err(broken)? else {
+        let Some((range, leaf)) = tree.find(&self.extent, key).map_err(broken)? else {
             return Ok(None);
         };
         let bytes = self.bytes(&range).ok_or_else(|| broken(outside()))?;
@@ -128,7 +122,7 @@ impl View {
         let Some(tree) = self.tables.archives() else {
             return Ok(None);
         };
-        let found = tree.find(&self.extent(), &id.to_le_bytes());
+        let found = tree.find(&self.extent, &id.to_le_bytes());
         Ok(found.map_err(|broken| broken.error("read", ARCHIVES_NAME))?.map(|(range, _)| range))
     }
 
@@ -145,7 +139,7 @@ impl View {
 
     /// Says that from here on archives are read as a whole.
     pub(crate) fn expect_order(&self) {
-        self.map.expect_order();
+        self.extent.map.expect_order();
     }
 
     /// Returns the rows of `table` from the first that is not below `from`.
@@ -159,24 +153,20 @@ impl View {
     }
 
     fn scan_tree(self: &Arc<Self>, tree: Option<&Tree>, from: &[u8], name: &'static str) -> Result<MappedScan> {
-        self.map.expect_order();
-        let cursor = tree.map(|tree| tree.cursor(&self.extent(), from)).transpose();
+        self.extent.map.expect_order();
+        let cursor = tree.map(|tree| tree.cursor(&self.extent, from)).transpose();
         let cursor = cursor.map_err(|broken| broken.error("list", name))?;
         Ok(MappedScan { view: Arc::clone(self), cursor, page_bytes: 0, name })
     }
 
     fn bytes(&self, range: &Range<u64>) -> Option<&[u8]> {
-        if range.end > self.file_len {
-            return None;
-        }
-        // SAFETY: as for `Extent::get`; the slice borrows the view, which holds the pin.
-        unsafe { self.map.get(range) }
+        self.extent.get(range.clone())
     }
 }
 
 impl std::fmt::Debug for View {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("View").field("file_len", &self.file_len).finish_non_exhaustive()
+        f.debug_struct("View").field("file_len", &self.extent.file_len).finish_non_exhaustive()
     }
 }
 
@@ -254,8 +244,8 @@ impl MappedScan {
         let Some(mut cursor) = self.cursor.take() else {
             return Ok(None);
         };
-        let extent = Extent { map: &self.view.map, file_len: self.view.file_len, _pin: &self.view.pin };
-        let value = match cursor.next(&extent) {
+        let extent = &self.view.extent;
+        let value = match cursor.next(extent) {
             Ok(Some((_, value))) => value,
             Ok(None) => {
                 self.page_bytes = cursor.page_bytes();
@@ -263,7 +253,7 @@ impl MappedScan {
             }
             Err(broken) => return Err(broken.error("list", self.name)),
         };
-        let page = if check && cursor.leaf_is_whole(&extent) { Page::Whole } else { Page::Unchecked };
+        let page = if check && cursor.leaf_is_whole(extent) { Page::Whole } else { Page::Unchecked };
         let value = self.view.bytes(&value).ok_or_else(|| outside().error("list", self.name))?;
         Ok(Some((self.cursor.insert(cursor).key(), value, page)))
     }
