@@ -1,4 +1,4 @@
-//! One training per key at a time: callers that want the same model wait for the one that is at work.
+//! One piece of work per key at a time: callers that want the same model, or the same bars, wait for the one at work.
 //!
 //! Waiting callers look again when the one at work is done, and usually find its result. A training closure that asks
 //! for a model whose training is, directly or through the trainings of other threads, waiting for that closure would
@@ -7,6 +7,8 @@
 
 use std::{
     collections::HashMap,
+    fmt::Display,
+    hash::Hash,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, ThreadId},
 };
@@ -16,35 +18,53 @@ use crate::{
     key::ModelKey,
 };
 
-/// The keys that are being trained.
-#[derive(Debug, Default)]
-pub(crate) struct Flights {
-    state: Mutex<State>,
+/// What work is done for.
+pub(crate) trait FlightKey: Clone + Eq + Hash + Display {
+    /// What is being done, as a verb.
+    const OPERATION: &'static str;
+    /// What is wrong when it waits for itself.
+    const CYCLE: &'static str;
+}
+
+impl FlightKey for ModelKey {
+    const OPERATION: &'static str = "train";
+    const CYCLE: &'static str = "its training asks for this same model, and would wait for itself for ever";
+}
+
+/// The keys that work is being done for.
+#[derive(Debug)]
+pub(crate) struct Flights<K> {
+    state: Mutex<State<K>>,
     landed: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    owners: HashMap<ModelKey, ThreadId>,
-    waiting: HashMap<ThreadId, ModelKey>,
+impl<K> Default for Flights<K> {
+    fn default() -> Self {
+        Self { state: Mutex::new(State { owners: HashMap::new(), waiting: HashMap::new() }), landed: Condvar::new() }
+    }
 }
 
-/// The right to train one key; given back when dropped, also by a panic.
 #[derive(Debug)]
-pub(crate) struct Flight<'a> {
-    flights: &'a Flights,
-    key: &'a ModelKey,
+struct State<K> {
+    owners: HashMap<K, ThreadId>,
+    waiting: HashMap<ThreadId, K>,
 }
 
-impl Flights {
+/// The right to work for one key; given back when dropped, also by a panic.
+#[derive(Debug)]
+pub(crate) struct Flight<'a, K: FlightKey> {
+    flights: &'a Flights<K>,
+    key: &'a K,
+}
+
+impl<K: FlightKey> Flights<K> {
     /// Waits until no other thread holds `key` and takes it.
-    pub(crate) fn board<'a>(&'a self, key: &'a ModelKey) -> Result<Flight<'a>> {
+    pub(crate) fn board<'a>(&'a self, key: &'a K) -> Result<Flight<'a, K>> {
         let me = thread::current().id();
         let mut state = self.lock();
         while state.owners.contains_key(key) {
             if state.would_wait_for(key, me) {
-                let message = "its training asks for this same model, and would wait for itself for ever";
-                return Err(Error::invalid("train", key.to_string(), message));
+                return Err(Error::invalid(K::OPERATION, key.to_string(), K::CYCLE));
             }
             state.waiting.insert(me, key.clone());
             state = self.landed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -54,14 +74,14 @@ impl Flights {
         Ok(Flight { flights: self, key })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl<K: FlightKey> State<K> {
     /// Whether waiting for `key` would wait for `me`: follows who owns a key and what that thread waits for.
-    fn would_wait_for(&self, key: &ModelKey, me: ThreadId) -> bool {
+    fn would_wait_for(&self, key: &K, me: ThreadId) -> bool {
         let mut key = key;
         // Each thread waits for one key at most, so the chain is no longer than the threads that wait.
         for _ in 0..=self.waiting.len() {
@@ -78,7 +98,7 @@ impl State {
     }
 }
 
-impl Drop for Flight<'_> {
+impl<K: FlightKey> Drop for Flight<'_, K> {
     fn drop(&mut self) {
         self.flights.lock().owners.remove(self.key);
         self.flights.landed.notify_all();

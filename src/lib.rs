@@ -72,11 +72,17 @@
     )
 )]
 mod archive;
+mod bar;
+mod bars;
+mod calendar;
 mod clock;
 mod counters;
+mod coverage;
 mod engine;
 mod error;
 pub mod estimators;
+mod features;
+mod fetch;
 mod flight;
 mod format;
 mod hash;
@@ -85,19 +91,26 @@ mod inspect;
 mod interval;
 mod key;
 mod lane;
+mod ledger;
 mod limits;
 mod registry;
 mod store;
 mod time;
+mod timeframe;
 mod training;
 mod version;
 mod vix;
 mod worker;
 
 pub use archive::{Invalid, Model, Unstored};
+pub use bar::{BadRows, Bar, Bars, Field, Flaws};
+pub use bars::{read::BarSummary, write::Written};
+pub use calendar::{Calendar, Session};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::{Identity, TableUsage};
 pub use error::{Error, ErrorKind, Result, TrainError};
+pub use features::spec::{FeatureSpec, Lookback};
+pub use fetch::{FetchError, FetchPolicy};
 pub use format::{
     codec::Codec,
     digest::Digest,
@@ -107,15 +120,18 @@ pub use format::{
 pub use inspect::{Damage, FieldChange, Usage, Verification};
 pub use interval::Interval;
 pub use key::{ConfigHash, Label, ModelKey, ModelName, Symbol};
+pub use ledger::{Coverage, Stretch};
 pub use registry::{
     metadata::{Metadata, VixRange},
     quarantine::Quarantined,
 };
 pub use store::{
-    Current, Decision, Filter, Freshness, Held, Listed, Listing, Live, Options, Removal, Removed, RemovedVersion,
-    Stats, Store, Tier, TierStats, Trained, Update, VersionEntry, VixSeries,
+    BarCodec, BarFetcher, BarSeries, Current, Decision, FeatureSet, Features, FetchReport, FieldColumn, Filter,
+    Freshness, Held, LevelFetcher, Listed, Listing, Live, Loaded, Options, Progress, Regime, Removal, Removed,
+    RemovedVersion, Resampled, Stats, Store, Tier, TierStats, Trained, Update, VersionEntry, VixSeries,
 };
 pub use time::{Day, OutOfRange, Timestamp};
+pub use timeframe::Timeframe;
 pub use training::{Merge, Samples, TrainingSet, TrainingSummary};
 pub use version::Version;
 pub use vix::{Levels, Upserted};

@@ -40,3 +40,9 @@ pub(crate) const SETTLE_BYTES_MIN: u64 = 128 << 10;
 pub(crate) const MAPPED_BYTES_MIN: usize = 64 << 10;
 /// Bytes of a map that are read in advance at a time: large enough for the disk, small enough to be interrupted.
 pub(crate) const POPULATE_BYTES: usize = 4 << 20;
+/// Rows of one chunk of bars or features.
+pub(crate) const CHUNK_ROWS_MAX: usize = 1 << 20;
+/// Rows that are decoded by one thread alone.
+pub(crate) const PARALLEL_ROWS_MIN: usize = 200_000;
+/// Superseded rows that are kept beside one chunk of bars; the oldest go first.
+pub(crate) const HISTORY_ROWS_MAX: usize = 1 << 16;

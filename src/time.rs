@@ -4,7 +4,7 @@
 
 use std::{fmt, time::Duration};
 
-use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
 
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
 
@@ -73,6 +73,21 @@ impl TryFrom<DateTime<Utc>> for Timestamp {
     /// Converts, or fails outside 1677-09-21 .. 2262-04-11, which is what 64 bits of nanoseconds reach.
     fn try_from(at: DateTime<Utc>) -> Result<Self, OutOfRange> {
         at.timestamp_nanos_opt().map(Self).ok_or(OutOfRange)
+    }
+}
+
+impl std::str::FromStr for Timestamp {
+    type Err = OutOfRange;
+
+    /// Parses RFC 3339 (`2018-12-24T14:30:00Z`, `2018-12-24T09:30:00-05:00`), or a date and a time without an offset, which
+    /// is UTC then (`2018-12-24 14:30:00`).
+    fn from_str(text: &str) -> Result<Self, OutOfRange> {
+        if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+            return at.to_utc().try_into();
+        }
+        let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"];
+        let local = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
+        local.ok_or(OutOfRange)?.and_utc().try_into()
     }
 }
 
@@ -224,6 +239,18 @@ mod tests {
         assert_eq!(earlier.since(later), Duration::ZERO);
         let span = Timestamp::from_nanos(i64::MAX).since(Timestamp::from_nanos(i64::MIN));
         assert_eq!(span, Duration::from_nanos(u64::MAX));
+    }
+
+    #[test]
+    fn timestamps_are_read_with_and_without_an_offset() {
+        for text in
+            ["2018-12-24T14:30:00Z", "2018-12-24T09:30:00-05:00", "2018-12-24 14:30:00", "2018-12-24T14:30:00.000"]
+        {
+            assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), "2018-12-24T14:30:00Z");
+        }
+        for text in ["", "2018-12-24", "14:30", "2018-13-24T14:30:00Z", "9999-01-01T00:00:00Z"] {
+            assert_eq!(text.parse::<Timestamp>(), Err(OutOfRange), "{text}");
+        }
     }
 
     #[test]

@@ -89,6 +89,18 @@ impl Batch {
         })
     }
 
+    /// The keys that begin with `prefix`, in order.
+    pub(crate) fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>> {
+        self.run(table.name(), |transaction| {
+            let table = transaction.open_table(table.definition())?;
+            let rows = match after_prefix(prefix) {
+                Some(end) => table.range(prefix..end.as_slice())?,
+                None => table.range(prefix..)?,
+            };
+            rows.map(|row| Ok(row?.0.value().to_vec())).collect()
+        })
+    }
+
     /// Removes a row and returns the bytes of its key and value; 0 when there was none.
     pub(crate) fn remove(&self, table: Table, key: &[u8]) -> Result<u64> {
         self.run(table.name(), |transaction| {

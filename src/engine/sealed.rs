@@ -19,7 +19,7 @@ use crate::{
         digest::Digest,
         envelope::{self, Envelope, HEADER_BYTES, Header, Kind, Place, Verify},
         record::{self, Page, Payload, Record},
-        schema::SchemaTag,
+        schema::{Schema, SchemaTag},
     },
     limits::{ARCHIVE_BYTES_MAX, MAPPED_BYTES_MIN},
 };
@@ -62,6 +62,22 @@ pub(crate) fn look<R: Record, T>(
 /// Verifies a sealed record that was read as bytes already.
 pub(crate) fn payload<R: Record>(table: Table, key: &[u8], value: &[u8], page: Page) -> Result<Payload<R>> {
     record::payload(Place { table: table.name(), key }, value, page)
+}
+
+/// Opens sealed columns that were read as bytes already, and checks all of them.
+pub(crate) fn open_columns<'a>(table: Table, key: &[u8], value: &'a [u8], schema: &Schema) -> Result<&'a [u8]> {
+    let place = Place { table: table.name(), key };
+    let envelope = envelope::open(place, Kind::Columns, value, Verify::Full)?;
+    if (envelope.header.schema_id, envelope.header.schema_version) == (schema.id(), schema.version()) {
+        return Ok(envelope.payload);
+    }
+    let message = format!("expected {schema}, found other columns (version {})", envelope.header.schema_version);
+    Err(Error::corrupt("read columns", place.to_string(), message))
+}
+
+/// The columns of a sealed value, if it looks like one; nothing is checked.
+pub(crate) fn unverified_columns(value: &[u8]) -> Option<&[u8]> {
+    value.get(HEADER_BYTES..)
 }
 
 /// A large value, encoded and hashed, ready to be written: the slow part of a write, done before the transaction.
@@ -113,6 +129,20 @@ impl Batch {
     /// Writes a sealed record.
     pub(crate) fn put_record<R: Record>(&self, table: Table, key: &[u8], record: &R) -> Result<()> {
         let value = record::seal(Place { table: table.name(), key }, record)?;
+        self.put(table, key, &value)
+    }
+
+    /// Writes sealed columns.
+    pub(crate) fn put_columns(&self, table: Table, key: &[u8], schema: &Schema, columns: &[u8]) -> Result<()> {
+        let header = Header {
+            kind: Kind::Columns,
+            codec: Codec::Raw,
+            schema_id: schema.id(),
+            schema_version: schema.version(),
+            raw_len: columns.len() as u64,
+        };
+        let mut value = envelope::seal(Place { table: table.name(), key }, &header, columns).to_vec();
+        value.extend_from_slice(columns);
         self.put(table, key, &value)
     }
 
@@ -279,8 +309,11 @@ pub(crate) fn check_row(table: Table, key: &[u8], value: &[u8]) -> Result<()> {
     }
     let place = Place { table: table.name(), key };
     let envelope = envelope::open_any(place, value)?;
-    if envelope.header.kind != Kind::Record {
-        return Err(Error::new(ErrorKind::Corrupt, "verify", place.to_string(), "it is no record"));
+    let columns = matches!(table, Table::Bars | Table::BarHistory | Table::Features);
+    let expected = if columns { Kind::Columns } else { Kind::Record };
+    if envelope.header.kind != expected {
+        let message = format!("it is sealed as {:?}, expected {expected:?}", envelope.header.kind);
+        return Err(Error::corrupt("verify", place.to_string(), message));
     }
     envelope::check_payload(place, &envelope)
 }

@@ -99,9 +99,14 @@ impl Snapshot {
 
     /// Returns all rows of `table` whose keys begin with `prefix`, in order, one at a time.
     pub(crate) fn scan(&self, table: Table, prefix: &[u8]) -> Result<Scan> {
+        self.scan_between(table, prefix, after_prefix(prefix))
+    }
+
+    /// Returns the rows of `table` from `start` up to `end`, or to the last, in order, one at a time.
+    pub(crate) fn scan_between(&self, table: Table, start: &[u8], end: Option<Vec<u8>>) -> Result<Scan> {
         match self {
-            Self::Mapped { view, .. } => Ok(Scan::Mapped { rows: view.scan(table, prefix)?, prefix: prefix.into() }),
-            Self::Copied(copied) => copied.scan(table, prefix),
+            Self::Mapped { view, .. } => Ok(Scan::Mapped { rows: view.scan(table, start)?, end }),
+            Self::Copied(copied) => copied.scan(table, start, end),
         }
     }
 
@@ -200,14 +205,14 @@ impl Transaction {
         })
     }
 
-    fn scan(&self, table: Table, prefix: &[u8]) -> Result<Scan> {
+    fn scan(&self, table: Table, start: &[u8], end: Option<Vec<u8>>) -> Result<Scan> {
         let rows = self.health.contain("list", table.name(), || {
             let Some(table) = self.table(table.definition())? else {
                 return Ok(None);
             };
-            Ok(Some(match after_prefix(prefix) {
-                Some(end) => table.range(prefix..end.as_slice())?,
-                None => table.range(prefix..)?,
+            Ok(Some(match end {
+                Some(end) => table.range(start..end.as_slice())?,
+                None => table.range(start..)?,
             }))
         })?;
         Ok(Scan::Copied { rows, last: None, table, health: Arc::clone(&self.health) })
@@ -264,7 +269,8 @@ impl Transaction {
 pub(crate) enum Scan {
     Mapped {
         rows: MappedScan,
-        prefix: Box<[u8]>,
+        /// The first key that does not belong to it.
+        end: Option<Vec<u8>>,
     },
     Copied {
         rows: Option<redb::Range<'static, &'static [u8], &'static [u8]>>,
@@ -278,9 +284,20 @@ impl Scan {
     /// Calls `visit` with the next row, in place where it lies in the map, and whether its page is whole; `None` at the
     /// end.
     pub(crate) fn next_with<T>(&mut self, visit: impl FnOnce(&[u8], &[u8], Page) -> T) -> Option<Result<T>> {
+        self.next_row(true, visit)
+    }
+
+    /// The same for rows whose seals are going to be checked: nobody asks about their pages.
+    pub(crate) fn next_sealed<T>(&mut self, visit: impl FnOnce(&[u8], &[u8]) -> T) -> Option<Result<T>> {
+        self.next_row(false, |key, value, _| visit(key, value))
+    }
+
+    fn next_row<T>(&mut self, check: bool, visit: impl FnOnce(&[u8], &[u8], Page) -> T) -> Option<Result<T>> {
         match self {
-            Self::Mapped { rows, prefix } => match rows.next(true) {
-                Ok(Some((key, value, page))) if key.starts_with(prefix) => Some(Ok(visit(key, value, page))),
+            Self::Mapped { rows, end } => match rows.next(check) {
+                Ok(Some((key, value, page))) if end.as_deref().is_none_or(|end| key < end) => {
+                    Some(Ok(visit(key, value, page)))
+                }
                 Ok(_) => None,
                 Err(err) => Some(Err(err)),
             },

@@ -29,12 +29,37 @@ pub(crate) enum Table {
     Vix,
     /// Model key, version -> why the version is not served.
     Quarantine,
+    /// Series of bars, period -> the bars of the period, in columns.
+    Bars,
+    /// Series of bars, period -> bars that were superseded or deleted, and when.
+    BarHistory,
+    /// Series of bars or of levels -> what is known of which stretch of time.
+    Coverage,
+    /// Series of aggregated bars -> which bars they were made of.
+    Aggregates,
+    /// Name, version -> a calendar that judged what is stored.
+    Calendars,
+    /// Symbol, fingerprint, period -> computed columns, and what they were computed from.
+    Features,
 }
 
 impl Table {
     /// All tables with byte keys.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Store, Self::Heads, Self::Metadata, Self::Training, Self::Artifacts, Self::Vix, Self::Quarantine];
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Store,
+        Self::Heads,
+        Self::Metadata,
+        Self::Training,
+        Self::Artifacts,
+        Self::Vix,
+        Self::Quarantine,
+        Self::Bars,
+        Self::BarHistory,
+        Self::Coverage,
+        Self::Aggregates,
+        Self::Calendars,
+        Self::Features,
+    ];
 
     /// The table's name in the file, which is also part of the seal of every value in it.
     pub(crate) fn name(self) -> &'static str {
@@ -46,6 +71,12 @@ impl Table {
             Self::Artifacts => "artifacts",
             Self::Vix => "vix",
             Self::Quarantine => "quarantine",
+            Self::Bars => "bars",
+            Self::BarHistory => "bar_history",
+            Self::Coverage => "coverage",
+            Self::Aggregates => "aggregates",
+            Self::Calendars => "calendars",
+            Self::Features => "features",
         }
     }
 

@@ -50,6 +50,8 @@ pub(crate) enum Kind {
     Artifact = 3,
     /// A small rkyv record of this crate.
     Record = 4,
+    /// Columns of bars or features.
+    Columns = 5,
 }
 
 /// How much of a value is checked when it is loaded.
@@ -245,6 +247,7 @@ fn parse(sealed: &[u8; SEALED_BYTES]) -> Result<(Header, u64, Digest), String> {
         2 => Kind::Training,
         3 => Kind::Artifact,
         4 => Kind::Record,
+        5 => Kind::Columns,
         other => return Err(format!("kind {other} is not known to this release")),
     };
     let codec = Codec::from_id(codec).ok_or_else(|| format!("codec {codec} is not known to this release"))?;

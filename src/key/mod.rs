@@ -153,6 +153,7 @@ pub(crate) fn describe_row(key: &[u8]) -> String {
         return match rest {
             [] => text.into_owned(),
             [0, high, low] => format!("{text} {}", u16::from_be_bytes([*high, *low])),
+            [0, series @ ..] if series.len() == SERIES_BYTES => describe_series(&text, series),
             _ => format!("{text}\\x{}", hex(rest)),
         };
     };
@@ -163,6 +164,21 @@ pub(crate) fn describe_row(key: &[u8]) -> String {
         }
         _ => format!("{model} {}", String::from_utf8_lossy(rest)).trim_end().to_owned(),
     }
+}
+
+/// Bytes of a row of bars behind the symbol: timeframe, the timeframe that it was made of, and the period.
+const SERIES_BYTES: usize = 24;
+
+/// A row of bars: what series it is of, and its period.
+fn describe_series(symbol: &str, series: &[u8]) -> String {
+    let [timeframe, _, period] = series.as_chunks::<8>().0 else {
+        return symbol.to_owned();
+    };
+    let nanos = u64::from_be_bytes(*timeframe);
+    let timeframe = crate::timeframe::Timeframe::from_nanos(nanos).map_or("?".to_owned(), |known| known.to_string());
+    // The sign is flipped, so that bytes sort as numbers do.
+    let period = u64::from_be_bytes(*period) ^ (1 << 63);
+    format!("{symbol} {timeframe} {}", period.cast_signed())
 }
 
 /// The config hash is uniform, and the same for every model that has no configuration; the name tells those apart.

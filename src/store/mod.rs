@@ -4,15 +4,22 @@
 //! Every change is one transaction; the hot tier is changed after the commit, while the writer's lock is still held,
 //! so that it can never show an older version than the last one committed here.
 
+mod bars;
+mod csv;
 mod draft;
+mod features;
+mod fetch;
 mod held;
 mod holder;
+mod judge;
 mod list;
 mod live;
 mod manage;
+mod market;
 mod options;
 mod publish;
 mod read;
+mod resample;
 mod stats;
 mod train;
 mod trained;
@@ -26,16 +33,22 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+pub use bars::{BarSeries, FieldColumn};
+pub use csv::Progress;
+pub use features::{FeatureSet, Features};
+pub use fetch::{BarFetcher, FetchReport, LevelFetcher, Loaded};
 pub use held::{Decision, Held, Tier};
 pub use list::{Filter, Listed, Listing, VersionEntry};
 pub use live::{Current, Live};
 pub use manage::{Removal, Removed, RemovedVersion};
+pub use market::BarCodec;
 pub use options::Options;
+pub use resample::Resampled;
 pub use stats::{Stats, TierStats};
 pub use train::Freshness;
 pub use trained::Trained;
 pub use update::Update;
-pub use vix::VixSeries;
+pub use vix::{Regime, VixSeries};
 
 use crate::{
     clock::Clock,
@@ -48,8 +61,10 @@ use crate::{
     version::Version,
     worker::Worker,
 };
+use fetch::Load;
 use holder::Entry;
 use live::Followed;
+use market::MarketSettings;
 use options::Settings;
 
 /// An embedded store of trained models and the data they were trained on.
@@ -89,10 +104,13 @@ struct Inner {
     worker: Worker,
     engine: Engine,
     hot: HotTier<Entry>,
-    flights: Flights,
+    flights: Flights<ModelKey>,
+    /// Series and features that are being fetched or computed.
+    loads: Flights<Load>,
     counters: Arc<Counters>,
     clock: Arc<dyn Clock>,
     settings: Settings,
+    market: MarketSettings,
     /// Held from the start of a write until the hot tier shows it.
     writer: Mutex<()>,
     followed: Followed,
@@ -128,7 +146,7 @@ impl Store {
         Self::options().in_memory()
     }
 
-    fn start(engine: Engine, settings: Settings, clock: Arc<dyn Clock>) -> Self {
+    fn start(engine: Engine, settings: Settings, market: MarketSettings, clock: Arc<dyn Clock>) -> Self {
         let hot = HotTier::new(settings.hot_bytes, settings.hot_max_age);
         tracing::info!(store = %engine.subject(), read_only = engine.is_read_only(), "store open");
         let inner = Inner {
@@ -136,9 +154,11 @@ impl Store {
             engine,
             hot,
             flights: Flights::default(),
+            loads: Flights::default(),
             counters: Arc::new(Counters::new()),
             clock,
             settings,
+            market,
             writer: Mutex::new(()),
             followed: Followed::default(),
             quarantined: Mutex::new(HashMap::new()),

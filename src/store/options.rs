@@ -2,11 +2,16 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use super::Store;
+use super::{
+    Store,
+    market::{BarCodec, MarketSettings},
+};
 use crate::{
+    calendar::Calendar,
     clock::{Clock, SystemClock},
     engine::{Engine, EngineOptions},
-    error::Result,
+    error::{Error, Result},
+    fetch::FetchPolicy,
     format::envelope::Verify,
     time::Timestamp,
 };
@@ -29,6 +34,7 @@ use crate::{
 pub struct Options {
     engine: EngineOptions,
     settings: Settings,
+    market: MarketSettings,
     clock: Arc<dyn Clock>,
 }
 
@@ -61,6 +67,7 @@ impl Default for Options {
                 retention: Some(8),
                 compress_superseded: true,
             },
+            market: MarketSettings::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -145,6 +152,47 @@ impl Options {
         self
     }
 
+    /// The calendar that says which bars and levels there should be, where a series is not told otherwise. Default:
+    /// [`Calendar::nyse`].
+    pub fn calendar(mut self, calendar: Calendar) -> Self {
+        self.market.calendar = calendar;
+        self
+    }
+
+    /// How fetchers are asked, where a call is not told otherwise. Default: [`FetchPolicy::default`].
+    pub fn fetch(mut self, policy: FetchPolicy) -> Self {
+        self.market.fetch = policy;
+        self
+    }
+
+    /// How bars are encoded when they are written. Default: [`BarCodec::Auto`]. Bars of any codec can be read whatever
+    /// this says.
+    pub fn bar_codec(mut self, codec: BarCodec) -> Self {
+        self.market.codec = codec;
+        self
+    }
+
+    /// How long bars that were restated or deleted can still be read as they were known. Default: without end, up to 65,536
+    /// rows beside each chunk. Zero keeps nothing.
+    pub fn bar_history(mut self, age: Duration) -> Self {
+        self.market.history = Some(age);
+        self
+    }
+
+    /// The levels of an index at which a regime ends and the next begins. Default: 15, 20 and 30, which many who trade by
+    /// the VIX use; they are habits and not facts.
+    ///
+    /// # Errors
+    /// `InvalidInput` unless they are finite and ascend.
+    pub fn regimes(mut self, thresholds: [f64; 3]) -> Result<Self> {
+        if !thresholds.iter().all(|level| level.is_finite()) || !thresholds.is_sorted_by(|a, b| a < b) {
+            let message = "thresholds of regimes must be finite, and ascend";
+            return Err(Error::invalid("set options", format!("{thresholds:?}"), message));
+        }
+        self.market.regimes = thresholds;
+        Ok(self)
+    }
+
     /// Where the time comes from. Default: [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
@@ -158,7 +206,7 @@ impl Options {
     /// when a read-only store was not closed cleanly and its last commit may be torn, which none of this crate's is.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         let engine = EngineOptions { now: self.clock.now(), ..self.engine };
-        Ok(Store::start(Engine::open(path.as_ref(), engine)?, self.settings, self.clock))
+        Ok(Store::start(Engine::open(path.as_ref(), engine)?, self.settings, self.market, self.clock))
     }
 
     /// Makes an empty store in memory.
@@ -167,6 +215,6 @@ impl Options {
     /// As for [`Store::in_memory`].
     pub fn in_memory(self) -> Result<Store> {
         let engine = EngineOptions { read_only: false, now: self.clock.now(), ..self.engine };
-        Ok(Store::start(Engine::in_memory(engine)?, self.settings, self.clock))
+        Ok(Store::start(Engine::in_memory(engine)?, self.settings, self.market, self.clock))
     }
 }

@@ -1,13 +1,18 @@
 //! Daily index levels, through the store.
 
-use super::Store;
+use super::{Store, judge};
 use crate::{
+    calendar::Calendar,
+    coverage,
     engine::Batch,
     error::Result,
+    fetch::FetchPolicy,
     interval::Interval,
     key::Symbol,
+    ledger::{Coverage, Stretch},
     registry::metadata::VixRange,
-    time::Day,
+    time::{Day, Timestamp},
+    timeframe::Timeframe,
     vix::{self, Levels, Upserted},
 };
 
@@ -28,8 +33,23 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct VixSeries<'a> {
-    store: &'a Store,
-    series: Symbol,
+    pub(super) store: &'a Store,
+    pub(super) series: Symbol,
+    calendar: Option<Calendar>,
+    policy: Option<FetchPolicy>,
+}
+
+/// How high an index of volatility is, by [`Options::regimes`](crate::Options::regimes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Regime {
+    /// Below the first threshold.
+    Calm,
+    /// From the first threshold on.
+    Normal,
+    /// From the second threshold on.
+    Elevated,
+    /// From the third threshold on.
+    Stressed,
 }
 
 impl Store {
@@ -38,7 +58,7 @@ impl Store {
     /// # Errors
     /// `InvalidInput` when the name breaks the rules of [`Symbol`].
     pub fn vix(&self, series: &str) -> Result<VixSeries<'_>> {
-        Ok(VixSeries { store: self, series: Symbol::new(series)? })
+        Ok(VixSeries { store: self, series: Symbol::new(series)?, calendar: None, policy: None })
     }
 
     /// Returns every series that has levels, in order of the names, with all of its levels, or with the error that keeps
@@ -52,13 +72,114 @@ impl Store {
 }
 
 impl VixSeries<'_> {
+    /// Judges by this calendar which levels there should be, in place of the store's.
+    #[must_use]
+    pub fn calendar(mut self, calendar: Calendar) -> Self {
+        self.calendar = Some(calendar);
+        self
+    }
+
+    /// Asks fetchers in this way, in place of the store's.
+    #[must_use]
+    pub fn policy(mut self, policy: FetchPolicy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    pub(super) fn judge(&self) -> &Calendar {
+        self.calendar.as_ref().unwrap_or(&self.store.inner.market.calendar)
+    }
+
+    pub(super) fn fetch_policy(&self) -> &FetchPolicy {
+        self.policy.as_ref().unwrap_or(&self.store.inner.market.fetch)
+    }
+
+    /// Where its ledger lies.
+    pub(super) fn account(&self) -> Vec<u8> {
+        let mut key = b"levels/".to_vec();
+        key.extend_from_slice(self.series.as_str().as_bytes());
+        key
+    }
+
+    /// Returns the last level at or before `day`, never a later one; `None` when there is none in the two years before.
+    ///
+    /// # Errors
+    /// As for [`range`](Self::range).
+    pub fn at(&self, day: Day) -> Result<Option<f64>> {
+        Ok(self.before(day, 2 * 366)?.at(day))
+    }
+
+    /// Returns which share of the last `window` levels up to `day`, from 0 to 1, is not above the last of them:
+    /// see [`Levels::percentile`].
+    ///
+    /// # Errors
+    /// As for [`range`](Self::range).
+    pub fn percentile(&self, day: Day, window: usize) -> Result<Option<f64>> {
+        // Five sessions a week and some holidays, and two years without a level.
+        let days = i32::try_from(window).unwrap_or(i32::MAX).saturating_mul(2).saturating_add(2 * 366);
+        Ok(self.before(day, days)?.percentile(day, window))
+    }
+
+    /// Returns how high the last level at or before `day` is, by [`Options::regimes`](crate::Options::regimes).
+    ///
+    /// # Errors
+    /// As for [`range`](Self::range).
+    pub fn regime(&self, day: Day) -> Result<Option<Regime>> {
+        let [normal, elevated, stressed] = self.store.inner.market.regimes;
+        Ok(self.at(day)?.map(|level| match level {
+            level if level >= stressed => Regime::Stressed,
+            level if level >= elevated => Regime::Elevated,
+            level if level >= normal => Regime::Normal,
+            _ => Regime::Calm,
+        }))
+    }
+
+    /// The levels of the `days` days up to `day`.
+    fn before(&self, day: Day, days: i32) -> Result<Levels> {
+        let first = day.plus_days(-days).unwrap_or_else(|_| Timestamp::from_nanos(i64::MIN).day()).min(day);
+        self.range(Interval::new(first, day.next())?)
+    }
+
+    /// Returns what is known of every part of `range`, in order.
+    ///
+    /// # Errors
+    /// As for [`range`](Self::range).
+    pub fn coverage(&self, range: Interval<Day>) -> Result<Vec<Stretch>> {
+        Ok(coverage::read(&self.store.snapshot()?, &self.account())?.ledger.within(range.span()))
+    }
+
+    /// Forgets what is known of `range`, so that it is fetched again. The levels stay.
+    ///
+    /// # Errors
+    /// What a write can fail with.
+    pub fn forget(&self, range: Interval<Day>) -> Result<()> {
+        self.store.inner.commit("forget coverage", |batch| self.mark_missing(batch, range), |_, ()| ())
+    }
+
+    fn mark_missing(&self, batch: &Batch, range: Interval<Day>) -> Result<()> {
+        let mut account = coverage::read(batch, &self.account())?;
+        account.ledger.mark(range.span(), Coverage::Missing);
+        coverage::write(batch, &self.account(), &account, self.judge())
+    }
+
     /// Writes daily levels, in any order, in one durable transaction; a day that has a level gets the new one.
     ///
     /// # Errors
     /// `InvalidInput`, naming the row, for a level that is not finite or a day that appears twice; nothing is written
     /// then. Otherwise what a write can fail with.
     pub fn upsert(&self, rows: &[(Day, f64)]) -> Result<Upserted> {
-        let change = |batch: &Batch| vix::upsert(batch, &self.series, rows);
+        let change = |batch: &Batch| {
+            let done = vix::upsert(batch, &self.series, rows)?;
+            let mut account = coverage::read(batch, &self.account())?;
+            let before = account.ledger.clone();
+            let mut at: Vec<_> = rows.iter().map(|(day, _)| day.start()).collect();
+            at.sort_unstable();
+            judge::given(&mut account.ledger, self.judge(), Timeframe::DAY, &at);
+            if account.ledger != before {
+                coverage::write(batch, &self.account(), &account, self.judge())?;
+            }
+            Ok(done)
+        };
         self.store.inner.commit("write levels", change, |_, _| ())
     }
 
@@ -69,7 +190,11 @@ impl VixSeries<'_> {
     /// # Errors
     /// `Corrupt` for a damaged year that lies in the range in part; otherwise what a write can fail with.
     pub fn remove(&self, range: Interval<Day>) -> Result<u64> {
-        let change = |batch: &Batch| vix::remove(batch, &self.series, range);
+        let change = |batch: &Batch| {
+            let removed = vix::remove(batch, &self.series, range)?;
+            self.mark_missing(batch, range)?;
+            Ok(removed)
+        };
         self.store.inner.commit("remove levels", change, |_, _| ())
     }
 

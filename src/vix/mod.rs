@@ -57,6 +57,18 @@ impl Levels {
         self.levels.get(after.checked_sub(1)?).copied()
     }
 
+    /// Returns which share of the last `window` levels up to `day`, from 0 to 1, is not above the last of them; `None` when
+    /// there are none. 1 says that it has not been higher in all that time.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "nobody has 2^52 days")]
+    pub fn percentile(&self, day: Day, window: usize) -> Option<f64> {
+        let after = self.days.partition_point(|&known| known <= day);
+        let known = self.levels.get(after.saturating_sub(window)..after)?;
+        let last = known.last()?;
+        let not_above = known.iter().filter(|level| *level <= last).count();
+        Some(not_above as f64 / known.len() as f64)
+    }
+
     /// The hash that metadata records: of the series' name, then each day and the bits of its level.
     pub(crate) fn hash(&self, series: &Symbol) -> Digest {
         let mut bytes = Vec::with_capacity(series.as_str().len() + 1 + 12 * self.len());
@@ -108,17 +120,26 @@ fn open(row: &[u8], value: &[u8]) -> Result<BTreeMap<Day, f64>> {
     record.days.iter().zip(&record.levels).map(|(&days, &level)| Ok((day(days)?, level))).collect()
 }
 
-/// Writes levels, one row per day; all of them are checked before the first one is written.
-pub(crate) fn upsert(batch: &Batch, series: &Symbol, rows: &[(Day, f64)]) -> Result<Upserted> {
-    let mut by_year: BTreeMap<u16, BTreeMap<Day, f64>> = BTreeMap::new();
+/// Checks rows that are to be written: the error names the first one that cannot be right.
+pub(crate) fn check(series: &Symbol, rows: &[(Day, f64)]) -> Result<BTreeMap<Day, f64>> {
+    let mut levels = BTreeMap::new();
     for (at, &(day, level)) in rows.iter().enumerate() {
         let refuse = |message: String| Err(Error::invalid("write levels", series.to_string(), message));
         if !level.is_finite() {
             return refuse(format!("row {at}: the level of {day} is {level}"));
         }
-        if by_year.entry(day.year()).or_default().insert(day, level).is_some() {
+        if levels.insert(day, level).is_some() {
             return refuse(format!("row {at}: {day} appears twice"));
         }
+    }
+    Ok(levels)
+}
+
+/// Writes levels, one row per day; all of them are checked before the first one is written.
+pub(crate) fn upsert(batch: &Batch, series: &Symbol, rows: &[(Day, f64)]) -> Result<Upserted> {
+    let mut by_year: BTreeMap<u16, BTreeMap<Day, f64>> = BTreeMap::new();
+    for (day, level) in check(series, rows)? {
+        by_year.entry(day.year()).or_default().insert(day, level);
     }
     let mut done = Upserted::default();
     for (year, levels) in by_year {
@@ -253,6 +274,19 @@ mod tests {
         assert_eq!(levels.at(day("2018-12-21")), Some(30.11));
         assert_eq!(levels.at(day("2018-12-23")), Some(30.11));
         assert_eq!(levels.at(day("2019-06-01")), Some(36.07));
+    }
+
+    #[test]
+    fn a_percentile_looks_back_and_not_ahead() {
+        let levels: Levels = (3..9)
+            .zip([10.0, 40.0, 20.0, 30.0, 30.0, 99.0])
+            .map(|(n, level)| (day(&format!("2018-12-0{n}")), level))
+            .collect();
+        assert_eq!(levels.percentile(day("2018-12-02"), 5), None);
+        assert_eq!(levels.percentile(day("2018-12-03"), 5), Some(1.0));
+        assert_eq!(levels.percentile(day("2018-12-07"), 5), Some(0.8));
+        assert_eq!(levels.percentile(day("2018-12-07"), 2), Some(1.0));
+        assert_eq!(levels.percentile(day("2018-12-07"), 0), None);
     }
 
     #[test]

@@ -21,10 +21,24 @@ use std::{
 
 /// Layers from the bottom. A module may import modules of lower layers, and itself.
 const LAYERS: [&[&str]; 6] = [
-    &["error", "limits", "hash", "clock", "time", "version", "key", "interval", "lane"],
+    &[
+        "error",
+        "limits",
+        "hash",
+        "clock",
+        "time",
+        "version",
+        "key",
+        "interval",
+        "lane",
+        "timeframe",
+        "bar",
+        "calendar",
+        "ledger",
+    ],
     &["format", "archive"],
-    &["engine", "hot", "flight", "counters", "worker"],
-    &["registry", "training", "vix"],
+    &["engine", "hot", "flight", "fetch", "counters", "worker"],
+    &["registry", "training", "vix", "bars", "coverage", "features"],
     &["store"],
     &["inspect", "estimators"],
 ];

@@ -1,0 +1,92 @@
+//! What is wrong with rows that are to be written, and what is done about it.
+
+use crate::{
+    bar::{BadRows, Bar, Bars, Columns, Flaws},
+    error::{Error, Result},
+};
+
+/// Returns the rows in order of time, each timestamp once, with their flaws.
+pub(crate) fn prepare(subject: &str, bars: &Bars, bad: BadRows) -> Result<Columns> {
+    let refuse = |row: usize, bar: &Bar, what: String| {
+        Err(Error::invalid("write bars", subject, format!("row {row} at {}: {what}", bar.at)))
+    };
+    let mut rows: Vec<(Bar, Flaws)> = Vec::with_capacity(bars.len());
+    for (row, bar) in bars.iter().enumerate() {
+        let mut flaws = bar.flaws();
+        let before = rows.last().map(|(last, _)| last.at);
+        if before.is_some_and(|before| bar.at < before) {
+            flaws |= Flaws::UNSORTED;
+        }
+        if bad == BadRows::Refuse {
+            if before == Some(bar.at) {
+                return refuse(row, &bar, "it has the timestamp of the row before it".into());
+            }
+            if flaws.contains(Flaws::UNSORTED) {
+                let before = before.map(|at| at.to_string()).unwrap_or_default();
+                return refuse(row, &bar, format!("it lies before the row before it, at {before}"));
+            }
+            if !flaws.is_empty() {
+                return refuse(row, &bar, describe(&bar, flaws));
+            }
+        }
+        rows.push((bar, flaws));
+    }
+    let mut columns = Columns::with_capacity(rows.len());
+    if bad == BadRows::Keep {
+        // Stable: of rows with the same timestamp the one that came last stays last.
+        rows.sort_by_key(|(bar, _)| bar.at);
+    }
+    for same in rows.chunk_by(|(a, _), (b, _)| a.at == b.at) {
+        if let Some((bar, flaws)) = same.last() {
+            let repeated = if same.len() > 1 { Flaws::DUPLICATE } else { Flaws::NONE };
+            columns.push(bar, *flaws | repeated);
+        }
+    }
+    Ok(columns)
+}
+
+fn describe(bar: &Bar, flaws: Flaws) -> String {
+    let Bar { open, high, low, close, volume, .. } = bar;
+    if flaws.contains(Flaws::NOT_FINITE) || flaws.contains(Flaws::NEGATIVE) {
+        return format!("{flaws}: open {open}, high {high}, low {low}, close {close}, volume {volume}");
+    }
+    format!("low {low} <= open {open}, close {close} <= high {high} does not hold")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+
+    fn bar(at: i64, close: f64) -> Bar {
+        Bar { at: Timestamp::from_nanos(at), open: 2.0, high: 3.0, low: 1.0, close, volume: 5.0 }
+    }
+
+    #[test]
+    fn the_first_bad_row_is_named() {
+        let cases: [(&[Bar], &str); 5] = [
+            (&[bar(1, 2.0), bar(1, 2.0)], "row 1 at 1970-01-01T00:00:00.000000001Z: it has the timestamp"),
+            (&[bar(1, 2.0), bar(5, 2.0), bar(4, 2.0)], "row 2"),
+            (&[bar(1, f64::NAN)], "not finite"),
+            (&[bar(1, 2.0), bar(2, -2.0)], "negative"),
+            (&[bar(1, 9.0)], "low 1 <= open 2, close 9 <= high 3"),
+        ];
+        for (rows, part) in cases {
+            let err = prepare("AAPL 1m", &rows.iter().copied().collect(), BadRows::Refuse).unwrap_err();
+            assert!(err.message().contains(part), "{err}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_flagged() {
+        let rows: Bars = [bar(9, 2.0), bar(5, 9.0), bar(9, 1.0), bar(7, f64::NAN)].into_iter().collect();
+        let kept: Bars = prepare("AAPL 1m", &rows, BadRows::Keep).unwrap().into();
+        let found: Vec<_> = (0..kept.len()).map(|row| (kept.timestamps()[row].as_nanos(), kept.flaws(row))).collect();
+        let unsorted = Flaws::UNSORTED;
+        assert_eq!(
+            found,
+            [(5, unsorted | Flaws::INCONSISTENT), (7, unsorted | Flaws::NOT_FINITE), (9, Flaws::DUPLICATE)]
+        );
+        assert_eq!(kept.close()[2], 1.0);
+    }
+}

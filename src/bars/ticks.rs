@@ -1,0 +1,170 @@
+//! Prices as integers: how many decimals a series has, and whether it went through single precision on its way.
+//!
+//! A price is a decimal number that a `f64` is next to. Where every price of a chunk is some integer over the same power
+//! of ten, and dividing gives the very same double, the integers are stored. Many vendors keep prices in 32 bits and
+//! print six decimals: 256.88 comes as 256.880005. Such a price is a function of 25688: divided, rounded to single
+//! precision, and to six decimals; where that gives every price back to the last bit, it is 25688 that is stored.
+
+/// How integers stand for doubles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scale {
+    /// The integer over 10^decimals.
+    Decimal(u8),
+    /// The same, rounded to a `f32`, and then to six decimals.
+    Single(u8),
+}
+
+/// More decimals than that are no prices.
+const DECIMALS_MAX: u8 = 9;
+
+/// Decimals of what vendors print of a number in 32 bits.
+const SINGLE_DECIMALS: u8 = 6;
+
+/// Doubles up to this size round to integers by adding and subtracting [`ROUND`].
+const TICK_MAX: f64 = (1_u64 << 50) as f64;
+
+/// 1.5 * 2^52: doubles near it are integers.
+const ROUND: f64 = 6_755_399_441_055_744.0;
+
+fn power(decimals: u8) -> f64 {
+    const POWERS: [f64; DECIMALS_MAX as usize + 1] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+    POWERS.get(usize::from(decimals)).copied().unwrap_or(f64::NAN)
+}
+
+/// Rounds to the nearest integer; to the even one halfway.
+fn round(value: f64) -> f64 {
+    (value + ROUND) - ROUND
+}
+
+/// A scale with its powers looked up.
+#[derive(Clone, Copy)]
+pub(super) struct Ticks {
+    power: f64,
+    single: bool,
+}
+
+impl Ticks {
+    pub(super) fn new(scale: Scale) -> Self {
+        match scale {
+            Scale::Decimal(decimals) => Self { power: power(decimals), single: false },
+            Scale::Single(decimals) => Self { power: power(decimals), single: true },
+        }
+    }
+
+    /// The double that an integer stands for.
+    pub(super) fn value(self, tick: i64) -> f64 {
+        if self.single { self.single(tick) } else { self.decimal(tick) }
+    }
+
+    fn decimal(self, tick: i64) -> f64 {
+        exact(tick) / self.power
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "rounding to single precision is the point")]
+    fn single(self, tick: i64) -> f64 {
+        let printed = power(SINGLE_DECIMALS);
+        round(f64::from(self.decimal(tick) as f32) * printed) / printed
+    }
+
+    /// Puts the doubles in place of integers.
+    pub(super) fn fill(self, ticks: &[i64], out: &mut [f64]) {
+        // Several loops, so that each is one that the compiler can make vectors of.
+        if self.single {
+            out.iter_mut().zip(ticks).for_each(|(out, tick)| *out = self.single(*tick));
+        } else if self.power == 1.0 {
+            out.iter_mut().zip(ticks).for_each(|(out, tick)| *out = exact(*tick));
+        } else {
+            out.iter_mut().zip(ticks).for_each(|(out, tick)| *out = self.decimal(*tick));
+        }
+    }
+
+    /// The integer that stands for `value`, if there is one.
+    pub(super) fn tick(self, value: f64) -> Option<i64> {
+        let near = round(value * self.power);
+        if near.abs() >= TICK_MAX || near.is_nan() {
+            return None;
+        }
+        let tick = whole(near);
+        (self.value(tick).to_bits() == value.to_bits()).then_some(tick)
+    }
+}
+
+/// An integer below 2^51 as a double: by its bits, which a compiler can do for several at once, unlike a conversion.
+fn exact(tick: i64) -> f64 {
+    f64::from_bits(ROUND.to_bits().wrapping_add(tick.cast_unsigned())) - ROUND
+}
+
+/// A double that is an integer below 2^51.
+fn whole(value: f64) -> i64 {
+    (value + ROUND).to_bits().wrapping_sub(ROUND.to_bits()).cast_signed()
+}
+
+impl Scale {
+    /// The scale with the fewest decimals in which every one of `values` is an integer.
+    pub(super) fn find(values: impl Iterator<Item = f64> + Clone) -> Option<Self> {
+        let holds = |scale| {
+            let ticks = Ticks::new(scale);
+            values.clone().all(|value| ticks.tick(value).is_some())
+        };
+        (0..=DECIMALS_MAX).find_map(|decimals| {
+            let single = decimals <= SINGLE_DECIMALS;
+            let scales = [Some(Self::Decimal(decimals)), single.then_some(Self::Single(decimals))];
+            scales.into_iter().flatten().find(|scale| holds(*scale))
+        })
+    }
+
+    /// Two bytes that say which it is.
+    pub(super) fn to_bytes(self) -> [u8; 2] {
+        match self {
+            Self::Decimal(decimals) => [0, decimals],
+            Self::Single(decimals) => [1, decimals],
+        }
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; 2]) -> Option<Self> {
+        match bytes {
+            [0, decimals] if decimals <= DECIMALS_MAX => Some(Self::Decimal(decimals)),
+            [1, decimals] if decimals <= SINGLE_DECIMALS => Some(Self::Single(decimals)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_scale_of_real_prices_is_found() {
+        let find = |values: &[f64]| Scale::find(values.iter().copied());
+        assert_eq!(find(&[256.88, 257.08, 19.0]), Some(Scale::Decimal(2)));
+        // As printed of single precision: 256.88, 257.08, 256.86, 257.035.
+        assert_eq!(find(&[256.880005, 257.079987, 256.859985, 257.035004]), Some(Scale::Single(3)));
+        assert_eq!(find(&[1.05236, 1.05253]), Some(Scale::Decimal(5)));
+        assert_eq!(find(&[19.779285, 19.821428]), Some(Scale::Decimal(6)));
+        for none in [f64::NAN, -0.0, f64::INFINITY, 1e300, f64::MIN_POSITIVE, std::f64::consts::PI] {
+            assert_eq!(find(&[1.0, none]), None, "{none}");
+        }
+        assert_eq!(find(&[]), Some(Scale::Decimal(0)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_has_a_tick_comes_back(value in any::<f64>(), decimals in 0u8..=9, single in any::<bool>()) {
+            let ticks = Ticks::new(if single { Scale::Single(decimals.min(6)) } else { Scale::Decimal(decimals) });
+            if let Some(tick) = ticks.tick(value) {
+                prop_assert_eq!(ticks.value(tick).to_bits(), value.to_bits());
+            }
+        }
+
+        #[test]
+        fn decimals_have_ticks(tick in -(1i64 << 49)..(1i64 << 49), decimals in 0u8..=9) {
+            let value: f64 = format!("{tick}e-{decimals}").parse().unwrap();
+            let found = Ticks::new(Scale::Decimal(decimals)).tick(value);
+            // Beyond 53 bits of product the rounding may miss; what is found is right.
+            prop_assert_eq!(found, (value.to_bits() != (-0.0f64).to_bits()).then_some(tick));
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Bars, through the store.
+
+use super::Store;
+use crate::{
+    bar::{BadRows, Bar, Bars, Columns, Field},
+    bars::{
+        prepare::prepare,
+        read::{self, BarSummary},
+        series::SeriesId,
+        write::{self, Written},
+    },
+    calendar::Calendar,
+    coverage,
+    engine::Batch,
+    error::{Error, Result},
+    fetch::FetchPolicy,
+    interval::Interval,
+    key::Symbol,
+    ledger::{Coverage, Stretch},
+    time::Timestamp,
+    timeframe::Timeframe,
+};
+
+/// The bars of one symbol and timeframe.
+///
+/// ```
+/// use modelkeep::{Bar, Bars, Day, Interval, Store, Timeframe};
+///
+/// let store = Store::in_memory()?;
+/// let daily = store.bars("SPY", Timeframe::DAY)?;
+/// let day = |text: &str, close| {
+///     let at = text.parse::<Day>()?.start();
+///     Ok::<_, modelkeep::OutOfRange>(Bar { at, open: 240.0, high: 250.0, low: 239.5, close, volume: 1e6 })
+/// };
+/// let bars: Bars = [day("2018-12-28", 244.9)?, day("2018-12-31", 245.3)?].into_iter().collect();
+/// assert_eq!(daily.write(&bars)?.added, 2);
+///
+/// let december = Interval::<Day>::parse("2018-12-01", "2019-01-01")?.span();
+/// assert_eq!(daily.range(december)?.close(), [244.9, 245.3]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Looking ahead
+///
+/// [`range`](Self::range) returns what is known now. A vendor that corrects a bar next week changes what `range` says of
+/// last week, and a backtest over it sees what nobody could see. [`range_as_of`](Self::range_as_of) returns what this store
+/// knew at a time: **a bar that was stored later is never in it**, and a bar that was corrected or deleted later is in it as
+/// it was. When a bar was stored is what this store's [`Clock`](crate::Clock) said in the transaction that wrote it, so a
+/// history that was imported today was not known yesterday.
+#[derive(Clone, Debug)]
+pub struct BarSeries<'a> {
+    pub(super) store: &'a Store,
+    pub(super) id: SeriesId,
+    calendar: Option<Calendar>,
+    policy: Option<FetchPolicy>,
+}
+
+/// One column of values, and when they are from.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct FieldColumn {
+    /// When each bar begins, `[n]`.
+    pub timestamps: Vec<Timestamp>,
+    /// The values, `[n]`.
+    pub values: Vec<f64>,
+}
+
+impl Store {
+    /// Returns the bars of `symbol` with this timeframe; there need not be any yet.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the symbol breaks the rules of [`Symbol`].
+    pub fn bars(&self, symbol: &str, timeframe: Timeframe) -> Result<BarSeries<'_>> {
+        let id = SeriesId { symbol: Symbol::new(symbol)?, timeframe, source: None };
+        Ok(BarSeries { store: self, id, calendar: None, policy: None })
+    }
+
+    /// Returns what is stored of every series of bars, in order of symbol and timeframe, or the error that keeps a series
+    /// from being read, under its name.
+    ///
+    /// # Errors
+    /// `Io` when the file cannot be read at all.
+    pub fn bar_series(&self) -> Result<Vec<(String, Result<BarSummary>)>> {
+        read::summaries(&self.snapshot()?)
+    }
+
+    /// Returns the symbols that have bars of this timeframe, in order.
+    ///
+    /// # Errors
+    /// As for [`bar_series`](Self::bar_series).
+    pub fn bar_symbols(&self, timeframe: Timeframe) -> Result<Vec<Symbol>> {
+        read::symbols(&self.snapshot()?, timeframe)
+    }
+
+    /// Returns the calendars that judged what is stored, as they were then.
+    ///
+    /// # Errors
+    /// `Corrupt` when one is damaged, `Io` when the file cannot be read.
+    pub fn calendars(&self) -> Result<Vec<Calendar>> {
+        coverage::calendars(&self.snapshot()?)
+    }
+}
+
+impl<'a> BarSeries<'a> {
+    /// Returns the symbol.
+    #[must_use]
+    pub fn symbol(&self) -> &Symbol {
+        &self.id.symbol
+    }
+
+    /// Returns how long a bar is.
+    #[must_use]
+    pub fn timeframe(&self) -> Timeframe {
+        self.id.timeframe
+    }
+
+    /// Judges by this calendar what should be there, in place of the store's.
+    #[must_use]
+    pub fn calendar(mut self, calendar: Calendar) -> Self {
+        self.calendar = Some(calendar);
+        self
+    }
+
+    /// Asks fetchers in this way, in place of the store's.
+    #[must_use]
+    pub fn policy(mut self, policy: FetchPolicy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    pub(super) fn judge(&self) -> &Calendar {
+        self.calendar.as_ref().unwrap_or(&self.store.inner.market.calendar)
+    }
+
+    pub(super) fn fetch_policy(&self) -> &FetchPolicy {
+        self.policy.as_ref().unwrap_or(&self.store.inner.market.fetch)
+    }
+
+    /// The same series, of bars that were aggregated.
+    pub(super) fn aggregated(&self, id: SeriesId) -> BarSeries<'a> {
+        BarSeries { id, ..self.clone() }
+    }
+
+    /// Where its ledger lies.
+    pub(super) fn account(&self) -> Vec<u8> {
+        let mut key = b"bars/".to_vec();
+        key.extend_from_slice(&self.id.prefix());
+        key
+    }
+
+    /// Aggregates are made, not written.
+    pub(super) fn check_given(&self, operation: &'static str) -> Result<()> {
+        match self.id.source {
+            None => Ok(()),
+            Some(source) => {
+                let message = format!("these are made of bars of {source}: change those, and resample them");
+                Err(Error::invalid(operation, self.id.to_string(), message))
+            }
+        }
+    }
+
+    /// Writes bars, in one durable transaction. A bar that is there already gets the new values, and what it had before can
+    /// be read as it was known (see [Looking ahead](#looking-ahead)). The ledger learns that the sessions of these bars
+    /// need not be fetched.
+    ///
+    /// # Errors
+    /// `InvalidInput`, naming the row, for bars that are not in order, that repeat a timestamp, or have [`Flaws`](crate::Flaws):
+    /// nothing is written then. `LimitExceeded` for more than 1,048,576 bars in one chunk. Otherwise what a write can
+    /// fail with.
+    pub fn write(&self, bars: &Bars) -> Result<Written> {
+        self.write_with(bars, BadRows::Refuse)
+    }
+
+    /// The same, and says what to do with rows that cannot be right.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub fn write_with(&self, bars: &Bars, bad_rows: BadRows) -> Result<Written> {
+        self.check_given("write bars")?;
+        let rows = prepare(&self.id.to_string(), bars, bad_rows)?;
+        self.commit("write bars", |batch| {
+            let written = self.apply(batch, &rows, None)?;
+            let mut account = coverage::read(batch, &self.account())?;
+            let before = account.ledger.clone();
+            super::judge::given(&mut account.ledger, self.judge(), self.timeframe(), &rows.at);
+            if account.ledger != before {
+                coverage::write(batch, &self.account(), &account, self.judge())?;
+            }
+            Ok(written)
+        })
+    }
+
+    /// Deletes the bars of `interval`, in one durable transaction, and forgets that they need not be fetched. What they
+    /// were can be read as it was known. A damaged chunk goes, uncounted, when all of it lies in the interval.
+    ///
+    /// # Errors
+    /// `Corrupt` for a damaged chunk that lies in the interval in part; otherwise what a write can fail with.
+    pub fn delete(&self, interval: Interval<Timestamp>) -> Result<Written> {
+        self.check_given("delete bars")?;
+        self.commit("delete bars", |batch| {
+            let written = self.apply(batch, &Columns::default(), Some(interval))?;
+            self.mark_missing(batch, interval)?;
+            Ok(written)
+        })
+    }
+
+    /// Forgets what is known of `interval`, so that it is fetched again. The bars stay.
+    ///
+    /// # Errors
+    /// What a write can fail with.
+    pub fn forget(&self, interval: Interval<Timestamp>) -> Result<()> {
+        self.check_given("forget coverage")?;
+        self.commit("forget coverage", |batch| self.mark_missing(batch, interval))
+    }
+
+    fn mark_missing(&self, batch: &Batch, interval: Interval<Timestamp>) -> Result<()> {
+        let mut account = coverage::read(batch, &self.account())?;
+        account.ledger.mark(interval, Coverage::Missing);
+        coverage::write(batch, &self.account(), &account, self.judge())
+    }
+
+    pub(super) fn commit<T>(&self, operation: &'static str, change: impl FnOnce(&Batch) -> Result<T>) -> Result<T> {
+        self.store.inner.commit(operation, change, |_, _| ())
+    }
+
+    /// Changes bars in a transaction.
+    pub(super) fn apply(&self, batch: &Batch, rows: &Columns, remove: Option<Interval<Timestamp>>) -> Result<Written> {
+        let inner = &self.store.inner;
+        let terms = inner.market.terms(self.timeframe(), inner.clock.now());
+        write::apply(batch, &self.id, rows, remove, terms)
+    }
+
+    /// Returns the bars that begin in `interval`, in order. Chunks are read in place and decoded once; the parts of a chunk
+    /// that lie outside are cut off without copying. Long ranges are decoded on several threads.
+    ///
+    /// # Errors
+    /// `Corrupt` when a chunk is damaged, `Io` when the file cannot be read.
+    pub fn range(&self, interval: Interval<Timestamp>) -> Result<Bars> {
+        read::range(&self.store.snapshot()?, &self.id, interval)
+    }
+
+    /// Returns one column of the bars that begin in `interval`. A close needs no other column, an open the closes, a high or
+    /// a low all prices; the volume stands alone.
+    ///
+    /// # Errors
+    /// As for [`range`](Self::range).
+    pub fn column(&self, field: Field, interval: Interval<Timestamp>) -> Result<FieldColumn> {
+        let (timestamps, values) = read::field(&self.store.snapshot()?, &self.id, interval, field)?;
+        Ok(FieldColumn { timestamps, values })
+    }
+
+    /// Returns the bars that begin in `interval` as this store knew them at `known_at`: nothing that was stored later, and
+    /// what was changed or deleted later as it was.
+    ///
+    /// # Errors
+    /// `NotFound` when something that was known then is not kept any more ([`Options::bar_history`](crate::Options::bar_history));
+    /// otherwise as for [`range`](Self::range).
+    pub fn range_as_of(&self, interval: Interval<Timestamp>, known_at: Timestamp) -> Result<Bars> {
+        read::as_of(&self.store.snapshot()?, &self.id, interval, known_at)
+    }
+
+    /// Returns the last bar; `None` when there is none.
+    ///
+    /// # Errors
+    /// As for [`range`](Self::range).
+    pub fn latest(&self) -> Result<Option<Bar>> {
+        read::latest(&self.store.snapshot()?, &self.id)
+    }
+
+    /// Returns what is known of every part of `interval`, in order.
+    ///
+    /// # Errors
+    /// `Corrupt` when the ledger is damaged, `Io` when the file cannot be read.
+    pub fn coverage(&self, interval: Interval<Timestamp>) -> Result<Vec<Stretch>> {
+        Ok(coverage::read(&self.store.snapshot()?, &self.account())?.ledger.within(interval))
+    }
+
+    /// Returns the sessions of `interval` that the calendar expects bars in, that have none, and that are not known to be
+    /// empty.
+    ///
+    /// # Errors
+    /// As for [`range`](Self::range).
+    pub fn gaps(&self, interval: Interval<Timestamp>) -> Result<Vec<crate::calendar::Session>> {
+        let snapshot = self.store.snapshot()?;
+        let ledger = coverage::read(&snapshot, &self.account())?.ledger;
+        let (at, _) = read::field(&snapshot, &self.id, interval, Field::Volume)?;
+        let mut gaps = Vec::new();
+        for session in self.judge().expected(interval, self.timeframe()) {
+            let window = session.window(self.timeframe());
+            let first = at.partition_point(|at| *at < window.start());
+            let has_bars = at.get(first).is_some_and(|at| *at < window.end());
+            let known_empty = || ledger.within(window).iter().all(|stretch| stretch.coverage == Coverage::KnownEmpty);
+            if !has_bars && !known_empty() {
+                gaps.push(session);
+            }
+        }
+        Ok(gaps)
+    }
+}

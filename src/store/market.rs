@@ -1,0 +1,61 @@
+//! What a store does with market data, as its options say.
+
+use std::time::Duration;
+
+use crate::{
+    bars::write::Terms, calendar::Calendar, fetch::FetchPolicy, format::columns::ints::IntCodec, time::Timestamp,
+    timeframe::Timeframe,
+};
+
+/// How columns of bars are encoded. Without loss either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BarCodec {
+    /// Packed below a day, pco for days and longer. The default.
+    #[default]
+    Auto,
+    /// Bit-packed: fast to read.
+    Packed,
+    /// [pco](https://docs.rs/pco): smaller, and several times slower to read and to append to.
+    Pco,
+}
+
+impl BarCodec {
+    fn of(self, timeframe: Timeframe) -> IntCodec {
+        match self {
+            Self::Packed => IntCodec::Packed,
+            Self::Pco => IntCodec::Pco,
+            Self::Auto if timeframe.is_daily() => IntCodec::Pco,
+            Self::Auto => IntCodec::Packed,
+        }
+    }
+}
+
+/// The part of the options that is about market data.
+#[derive(Clone, Debug)]
+pub(super) struct MarketSettings {
+    pub(super) calendar: Calendar,
+    pub(super) fetch: FetchPolicy,
+    pub(super) codec: BarCodec,
+    pub(super) history: Option<Duration>,
+    pub(super) regimes: [f64; 3],
+}
+
+impl Default for MarketSettings {
+    fn default() -> Self {
+        Self {
+            calendar: Calendar::nyse(),
+            fetch: FetchPolicy::default(),
+            codec: BarCodec::default(),
+            history: None,
+            regimes: [15.0, 20.0, 30.0],
+        }
+    }
+}
+
+impl MarketSettings {
+    /// How bars of this length are written now.
+    pub(super) fn terms(&self, timeframe: Timeframe, now: Timestamp) -> Terms {
+        Terms { now, retention: self.history, codec: self.codec.of(timeframe) }
+    }
+}
