@@ -114,7 +114,8 @@ pub(crate) fn run<T: Send>(
     let calls = Mutex::new(calls.into_iter());
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let (answers, arriving) = mpsc::channel();
+        // Handed over, not queued: nobody runs ahead of what can be written down.
+        let (answers, arriving) = mpsc::sync_channel(0);
         for _ in 0..threads {
             let answers = answers.clone();
             scope.spawn(|| {
@@ -132,6 +133,7 @@ pub(crate) fn run<T: Send>(
         drop(answers);
         let done = arriving.iter().try_for_each(&mut arrived);
         stop.store(true, Ordering::Relaxed);
+        drop(arriving);
         done
     })
 }
