@@ -12,6 +12,14 @@
 )]
 #![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "an example has no public API")]
 
+#[path = "inspect/market.rs"]
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "small numbers, and dates in ASCII"
+)]
+mod market;
 #[path = "inspect/show.rs"]
 mod show;
 #[path = "common/table.rs"]
@@ -21,7 +29,7 @@ mod table;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
-use modelkeep::{Filter, ModelKey, Store, Version};
+use modelkeep::{Filter, ModelKey, Store, Timeframe, Version};
 
 /// Look into a modelkeep store. It is opened read-only and never changed.
 #[derive(Parser)]
@@ -70,6 +78,16 @@ enum Command {
     Training { key: String },
     /// The index series, their days and their gaps
     Vix,
+    /// The series of bars
+    Bars,
+    /// What is known of each day of a series: present, empty, failed, missing
+    Coverage {
+        symbol: String,
+        #[arg(long, default_value = "1d")]
+        timeframe: Timeframe,
+    },
+    /// The sessions without bars, though the calendar expects some
+    Gaps { symbol: Option<String> },
     /// What takes up the file's space
     Stats,
     /// Check every sealed value; one line for each that is damaged
@@ -116,6 +134,9 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::Versions { key } => show.versions(&store.find_key(key)?)?,
         Command::Training { key } => show.training(&store.find_key(key)?)?,
         Command::Vix => show.vix()?,
+        Command::Bars => market::bars(&store, args.json)?,
+        Command::Coverage { symbol, timeframe } => market::coverage(&store, symbol, *timeframe, args.json)?,
+        Command::Gaps { symbol } => market::gaps(&store, symbol.as_deref(), args.json)?,
         Command::Stats => show.stats()?,
         Command::Verify => {
             if !show.verify()? {

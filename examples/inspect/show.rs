@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::table::{human_bytes, human_us, table};
 
-type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 pub struct Show<'a> {
     pub store: &'a Store,
@@ -282,12 +282,17 @@ impl Show<'_> {
     }
 
     fn print(&self, value: &Value, text: impl FnOnce() -> String) -> Outcome {
-        let text = if self.json { value.to_string() } else { text() };
-        match writeln!(std::io::stdout(), "{text}") {
-            // A reader that has seen enough, such as `head`, is no failure.
-            Err(err) if err.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            result => Ok(result?),
-        }
+        print(self.json, value, text)
+    }
+}
+
+/// Prints a JSON value, or a text for people.
+pub fn print(as_json: bool, value: &Value, text: impl FnOnce() -> String) -> Outcome {
+    let text = if as_json { value.to_string() } else { text() };
+    match writeln!(std::io::stdout(), "{text}") {
+        // A reader that has seen enough, such as `head`, is no failure.
+        Err(err) if err.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
     }
 }
 

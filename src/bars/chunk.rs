@@ -16,7 +16,10 @@
 //! | 9 | when each row was superseded, in a chunk of history |
 //! | 10 | rows that no integers stand for |
 
-use super::ticks::{Scale, Ticks};
+use super::{
+    lanes::{self, BLOCK, Deltas, PriceBlock},
+    ticks::{Scale, Ticks},
+};
 use crate::{
     bar::{Columns, Field, Flaws},
     error::{Error, Result},
@@ -329,15 +332,15 @@ pub(crate) fn append_field(bytes: &[u8], field: Field, at: &mut Vec<Timestamp>, 
     let Some(scale) = head.price else {
         return floats::decode(frame.column(column)?, frame.rows, out);
     };
-    let mut prices = Prices::new(&frame, &head, scale, field)?;
-    while let Some(len) = prices.next()? {
+    let mut prices = Prices::new(&frame, &head, scale, &[field])?;
+    while let Some((PriceBlock { open, high, low, close }, rows)) = prices.next()? {
         let wanted = match field {
-            Field::Open => &prices.open,
-            Field::High => &prices.high,
-            Field::Low => &prices.low,
-            _ => &prices.close,
+            Field::Open => open,
+            Field::High => high,
+            Field::Low => low,
+            _ => close,
         };
-        out.extend_from_slice(wanted.get(..len).unwrap_or_default());
+        out.extend_from_slice(wanted.get(..rows).unwrap_or_default());
     }
     put_odd(&frame, start, |position, values| {
         if let (Some(slot), Some(value)) = (out.get_mut(position), values.get(field as usize)) {
@@ -353,12 +356,12 @@ fn decode_bars(frame: &Frame<'_>, out: &mut Columns) -> Result<()> {
     let [open, high, low, close, volume] = &mut out.values;
     match head.price {
         Some(scale) => {
-            let mut prices = Prices::new(frame, &head, scale, Field::Low)?;
-            while let Some(len) = prices.next()? {
-                open.extend_from_slice(prices.open.get(..len).unwrap_or_default());
-                high.extend_from_slice(prices.high.get(..len).unwrap_or_default());
-                low.extend_from_slice(prices.low.get(..len).unwrap_or_default());
-                close.extend_from_slice(prices.close.get(..len).unwrap_or_default());
+            let mut prices = Prices::new(frame, &head, scale, &[Field::High, Field::Low])?;
+            while let Some((block, rows)) = prices.next()? {
+                let parts = [(&mut *open, &block.open), (high, &block.high), (low, &block.low), (close, &block.close)];
+                for (column, part) in parts {
+                    column.extend_from_slice(part.get(..rows).unwrap_or_default());
+                }
             }
         }
         None => {
@@ -426,13 +429,12 @@ fn decode_volume(frame: &Frame<'_>, head: &Head, start: usize, out: &mut Vec<f64
 fn decode_ticks_volume(frame: &Frame<'_>, head: &Head, scale: Scale, out: &mut Vec<f64>) -> Result<()> {
     let ticks = Ticks::new(scale);
     let mut values = IntReader::new(frame.column(VOLUME)?, frame.rows)?;
-    let mut whole = [0; 128];
-    let mut doubles = [0.0; 128];
+    let (mut whole, mut doubles) = ([0; BLOCK], [0.0; BLOCK]);
     while let Some(block) = values.next()? {
         whole.iter_mut().zip(block).for_each(|(slot, value)| *slot = value.wrapping_mul(head.volume_unit));
-        let len = block.len();
-        ticks.fill(whole.get(..len).unwrap_or_default(), &mut doubles);
-        out.extend_from_slice(doubles.get(..len).unwrap_or_default());
+        let rows = block.len();
+        lanes::fill(ticks, &whole, &mut doubles);
+        out.extend_from_slice(doubles.get(..rows).unwrap_or_default());
     }
     Ok(())
 }
@@ -465,70 +467,38 @@ struct Prices<'a> {
     highs: Option<IntReader<'a>>,
     lows: Option<IntReader<'a>>,
     before: i64,
-    open: [f64; 128],
-    high: [f64; 128],
-    low: [f64; 128],
-    close: [f64; 128],
+    block: PriceBlock,
 }
 
 impl<'a> Prices<'a> {
-    /// Reads what `last` needs: the close alone, the open and the close, or, for the low, all of them.
-    fn new(frame: &Frame<'a>, head: &Head, scale: Scale, last: Field) -> Result<Self> {
+    /// Reads what `last` needs: the close alone, the open and the close, or, for high and low, these and their own.
+    fn new(frame: &Frame<'a>, head: &Head, scale: Scale, wanted: &[Field]) -> Result<Self> {
         let reader = |name| IntReader::new(frame.column(name)?, frame.rows);
-        let opens = if last == Field::Close { None } else { Some(reader(OPEN)?) };
-        let highs = if matches!(last, Field::High | Field::Low) { Some(reader(HIGH)?) } else { None };
-        let lows = if last == Field::Low { Some(reader(LOW)?) } else { None };
-        Ok(Self {
-            ticks: Ticks::new(scale),
-            closes: reader(CLOSE)?,
-            opens,
-            highs,
-            lows,
-            before: head.base,
-            open: [0.0; 128],
-            high: [0.0; 128],
-            low: [0.0; 128],
-            close: [0.0; 128],
-        })
+        let opens = if wanted == [Field::Close] { None } else { Some(reader(OPEN)?) };
+        let highs = if wanted.contains(&Field::High) { Some(reader(HIGH)?) } else { None };
+        let lows = if wanted.contains(&Field::Low) { Some(reader(LOW)?) } else { None };
+        let (ticks, closes) = (Ticks::new(scale), reader(CLOSE)?);
+        Ok(Self { ticks, closes, opens, highs, lows, before: head.base, block: PriceBlock::default() })
     }
 
-    /// Fills in the next block and returns how many rows it has; `None` after the last.
-    fn next(&mut self) -> Result<Option<usize>> {
-        let Some(deltas) = self.closes.next()? else {
+    /// Fills in the next block and returns it with the rows that it has; `None` after the last.
+    fn next(&mut self) -> Result<Option<(&PriceBlock, usize)>> {
+        let Some(closes) = self.closes.next()? else {
             return Ok(None);
         };
-        let len = deltas.len();
-        // The close of each row, and the one before it.
-        let (mut close, mut before) = ([0_i64; 128], [0_i64; 128]);
-        for ((delta, close), before) in deltas.iter().zip(&mut close).zip(&mut before) {
-            *before = self.before;
-            self.before = self.before.wrapping_add(*delta);
-            *close = self.before;
-        }
-        self.ticks.fill(&close, &mut self.close);
-        let Some(opens) = &mut self.opens else {
-            return Ok(Some(len));
+        let other = |reader: &mut Option<IntReader<'a>>, out: &mut Deltas| -> Result<bool> {
+            let Some(block) = reader.as_mut().map(IntReader::next).transpose()?.flatten() else {
+                return Ok(false);
+            };
+            out.iter_mut().zip(block).for_each(|(out, delta)| *out = *delta);
+            Ok(true)
         };
-        let mut open = before;
-        for (open, delta) in open.iter_mut().zip(opens.next()?.unwrap_or_default()) {
-            *open = open.wrapping_add(*delta);
-        }
-        self.ticks.fill(&open, &mut self.open);
-        let mut price = [0_i64; 128];
-        if let Some(highs) = &mut self.highs {
-            let body = open.iter().zip(&close);
-            for ((price, (open, close)), above) in price.iter_mut().zip(body).zip(highs.next()?.unwrap_or_default()) {
-                *price = open.max(close).wrapping_add(*above);
-            }
-            self.ticks.fill(&price, &mut self.high);
-        }
-        if let Some(lows) = &mut self.lows {
-            let body = open.iter().zip(&close);
-            for ((price, (open, close)), below) in price.iter_mut().zip(body).zip(lows.next()?.unwrap_or_default()) {
-                *price = open.min(close).wrapping_sub(*below);
-            }
-            self.ticks.fill(&price, &mut self.low);
-        }
-        Ok(Some(len))
+        let rows = closes.len();
+        let mut deltas = [[0; BLOCK]; 4];
+        let [open, high, low, close] = &mut deltas;
+        close.iter_mut().zip(closes).for_each(|(out, delta)| *out = *delta);
+        let wanted = [other(&mut self.opens, open)?, other(&mut self.highs, high)?, other(&mut self.lows, low)?];
+        self.before = lanes::prices(self.ticks, &deltas, wanted, self.before, &mut self.block);
+        Ok(Some((&self.block, rows)))
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod aggregate;
 pub(crate) mod chunk;
 #[cfg(test)]
 mod chunk_tests;
+mod lanes;
 pub(crate) mod prepare;
 pub(crate) mod read;
 pub(crate) mod series;

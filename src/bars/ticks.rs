@@ -32,6 +32,7 @@ fn power(decimals: u8) -> f64 {
 }
 
 /// Rounds to the nearest integer; to the even one halfway.
+#[inline]
 fn round(value: f64) -> f64 {
     (value + ROUND) - ROUND
 }
@@ -56,10 +57,12 @@ impl Ticks {
         if self.single { self.single(tick) } else { self.decimal(tick) }
     }
 
+    #[inline]
     fn decimal(self, tick: i64) -> f64 {
         exact(tick) / self.power
     }
 
+    #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "rounding to single precision is the point")]
     fn single(self, tick: i64) -> f64 {
         let printed = power(SINGLE_DECIMALS);
@@ -67,6 +70,8 @@ impl Ticks {
     }
 
     /// Puts the doubles in place of integers.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "it is compiled once for each kind of processor")]
     pub(super) fn fill(self, ticks: &[i64], out: &mut [f64]) {
         // Several loops, so that each is one that the compiler can make vectors of.
         if self.single {
@@ -90,6 +95,7 @@ impl Ticks {
 }
 
 /// An integer below 2^51 as a double: by its bits, which a compiler can do for several at once, unlike a conversion.
+#[inline]
 fn exact(tick: i64) -> f64 {
     f64::from_bits(ROUND.to_bits().wrapping_add(tick.cast_unsigned())) - ROUND
 }

@@ -10,7 +10,7 @@ mod nyse;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use chrono::{NaiveTime, TimeZone, Weekday};
@@ -112,13 +112,15 @@ impl Calendar {
     /// Returns the calendar of the New York Stock Exchange, 1999 to 2030: 9:30 to 16:00 in New York.
     #[must_use]
     pub fn nyse() -> Self {
-        Self::built_in("nyse", Hours::Exchange(nyse::exchange()))
+        static NYSE: OnceLock<Calendar> = OnceLock::new();
+        NYSE.get_or_init(|| Self::built_in("nyse", Hours::Exchange(nyse::exchange()))).clone()
     }
 
     /// Returns the calendar of Nasdaq, which keeps the sessions of the NYSE.
     #[must_use]
     pub fn nasdaq() -> Self {
-        Self::built_in("nasdaq", Hours::Exchange(nyse::exchange()))
+        static NASDAQ: OnceLock<Calendar> = OnceLock::new();
+        NASDAQ.get_or_init(|| Self::built_in("nasdaq", Hours::Exchange(nyse::exchange()))).clone()
     }
 
     fn built_in(name: &str, hours: Hours) -> Self {
@@ -165,9 +167,10 @@ impl Calendar {
     }
 
     /// Returns the sessions of the days in `range`, in order.
-    pub fn sessions(&self, range: Interval<Day>) -> impl Iterator<Item = Session> {
+    pub fn sessions(&self, range: Interval<Day>) -> impl Iterator<Item = Session> + use<> {
+        let calendar = self.clone();
         let days = std::iter::successors(Some(range.start()), |day| Some(day.next()));
-        days.take_while(move |day| range.contains(*day)).filter_map(|day| self.session(day))
+        days.take_while(move |day| range.contains(*day)).filter_map(move |day| calendar.session(day))
     }
 
     /// Returns the session that is open at `at`.
@@ -180,7 +183,11 @@ impl Calendar {
     }
 
     /// Returns the sessions whose bars can lie in `span`.
-    pub(crate) fn expected(&self, span: Interval<Timestamp>, timeframe: Timeframe) -> impl Iterator<Item = Session> {
+    pub(crate) fn expected(
+        &self,
+        span: Interval<Timestamp>,
+        timeframe: Timeframe,
+    ) -> impl Iterator<Item = Session> + use<> {
         let days = span.days();
         let start = days.start().plus_days(-1).unwrap_or(days.start());
         let around = Interval::new(start, days.end().next()).unwrap_or(days);

@@ -166,3 +166,19 @@ pub(crate) fn calendars(reader: &impl Reader) -> Result<Vec<Calendar>> {
         })
         .collect()
 }
+
+/// The calendar that judged the account under `key`, as it was then; `None` when there is no account.
+pub(crate) fn judged_by(reader: &impl Reader, key: &[u8]) -> Result<Option<Calendar>> {
+    let Some(judge) = read(reader, key)?.judge else {
+        return Ok(None);
+    };
+    let row = calendar_row(&judge);
+    let broken = || Error::corrupt("read calendar", hex(&row), "the calendar that judged a series is not there");
+    let record = sealed::record::<CalendarV1>(reader, Table::Calendars, &row)?.ok_or_else(broken)?;
+    open_calendar(&row, &record).map(Some)
+}
+
+fn open_calendar(row: &[u8], record: &CalendarV1) -> Result<Calendar> {
+    Calendar::from_json(&record.json)
+        .map_err(|err| Error::corrupt("read calendar", hex(row), "it breaks its own rules").with_source(err))
+}

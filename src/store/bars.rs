@@ -275,6 +275,14 @@ impl<'a> BarSeries<'a> {
         Ok(coverage::read(&self.store.snapshot()?, &self.account())?.ledger.within(interval))
     }
 
+    /// Returns the calendar that judged what is known, as it was then; `None` when nothing is known.
+    ///
+    /// # Errors
+    /// `Corrupt` when the ledger or the calendar is damaged, `Io` when the file cannot be read.
+    pub fn judged_by(&self) -> Result<Option<Calendar>> {
+        coverage::judged_by(&self.store.snapshot()?, &self.account())
+    }
+
     /// Returns the sessions of `interval` that the calendar expects bars in, that have none, and that are not known to be
     /// empty.
     ///

@@ -120,16 +120,18 @@ fn pause(policy: &FetchPolicy, attempts: u32) -> Duration {
 }
 
 /// The sessions in `within`, as far as they lie in it, and whether none of `at` is in them.
-fn windows<'a>(
-    calendar: &'a Calendar,
+fn windows(
+    calendar: &Calendar,
     timeframe: Timeframe,
     within: Interval<Timestamp>,
-    at: &'a [Timestamp],
-) -> impl Iterator<Item = (Interval<Timestamp>, bool)> + 'a {
+    at: &[Timestamp],
+) -> impl Iterator<Item = (Interval<Timestamp>, bool)> {
     calendar.expected(within, timeframe).filter_map(move |session| {
         let window = session.window(timeframe);
         let (start, end) = (window.start().max(within.start()), window.end().min(within.end()));
-        (start < end).then(|| {
+        // Bars of a day begin with it: who asked from noon on did not ask for today.
+        let is_asked = if timeframe.is_daily() { start == window.start() } else { start < end };
+        is_asked.then(|| {
             let next = at.partition_point(|at| *at < start);
             (span(start, end), at.get(next).is_none_or(|at| *at >= end))
         })
@@ -142,7 +144,7 @@ pub(super) fn complete_until(calendar: &Calendar, timeframe: Timeframe, now: Tim
         let today = now.day();
         let days = [today.plus_days(-1).unwrap_or(today), today, today.next()];
         let open = days.into_iter().filter_map(|day| calendar.session(day)).find(|session| session.close > now);
-        return open.map_or(now, |session| session.day.start().min(now));
+        return open.map_or_else(|| today.next().start(), |session| session.day.start());
     }
     // Bars begin on the half hour, if not more often: a session begins at half past nine.
     const HALF_HOUR: u64 = 1_800_000_000_000;
@@ -241,6 +243,24 @@ mod tests {
         assert_eq!(complete_until(&nyse, Timeframe::MINUTE, noon).to_string(), "2018-12-24T16:10:00Z");
         assert_eq!(complete_until(&nyse, Timeframe::HOUR, noon).to_string(), "2018-12-24T15:30:00Z");
         let evening = day("2018-12-24").after(Duration::from_secs(18 * 3600));
-        assert_eq!(complete_until(&nyse, Timeframe::DAY, evening), evening);
+        assert_eq!(complete_until(&nyse, Timeframe::DAY, evening), day("2018-12-25"));
+        assert_eq!(complete_until(&Calendar::always_open(), Timeframe::DAY, evening), day("2018-12-24"));
+    }
+
+    #[test]
+    fn half_a_day_says_nothing_about_its_bar() {
+        let mut ledger = Ledger::default();
+        let (noon, next) = (day("2018-12-20").after(Duration::from_secs(12 * 3600)), day("2018-12-21"));
+        let asked = span(noon, day("2018-12-22"));
+        answered(
+            &mut ledger,
+            &Calendar::nyse(),
+            Timeframe::DAY,
+            asked,
+            &[next],
+            &FetchPolicy::default(),
+            day("2019-06-01"),
+        );
+        assert_eq!(shown(&ledger), ["2018-12-20 2018-12-22 Present"]);
     }
 }

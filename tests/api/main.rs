@@ -13,18 +13,26 @@
 )]
 #![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "tests have no public API")]
 
+mod bars;
+mod calendars;
 mod corruption;
 mod crashing;
 mod dips;
 mod estimators;
+mod features;
+mod fetching;
+mod history;
+mod indicators;
 mod inspection;
 mod listing;
 mod live;
 mod managing;
 mod mapping;
+mod market;
 mod opening;
 mod publishing;
 mod reading;
+mod resampling;
 mod statistics;
 mod support;
 mod training;

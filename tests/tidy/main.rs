@@ -51,9 +51,11 @@ const REACH: [(&str, usize); 1] = [("estimators", 1)];
 
 const LINES_MAX: usize = 500;
 
-/// Where `unsafe` may be: casts of checked bytes, the map and those who vouch for it, hazard pointers.
-const UNSAFE: [&str; 6] = [
+/// Where `unsafe` may be: casts of checked bytes, code for certain processors, the map and those who vouch for it, hazard
+/// pointers.
+const UNSAFE: [&str; 7] = [
     "src/archive.rs",
+    "src/bars/lanes.rs",
     "src/engine/mapped/map.rs",
     "src/engine/mapped/view.rs",
     "src/engine/mapped/lease.rs",
@@ -176,7 +178,7 @@ fn unsafe_is_where_it_belongs_and_says_why() {
             }
         }
     }
-    assert_eq!(used, 15, "a use of unsafe code that this test does not know of, or one less");
+    assert_eq!(used, 17, "a use of unsafe code that this test does not know of, or one less");
 }
 
 #[test]

@@ -1,0 +1,343 @@
+//! Loading: from disk what is there, from a fetcher what is missing, and nothing twice.
+
+use std::{
+    sync::{
+        Arc, Barrier, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use modelkeep::{
+    Bar, BarFetcher, Bars, Calendar, Coverage, Day, ErrorKind, FetchError, FetchPolicy, Interval, Loaded, ManualClock,
+    Store, Symbol, Timeframe, Timestamp,
+};
+
+use crate::{
+    market::{all_time, at, bar, between},
+    support::{Folder, HOUR, clock},
+};
+
+/// A vendor with daily bars of every session, who counts calls and can be told to fail.
+#[derive(Default)]
+struct Vendor {
+    calls: Mutex<Vec<Interval<Timestamp>>>,
+    /// What to answer in place of bars.
+    fail: Mutex<Option<&'static str>>,
+    /// Sessions that the vendor does not have.
+    lacks: Vec<&'static str>,
+}
+
+impl Vendor {
+    fn calls(&self) -> Vec<String> {
+        let calls = std::mem::take(&mut *self.calls.lock().unwrap());
+        let mut calls: Vec<_> =
+            calls.iter().map(|call| format!("{} {}", call.start().day(), call.end().day())).collect();
+        calls.sort();
+        calls
+    }
+
+    fn fail(&self, how: Option<&'static str>) {
+        *self.fail.lock().unwrap() = how;
+    }
+}
+
+fn session_bars(asked: Interval<Timestamp>, lacks: &[&str]) -> Bars {
+    let sessions = Calendar::nyse().sessions(asked.days()).map(|session| session.day);
+    let there = sessions.filter(|day| !lacks.contains(&day.to_string().as_str()));
+    there.map(|day| bar(day.start(), 10_000 + i64::from(day.epoch_days() % 100))).collect()
+}
+
+impl BarFetcher for Vendor {
+    fn fetch(&self, _: &Symbol, _: Timeframe, asked: Interval<Timestamp>) -> Result<Bars, FetchError> {
+        self.calls.lock().unwrap().push(asked);
+        match *self.fail.lock().unwrap() {
+            Some("busy") => Err(FetchError::transient("429 too many requests")),
+            Some(other) => Err(FetchError::permanent(other)),
+            None => Ok(session_bars(asked, &self.lacks)),
+        }
+    }
+}
+
+fn policy() -> FetchPolicy {
+    FetchPolicy::default().pauses_between(Duration::from_micros(10), Duration::from_micros(50)).concurrency(2)
+}
+
+fn store(clock: &Arc<ManualClock>) -> Store {
+    clock.set(at("2019-06-01"));
+    Store::options().clock(Arc::clone(clock)).fetch(policy()).in_memory().unwrap()
+}
+
+fn load(store: &Store, vendor: &impl BarFetcher, start: &str, end: &str) -> Loaded<Bars> {
+    store.load_or_fetch("SPY", Timeframe::DAY, between(start, end), vendor).unwrap()
+}
+
+#[test]
+fn only_what_is_missing_is_fetched() {
+    let (clock, vendor) = (clock(), Vendor::default());
+    let store = store(&clock);
+    let cold = load(&store, &vendor, "2018-03-01", "2018-06-01");
+    assert_eq!(vendor.calls(), ["2018-03-01 2018-06-01"]);
+    assert_eq!((cold.report.from_disk, cold.report.fetched, cold.report.calls), (0, 64, 1));
+    assert!(cold.is_complete());
+    let warm = load(&store, &vendor, "2018-03-01", "2018-06-01");
+    assert_eq!(vendor.calls(), [""; 0]);
+    assert_eq!((warm.report.from_disk, warm.report.fetched, warm.report.calls, warm.report.calls_saved), (64, 0, 0, 1));
+    assert_eq!(warm.data, cold.data);
+    let wider = load(&store, &vendor, "2018-01-01", "2018-07-01");
+    assert_eq!(vendor.calls(), ["2018-01-01 2018-03-01", "2018-06-01 2018-07-01"]);
+    assert_eq!(wider.data, session_bars(between("2018-01-01", "2018-07-01"), &[]));
+    // A weekend more is nothing that anybody expects.
+    load(&store, &vendor, "2018-01-01", "2018-07-02");
+    assert_eq!(vendor.calls(), [""; 0]);
+    // What was deleted is missing again, and so is what is to be forgotten.
+    let series = store.bars("SPY", Timeframe::DAY).unwrap();
+    series.delete(between("2018-02-05", "2018-02-10")).unwrap();
+    series.forget(between("2018-04-02", "2018-04-03")).unwrap();
+    assert_eq!(load(&store, &vendor, "2018-01-01", "2018-07-01").data, wider.data);
+    assert_eq!(vendor.calls(), ["2018-02-05 2018-02-10", "2018-04-02 2018-04-03"]);
+}
+
+#[test]
+fn long_intervals_are_split_and_neighbours_joined_where_that_saves_calls() {
+    let (clock, vendor) = (clock(), Vendor::default());
+    let store = store(&clock);
+    let by_month = policy().span_max(HOUR * 24 * 31);
+    let series = store.bars("SPY", Timeframe::DAY).unwrap().policy(by_month);
+    let year = between("2018-01-01", "2019-01-01");
+    let cold = series.load_or_fetch(year, &vendor).unwrap();
+    assert_eq!((vendor.calls().len(), cold.report.calls), (12, 12));
+    for day in ["2018-05-03", "2018-05-24", "2018-08-20"] {
+        series.forget(between(day, &at(day).day().next().to_string())).unwrap();
+    }
+    let again = series.load_or_fetch(year, &vendor).unwrap();
+    assert_eq!(vendor.calls(), ["2018-05-03 2018-05-25", "2018-08-20 2018-08-21"]);
+    assert_eq!((again.report.calls, again.report.calls_saved), (2, 10));
+    assert_eq!(again.data, cold.data);
+}
+
+#[test]
+fn a_failure_is_remembered_and_nobody_asks_before_its_time() {
+    let (clock, vendor) = (clock(), Vendor::default());
+    let store = store(&clock);
+    vendor.fail(Some("unknown symbol"));
+    let failed = load(&store, &vendor, "2018-01-01", "2018-02-01");
+    assert!(!failed.is_complete());
+    let err = failed.complete().unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotFound);
+    assert!(err.message().contains("unknown symbol"), "{err}");
+    assert_eq!(vendor.calls().len(), 1);
+    vendor.fail(None);
+    for _ in 0..5 {
+        assert_eq!(load(&store, &vendor, "2018-01-01", "2018-02-01").report.gaps.len(), 1);
+    }
+    assert_eq!(vendor.calls().len(), 0);
+    clock.advance(Duration::from_secs(15 * 60));
+    assert!(load(&store, &vendor, "2018-01-01", "2018-02-01").is_complete());
+    assert_eq!(vendor.calls().len(), 1);
+}
+
+#[test]
+fn transient_errors_are_tried_again_at_once() {
+    let (clock, vendor) = (clock(), Vendor::default());
+    let store = store(&clock);
+    vendor.fail(Some("busy"));
+    let failed = load(&store, &vendor, "2018-01-01", "2018-02-01");
+    assert_eq!((failed.report.calls, vendor.calls().len()), (5, 5));
+    // The second failure is left alone for twice as long.
+    clock.advance(Duration::from_secs(15 * 60));
+    load(&store, &vendor, "2018-01-01", "2018-02-01");
+    let stretch = store.bars("SPY", Timeframe::DAY).unwrap().coverage(between("2018-01-01", "2018-02-01")).unwrap();
+    let Coverage::Failed { retry_at, attempts, reason } = &stretch[0].coverage else { panic!("{stretch:?}") };
+    assert_eq!((*attempts, retry_at.since(modelkeep::Clock::now(&*clock))), (2, Duration::from_secs(30 * 60)));
+    assert!(reason.contains("429"), "{reason}");
+}
+
+#[test]
+fn what_the_calendar_expects_and_nobody_has_is_asked_for_a_few_times() {
+    let (clock, vendor) = (clock(), Vendor { lacks: vec!["2018-01-10", "2018-01-11"], ..Vendor::default() });
+    let store = store(&clock);
+    for (attempt, gaps) in [(1, 1), (2, 1), (3, 0)] {
+        let loaded = load(&store, &vendor, "2018-01-01", "2018-02-01");
+        assert_eq!((loaded.data.len(), loaded.report.gaps.len()), (19, gaps), "attempt {attempt}");
+        clock.advance(HOUR * 24);
+    }
+    assert_eq!(vendor.calls(), ["2018-01-01 2018-02-01", "2018-01-10 2018-01-12", "2018-01-10 2018-01-12"]);
+    load(&store, &vendor, "2018-01-01", "2018-02-01");
+    assert_eq!(vendor.calls().len(), 0);
+}
+
+#[test]
+fn rows_outside_twice_or_out_of_order_are_put_right_and_counted() {
+    let clock = clock();
+    let store = store(&clock);
+    let january = between("2018-01-01", "2018-02-01");
+    let sloppy = |_: &Symbol, _: Timeframe, _: Interval<Timestamp>| {
+        let mut rows: Vec<Bar> = session_bars(between("2017-12-01", "2018-03-01"), &[]).iter().collect();
+        rows.reverse();
+        let mut again = bar(at("2018-01-03"), 77_700);
+        again.volume = 1.0;
+        rows.push(again);
+        Ok::<_, FetchError>(rows.into_iter().collect::<Bars>())
+    };
+    let loaded = store.load_or_fetch("SPY", Timeframe::DAY, january, &sloppy).unwrap();
+    assert_eq!((loaded.data.len(), loaded.report.duplicates, loaded.report.outside), (21, 1, 39));
+    assert_eq!(loaded.data.volume()[1], 1.0);
+    assert!(loaded.data.timestamps().is_sorted());
+    assert_eq!(store.bars("SPY", Timeframe::DAY).unwrap().range(all_time()).unwrap().len(), 21);
+}
+
+#[test]
+fn a_fetched_row_that_cannot_be_right_fails_its_call_by_name_or_is_kept() {
+    let clock = clock();
+    let store = store(&clock);
+    let january = between("2018-01-01", "2018-02-01");
+    let broken = |_: &Symbol, _: Timeframe, asked: Interval<Timestamp>| {
+        let mut rows: Vec<Bar> = session_bars(asked, &[]).iter().collect();
+        rows[3].high = 0.5;
+        Ok::<_, FetchError>(rows.into_iter().collect::<Bars>())
+    };
+    let refused = store.load_or_fetch("SPY", Timeframe::DAY, january, &broken).unwrap();
+    assert!(refused.data.is_empty());
+    let err = refused.complete().unwrap_err();
+    assert!(err.message().contains("row 3 at 2018-01-05"), "{err}");
+    let keep = store.bars("QQQ", Timeframe::DAY).unwrap().policy(policy().bad_rows(modelkeep::BadRows::Keep));
+    assert_eq!(keep.load_or_fetch(january, &broken).unwrap().complete().unwrap().flawed(), 1);
+}
+
+#[test]
+fn callers_that_want_the_same_at_once_fetch_once() {
+    let (clock, vendor) = (clock(), Vendor::default());
+    let store = store(&clock);
+    let (start, answered) = (Barrier::new(8), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                start.wait();
+                let loaded = load(&store, &vendor, "2018-01-01", "2019-01-01");
+                assert_eq!(loaded.data.len(), 251);
+                answered.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+    });
+    assert_eq!((vendor.calls().len(), answered.into_inner()), (1, 8));
+}
+
+#[test]
+fn an_interrupted_load_goes_on_where_it_stopped() {
+    let folder = Folder::new();
+    folder.clock.set(at("2019-06-01"));
+    let by_month = policy().span_max(HOUR * 24 * 31).concurrency(1);
+    let open = || folder.options().fetch(by_month.clone()).open(folder.path()).unwrap();
+    let calls = AtomicU32::new(0);
+    let flaky = |_: &Symbol, _: Timeframe, asked: Interval<Timestamp>| {
+        assert!(calls.fetch_add(1, Ordering::SeqCst) < 5, "the process dies here");
+        Ok::<_, FetchError>(session_bars(asked, &[]))
+    };
+    let store = open();
+    let died =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| load(&store, &flaky, "2018-01-01", "2019-01-01")));
+    assert!(died.is_err());
+    drop(store);
+    let (store, vendor) = (open(), Vendor::default());
+    let loaded = load(&store, &vendor, "2018-01-01", "2019-01-01");
+    assert_eq!((vendor.calls().len(), loaded.data.len(), loaded.report.calls_saved), (7, 251, 5));
+}
+
+#[test]
+fn what_is_not_over_is_not_asked_for_and_the_next_day_is() {
+    let (clock, vendor) = (clock(), Vendor::default());
+    let store = store(&clock);
+    // Christmas Eve, 16:00 UTC: the session goes on until 18:00.
+    clock.set(at("2018-12-24T16:00:00Z"));
+    let loaded = load(&store, &vendor, "2018-12-01", "2019-01-01");
+    assert_eq!((loaded.data.len(), vendor.calls()), (14, vec!["2018-12-01 2018-12-24".to_owned()]));
+    assert_eq!(loaded.report.not_yet.unwrap().start(), at("2018-12-24"));
+    clock.set(at("2018-12-27T22:00:00Z"));
+    let loaded = load(&store, &vendor, "2018-12-01", "2018-12-28");
+    assert_eq!((loaded.data.len(), vendor.calls()), (17, vec!["2018-12-24 2018-12-28".to_owned()]));
+}
+
+#[test]
+fn bars_that_were_written_need_not_be_fetched() {
+    let (clock, vendor) = (clock(), Vendor::default());
+    let store = store(&clock);
+    let series = store.bars("SPY", Timeframe::DAY).unwrap();
+    series.write(&session_bars(between("2018-01-01", "2018-07-01"), &["2018-03-07"])).unwrap();
+    load(&store, &vendor, "2018-01-01", "2018-08-01");
+    assert_eq!(vendor.calls(), ["2018-03-07 2018-03-08", "2018-06-30 2018-08-01"]);
+}
+
+#[test]
+fn another_calendar_asks_again_about_what_the_first_found_empty() {
+    let (clock, vendor) = (clock(), Vendor::default());
+    let store = store(&clock);
+    let holiday = between("2018-12-25", "2018-12-26");
+    let series = store.bars("SPY", Timeframe::DAY).unwrap();
+    let by = |calendar: Calendar| series.clone().calendar(calendar).load_or_fetch(holiday, &vendor).unwrap().report;
+    // Nobody expects a bar, so nobody asks.
+    assert_eq!((by(Calendar::nyse()).calls, vendor.calls().len()), (0, 0));
+    assert_eq!(by(Calendar::weekdays()).gaps.len(), 1);
+    assert_eq!(by(Calendar::weekdays()).calls, 0);
+    assert_eq!(vendor.calls().len(), 1);
+    let names: Vec<_> = store.calendars().unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["weekdays v1"]);
+}
+
+#[test]
+fn levels_are_loaded_as_bars_are() {
+    let clock = clock();
+    let store = store(&clock);
+    let calls = AtomicU32::new(0);
+    let vendor = |_: &Symbol, days: Interval<Day>| {
+        if calls.fetch_add(1, Ordering::SeqCst) == 0 {
+            return Err(FetchError::permanent("no route"));
+        }
+        Ok(Calendar::nyse().sessions(days).map(|session| (session.day, 20.0)).collect())
+    };
+    let vix = store.vix("VIX").unwrap();
+    let december = Interval::parse("2018-12-01", "2019-01-01").unwrap();
+    for _ in 0..3 {
+        assert!(vix.load_or_fetch(december, &vendor).unwrap().data.is_empty());
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    clock.advance(HOUR);
+    assert_eq!(vix.load_or_fetch(december, &vendor).unwrap().complete().unwrap().len(), 19);
+    let warm = vix.load_or_fetch(december, &vendor).unwrap();
+    assert_eq!((warm.report.calls, warm.report.from_disk), (0, 19));
+    assert_eq!(calls.into_inner(), 2);
+    let bad = |_: &Symbol, days: Interval<Day>| Ok::<_, FetchError>(vec![(days.start(), f64::NAN)]);
+    let refused = store.vix("VXN").unwrap().load_or_fetch(december, &bad).unwrap().complete().unwrap_err();
+    assert!(refused.message().contains("row 0: the level of 2018-12-01"), "{refused}");
+}
+
+#[test]
+fn a_read_only_store_serves_what_it_has_and_fetches_nothing() {
+    let folder = Folder::new();
+    folder.clock.set(at("2019-06-01"));
+    let vendor = Vendor::default();
+    load(&folder.open(), &vendor, "2018-01-01", "2018-02-01");
+    vendor.calls();
+    let store = folder.open_read_only();
+    assert_eq!(load(&store, &vendor, "2018-01-01", "2018-02-01").data.len(), 21);
+    let wider = store.load_or_fetch("SPY", Timeframe::DAY, between("2018-01-01", "2018-03-01"), &vendor);
+    assert_eq!(wider.unwrap_err().kind(), ErrorKind::ReadOnly);
+    assert_eq!(vendor.calls().len(), 0);
+}
+
+#[test]
+fn a_fetcher_that_asks_for_its_own_bars_is_refused() {
+    let clock = clock();
+    let store = store(&clock);
+    let january = between("2018-01-01", "2018-02-01");
+    let inner = store.clone();
+    let circular = |symbol: &Symbol, timeframe: Timeframe, asked: Interval<Timestamp>| {
+        let nothing = |_: &Symbol, _: Timeframe, _: Interval<Timestamp>| Ok::<_, FetchError>(Bars::default());
+        inner
+            .load_or_fetch(symbol.as_str(), timeframe, asked, &nothing)
+            .map(|loaded| loaded.data)
+            .map_err(FetchError::permanent)
+    };
+    let refused = store.load_or_fetch("SPY", Timeframe::DAY, january, &circular).unwrap().complete().unwrap_err();
+    assert!(refused.message().contains("wait for itself"), "{refused}");
+}

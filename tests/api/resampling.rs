@@ -1,0 +1,104 @@
+//! Aggregates: stored as they are built, and the same as if all were built anew.
+
+use modelkeep::{BadRows, Bar, Bars, Calendar, ErrorKind, Interval, Store, Timeframe, Timestamp};
+use proptest::prelude::*;
+
+use crate::market::{MINUTE, all_time, at, bar, between, data};
+
+#[test]
+fn hours_and_days_of_real_minutes_follow_the_sessions() {
+    let store = Store::in_memory().unwrap();
+    let minutes = store.bars("MSFT", Timeframe::MINUTE).unwrap();
+    minutes.import_csv(data("msft_1min.csv"), BadRows::Refuse, |_| ()).unwrap();
+    let days = minutes.resample(Timeframe::DAY).unwrap();
+    assert_eq!(days.written.added, 20);
+    let day = days.bars.range(between("2022-06-14", "2022-06-15")).unwrap().get(0).unwrap();
+    // The daily bar of another file of the same vendor: 243.860001 245.740005 241.509995 244.490005; the close is set
+    // by the closing auction, which no minute has.
+    assert_eq!((day.open, day.high, day.low), (243.860001, 245.740005, 241.509995));
+    let hours = minutes.resample(Timeframe::HOUR).unwrap();
+    let first = hours.bars.range(between("2022-06-14", "2022-06-15")).unwrap();
+    let starts: Vec<_> = first.timestamps().iter().map(|at| at.to_string()[11..16].to_owned()).collect();
+    assert_eq!(starts, ["13:30", "14:30", "15:30", "16:30", "17:30", "18:30", "19:30"]);
+    let volume = |bars: &Bars| bars.volume().iter().sum::<f64>();
+    assert_eq!(volume(&hours.bars.range(all_time()).unwrap()), volume(&minutes.range(all_time()).unwrap()));
+}
+
+#[test]
+fn minute_bars_lie_within_the_sessions_of_the_calendar() {
+    let store = Store::in_memory().unwrap();
+    let minutes = store.bars("MSFT", Timeframe::MINUTE).unwrap();
+    minutes.import_csv(data("msft_1min.csv"), BadRows::Refuse, |_| ()).unwrap();
+    let bars = minutes.range(all_time()).unwrap();
+    let nyse = Calendar::nyse();
+    assert!(bars.timestamps().iter().all(|at| nyse.session_at(*at).is_some()));
+    // Whole sessions have a bar for each minute.
+    let day = nyse.session("2022-06-14".parse().unwrap()).unwrap();
+    assert_eq!(minutes.range(Interval::new(day.open, day.close).unwrap()).unwrap().len(), 390);
+    assert!(minutes.gaps(between("2022-05-19", "2022-06-15")).unwrap().is_empty());
+}
+
+#[test]
+fn only_what_changed_is_gone_through_and_written() {
+    let store = Store::in_memory().unwrap();
+    let series = store.bars("BTC-USD", Timeframe::MINUTE).unwrap().calendar(Calendar::always_open());
+    let start = at("2018-01-01").as_nanos();
+    let one = |n: i64, cents| bar(Timestamp::from_nanos(start + n * MINUTE), cents);
+    series.write(&(0..100_000).map(|n| one(n, 5000)).collect()).unwrap();
+    let hours = series.resample(Timeframe::HOUR).unwrap();
+    assert_eq!((hours.chunks_read, hours.written.added), (3, 1667));
+    series.write(&[one(70_000, 5001)].into_iter().collect()).unwrap();
+    let hours = series.resample(Timeframe::HOUR).unwrap();
+    assert_eq!((hours.chunks_read, hours.written.replaced, hours.written.added), (1, 1, 0));
+    series.delete(between("2018-01-05", "2018-01-06")).unwrap();
+    assert_eq!(series.resample(Timeframe::HOUR).unwrap().written.removed, 24);
+    // Another calendar, other hours.
+    let nyse = series.clone().calendar(Calendar::nyse()).resample(Timeframe::HOUR).unwrap();
+    assert!(nyse.bars.range(all_time()).unwrap().timestamps()[0] == at("2018-01-02T14:30:00Z"));
+}
+
+#[test]
+fn what_cannot_be_made_is_refused() {
+    let store = Store::in_memory().unwrap();
+    let series = store.bars("X", Timeframe::MINUTE).unwrap();
+    let refused = |target: Timeframe| series.resample(target).unwrap_err().kind();
+    for target in ["1m", "30s", "90s"] {
+        assert_eq!(refused(target.parse().unwrap()), ErrorKind::InvalidInput, "{target}");
+    }
+    let hours = series.resample(Timeframe::HOUR).unwrap().bars;
+    assert_eq!(hours.write(&Bars::default()).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(hours.delete(all_time()).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(hours.resample(Timeframe::DAY).unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+/// Edits: where, how long, at what price, or whether to delete.
+fn edits() -> impl Strategy<Value = Vec<(i64, i64, i64, bool)>> {
+    prop::collection::vec((0i64..150_000, 1i64..3_000, 0i64..300, prop::bool::weighted(0.3)), 1..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn aggregates_are_what_a_full_recomputation_makes(edits in edits(), exchange in any::<bool>(), target in 0usize..4) {
+        let calendar = if exchange { Calendar::nyse() } else { Calendar::always_open() };
+        let target: Timeframe = ["5m", "1h", "1d", "7d"][target].parse().unwrap();
+        let store = Store::in_memory().unwrap();
+        let series = store.bars("X", Timeframe::MINUTE).unwrap().calendar(calendar.clone());
+        let start = at("2018-10-01").as_nanos();
+        let time = |n: i64| Timestamp::from_nanos(start + n * MINUTE);
+        for (first, len, cents, delete) in edits {
+            if delete {
+                series.delete(Interval::new(time(first), time(first + len)).unwrap()).unwrap();
+            } else {
+                let rows: Vec<Bar> = (first..first + len).map(|n| bar(time(n), 5000 + cents + n % 17)).collect();
+                series.write(&rows.into_iter().collect()).unwrap();
+            }
+            let step_by_step = series.resample(target).unwrap().bars.range(all_time()).unwrap();
+            let fresh = Store::in_memory().unwrap();
+            let whole = fresh.bars("X", Timeframe::MINUTE).unwrap().calendar(calendar.clone());
+            whole.write(&series.range(all_time()).unwrap()).unwrap();
+            prop_assert_eq!(step_by_step, whole.resample(target).unwrap().bars.range(all_time()).unwrap());
+        }
+    }
+}
