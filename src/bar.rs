@@ -352,6 +352,7 @@ impl Bars {
     }
 
     /// Returns the bars, one by one.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Bar> {
         (0..self.len())
             .map(|row| self.get(row).unwrap_or_else(|| unreachable!("the columns of bars have the same length")))

@@ -256,7 +256,7 @@ mod tests {
                     2 => failed(7),
                     _ => Coverage::Missing,
                 };
-                points[start as usize..(start + len) as usize].fill(coverage.clone());
+                points.iter_mut().skip(start.unsigned_abs() as usize).take(len.unsigned_abs() as usize).for_each(|point| *point = coverage.clone());
                 ledger.mark(between(start, start + len), coverage);
                 prop_assert!(Ledger::new(ledger.stretches().to_vec()).is_some());
             }

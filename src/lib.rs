@@ -1,7 +1,7 @@
 //! modelkeep keeps trained trading models, and the data they were trained on, one pointer away from a trading engine.
 //!
 //! One crash-safe [redb](https://docs.rs/redb) file holds models as zero-copy [rkyv](https://docs.rs/rkyv) archives,
-//! their metadata, training data, artifacts, and daily index levels such as VIX. A model is found in memory, or loaded
+//! their metadata, training data and artifacts, and the bars, features and daily index levels such as VIX behind them. A model is found in memory, or loaded
 //! from the file and verified, or trained by your own closure and published; the result says which, and why.
 //!
 //! ```
@@ -39,10 +39,40 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Data to train on
+//!
+//! [`Store::load_or_fetch`] is the first place to ask for bars: it returns what is on disk, and asks your fetcher for what is
+//! missing, by a trading [`Calendar`] and a ledger of what was asked for before. [`Store::features`] computes features where
+//! bars changed, and nowhere else. [`BarSeries::range_as_of`] reads bars as they were known at a time, and never one that
+//! was stored later.
+//!
+//! ```
+//! use modelkeep::{Bar, Bars, Day, FeatureSpec, FetchError, Interval, Lookback, Store, Symbol, Timeframe, Timestamp};
+//!
+//! let store = Store::in_memory()?;
+//! // What a vendor's client would do.
+//! let vendor = |_: &Symbol, _: Timeframe, asked: Interval<Timestamp>| {
+//!     let sessions = modelkeep::Calendar::nyse().sessions(asked.days());
+//!     let bar = |at| Bar { at, open: 240.0, high: 250.0, low: 239.5, close: 244.9, volume: 1e6 };
+//!     Ok::<Bars, FetchError>(sessions.map(|session| bar(session.day.start())).collect())
+//! };
+//! let year = Interval::<Day>::parse("2018-01-01", "2019-01-01")?.span();
+//! let bars = store.load_or_fetch("SPY", Timeframe::DAY, year, &vendor)?.complete()?;
+//! assert_eq!(bars.len(), 251);
+//!
+//! let spec = FeatureSpec::new("returns", 1, Timeframe::DAY, Lookback::Bars(1), &["return"])?;
+//! let features = store.features("SPY", &spec)?.get_or_compute(year, |bars| {
+//!     let change = bars.close().windows(2).map(|pair| pair[1] / pair[0] - 1.0);
+//!     vec![[f64::NAN].into_iter().chain(change).take(bars.len()).collect()]
+//! })?;
+//! assert_eq!(features.column("return").map(<[f64]>::len), Some(251));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # What it is not
 //!
 //! Not a server, not a general database, not a framework for features or training. It has no async runtime and opens no
-//! connection. One process writes a file at a time.
+//! connection: fetchers are yours. One process writes a file at a time.
 //!
 //! # What a crash leaves
 //!

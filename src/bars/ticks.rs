@@ -20,8 +20,8 @@ const DECIMALS_MAX: u8 = 9;
 /// Decimals of what vendors print of a number in 32 bits.
 const SINGLE_DECIMALS: u8 = 6;
 
-/// Doubles up to this size round to integers by adding and subtracting [`ROUND`].
-const TICK_MAX: f64 = (1_u64 << 50) as f64;
+/// 2^50: doubles up to this size round to integers by adding and subtracting [`ROUND`].
+const TICK_MAX: f64 = 1_125_899_906_842_624.0;
 
 /// 1.5 * 2^52: doubles near it are integers.
 const ROUND: f64 = 6_755_399_441_055_744.0;
@@ -76,7 +76,7 @@ impl Ticks {
         // Several loops, so that each is one that the compiler can make vectors of.
         if self.single {
             out.iter_mut().zip(ticks).for_each(|(out, tick)| *out = self.single(*tick));
-        } else if self.power == 1.0 {
+        } else if self.power.to_bits() == 1.0_f64.to_bits() {
             out.iter_mut().zip(ticks).for_each(|(out, tick)| *out = exact(*tick));
         } else {
             out.iter_mut().zip(ticks).for_each(|(out, tick)| *out = self.decimal(*tick));
@@ -107,7 +107,7 @@ fn whole(value: f64) -> i64 {
 
 impl Scale {
     /// The scale with the fewest decimals in which every one of `values` is an integer.
-    pub(super) fn find(values: impl Iterator<Item = f64> + Clone) -> Option<Self> {
+    pub(super) fn find(values: &(impl Iterator<Item = f64> + Clone)) -> Option<Self> {
         let holds = |scale| {
             let ticks = Ticks::new(scale);
             values.clone().all(|value| ticks.tick(value).is_some())
@@ -144,12 +144,12 @@ mod tests {
 
     #[test]
     fn the_scale_of_real_prices_is_found() {
-        let find = |values: &[f64]| Scale::find(values.iter().copied());
+        let find = |values: &[f64]| Scale::find(&values.iter().copied());
         assert_eq!(find(&[256.88, 257.08, 19.0]), Some(Scale::Decimal(2)));
         // As printed of single precision: 256.88, 257.08, 256.86, 257.035.
-        assert_eq!(find(&[256.880005, 257.079987, 256.859985, 257.035004]), Some(Scale::Single(3)));
+        assert_eq!(find(&[256.880_005, 257.079_987, 256.859_985, 257.035_004]), Some(Scale::Single(3)));
         assert_eq!(find(&[1.05236, 1.05253]), Some(Scale::Decimal(5)));
-        assert_eq!(find(&[19.779285, 19.821428]), Some(Scale::Decimal(6)));
+        assert_eq!(find(&[19.779_285, 19.821_428]), Some(Scale::Decimal(6)));
         for none in [f64::NAN, -0.0, f64::INFINITY, 1e300, f64::MIN_POSITIVE, std::f64::consts::PI] {
             assert_eq!(find(&[1.0, none]), None, "{none}");
         }

@@ -114,7 +114,6 @@ impl FetchPolicy {
             .with_max_times(usize::try_from(self.retries).unwrap_or(usize::MAX))
             .with_jitter()
             .build()
-            .map(move |pause| pause)
     }
 
     /// Waits until the rate limit allows another call.

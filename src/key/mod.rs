@@ -158,6 +158,10 @@ pub(crate) fn describe_row(key: &[u8]) -> String {
         };
     };
     match rest.split_first_chunk() {
+        // A period of features: a number whose sign is flipped.
+        Some((period, [])) if matches!(period.first(), Some(0x7f | 0x80)) => {
+            format!("{model} {}", (u64::from_be_bytes(*period) ^ (1 << 63)).cast_signed())
+        }
         // A version ends no symbol: its first byte is zero for a long time to come.
         Some((version, name)) if version.first() == Some(&0) => {
             format!("{model} v{} {}", u64::from_be_bytes(*version), String::from_utf8_lossy(name)).trim_end().to_owned()
@@ -253,6 +257,10 @@ mod tests {
         assert_eq!(row(&7u64.to_be_bytes()), format!("{key} v7"));
         assert_eq!(row(&[&7u64.to_be_bytes()[..], b"report.txt"].concat()), format!("{key} v7 report.txt"));
         assert_eq!(describe_row(b"VIX\0\x07\xe2"), "VIX 2018");
+        assert_eq!(row(&((1 << 63) + 100_u64).to_be_bytes()), format!("{key} 100"));
+        let bars =
+            [&b"BRK.B\0"[..], &60_000_000_000_u64.to_be_bytes(), &[0; 8], &((1 << 63) + 24_000_u64).to_be_bytes()];
+        assert_eq!(describe_row(&bars.concat()), "BRK.B 1m 24000");
         assert_eq!(describe_row(b"stamp"), "stamp");
         assert_eq!(describe_row(&[1, 2]), "\\x0102");
     }

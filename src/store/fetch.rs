@@ -195,6 +195,7 @@ fn bring<S: Source>(source: &S, interval: Interval<Timestamp>) -> Result<FetchRe
     let calls: Vec<_> = ledger::join(&due, policy.span_max)
         .into_iter()
         .flat_map(|asked| ledger::calls(asked, policy.span_max))
+        .filter(|asked| is_expected(source, *asked))
         .collect();
     let all_calls = if over.is_empty() { 0 } else { ledger::calls(over, policy.span_max).len() };
     report.calls_saved = all_calls.saturating_sub(calls.len()) as u64;
@@ -273,7 +274,7 @@ fn take<S: Source>(
         Ok(answer) => (source.look(answer, asked, report), None),
         Err(error) => {
             let pause = error.pause();
-            let message = format!("asked {attempts} times: {error}");
+            let message = if attempts == 1 { error.to_string() } else { format!("asked {attempts} times: {error}") };
             (Err(Error::new(ErrorKind::Io, "fetch", source.load().to_string(), message)), pause)
         }
     };

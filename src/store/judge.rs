@@ -138,6 +138,9 @@ fn windows(
     })
 }
 
+/// Nanoseconds.
+const HALF_HOUR: u64 = 1_800_000_000_000;
+
 /// The end of the bars that can be complete at `now`.
 pub(super) fn complete_until(calendar: &Calendar, timeframe: Timeframe, now: Timestamp) -> Timestamp {
     if timeframe.is_daily() {
@@ -147,7 +150,6 @@ pub(super) fn complete_until(calendar: &Calendar, timeframe: Timeframe, now: Tim
         return open.map_or_else(|| today.next().start(), |session| session.day.start());
     }
     // Bars begin on the half hour, if not more often: a session begins at half past nine.
-    const HALF_HOUR: u64 = 1_800_000_000_000;
     let length = timeframe.as_nanos();
     let grid = if length > HALF_HOUR && length.is_multiple_of(HALF_HOUR) { HALF_HOUR } else { length };
     let grid = i64::try_from(grid).unwrap_or(i64::MAX);

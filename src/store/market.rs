@@ -23,10 +23,9 @@ pub enum BarCodec {
 impl BarCodec {
     fn of(self, timeframe: Timeframe) -> IntCodec {
         match self {
-            Self::Packed => IntCodec::Packed,
-            Self::Pco => IntCodec::Pco,
             Self::Auto if timeframe.is_daily() => IntCodec::Pco,
-            Self::Auto => IntCodec::Packed,
+            Self::Auto | Self::Packed => IntCodec::Packed,
+            Self::Pco => IntCodec::Pco,
         }
     }
 }

@@ -208,8 +208,7 @@ fn gaps_are_sessions_without_bars() {
 fn a_chunk_has_a_limit_that_is_named() {
     let (_folder, store) = store();
     let start = at("2018-01-01").as_nanos();
-    let ticks: Bars =
-        (0..(1 << 20) + 1).map(|n| bar(Timestamp::from_nanos(start + n * MINUTE / 60_000), 5000)).collect();
+    let ticks: Bars = (0..=1 << 20).map(|n| bar(Timestamp::from_nanos(start + n * MINUTE / 60_000), 5000)).collect();
     let err = store.bars("X", Timeframe::DAY).unwrap().write(&ticks).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::LimitExceeded);
 }

@@ -1,9 +1,9 @@
 //! The examples' indicators against published values.
 
 #[path = "../../examples/common/indicators.rs"]
-mod indicators;
+mod example;
 
-use indicators::*;
+use example::*;
 use modelkeep::{BadRows, Bars, Levels, Store, Timeframe};
 
 use crate::market::{all_time, bar, data, days};

@@ -15,7 +15,7 @@ fn hours_and_days_of_real_minutes_follow_the_sessions() {
     let day = days.bars.range(between("2022-06-14", "2022-06-15")).unwrap().get(0).unwrap();
     // The daily bar of another file of the same vendor: 243.860001 245.740005 241.509995 244.490005; the close is set
     // by the closing auction, which no minute has.
-    assert_eq!((day.open, day.high, day.low), (243.860001, 245.740005, 241.509995));
+    assert_eq!((day.open, day.high, day.low), (243.860_001, 245.740_005, 241.509_995));
     let hours = minutes.resample(Timeframe::HOUR).unwrap();
     let first = hours.bars.range(between("2022-06-14", "2022-06-15")).unwrap();
     let starts: Vec<_> = first.timestamps().iter().map(|at| at.to_string()[11..16].to_owned()).collect();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use modelkeep::{Day, ErrorKind, Interval};
+use modelkeep::{Day, ErrorKind, Interval, Regime};
 
 use crate::{
     dips::market,
@@ -128,4 +128,30 @@ fn series_are_kept_apart() {
         assert_eq!(all, [("VIX".into(), 1.0), ("VIX9D".into(), 2.0), ("^VXN".into(), 3.0)]);
         assert!(store.vix("not a symbol").is_err());
     });
+}
+
+#[test]
+fn levels_percentiles_and_regimes_look_back_and_not_ahead() {
+    let store = modelkeep::Store::in_memory().unwrap();
+    let vix = store.vix("VIX").unwrap();
+    vix.upsert(&real_vix()).unwrap();
+    // The Sunday before Christmas 2018 knows Friday's level.
+    assert_eq!(vix.at(day("2018-12-23")).unwrap(), Some(30.11));
+    assert_eq!(vix.at(day("2018-12-24")).unwrap(), Some(36.07));
+    assert_eq!(vix.at(day("2013-12-31")).unwrap(), None);
+    assert_eq!(vix.at(day("2030-01-01")).unwrap(), None);
+    // The highest level of the year but for February.
+    assert_eq!(vix.percentile(day("2018-12-24"), 100).unwrap(), Some(1.0));
+    assert_eq!(vix.percentile(day("2018-12-24"), 252).unwrap(), Some(251.0 / 252.0));
+    assert_eq!(vix.percentile(day("2014-01-03"), 252).unwrap(), Some(1.0));
+    let regime = |text: &str| vix.regime(day(text)).unwrap().unwrap();
+    let found = ["2017-11-03", "2018-03-20", "2018-11-20", "2018-12-24"].map(regime);
+    assert_eq!(found, [Regime::Calm, Regime::Normal, Regime::Elevated, Regime::Stressed]);
+    assert!(found.is_sorted());
+    let stored = modelkeep::Store::options().regimes([12.0, 13.0, 14.0]).unwrap().in_memory().unwrap();
+    stored.vix("VIX").unwrap().upsert(&[(day("2018-01-02"), 12.5)]).unwrap();
+    assert_eq!(stored.vix("VIX").unwrap().regime(day("2018-01-02")).unwrap(), Some(Regime::Normal));
+    for bad in [[1.0, 1.0, 2.0], [3.0, 2.0, 1.0], [1.0, f64::NAN, 2.0]] {
+        assert_eq!(modelkeep::Store::options().regimes(bad).unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
 }

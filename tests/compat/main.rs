@@ -8,9 +8,13 @@
     clippy::indexing_slicing,
     clippy::float_cmp,
     clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::panic,
     missing_docs,
     reason = "a test that cannot go on fails, and exact numbers are what it is about"
 )]
+
+mod market;
 
 use std::{path::Path, sync::Arc, time::Duration};
 

@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn each_form_is_used_where_it_is_short() {
         for codec in [IntCodec::Packed, IntCodec::Pco] {
-            assert_eq!(round_trip(&[42; 10_000], codec), 9);
+            assert_eq!(round_trip(&vec![42; 10_000], codec), 9);
             let runs: Vec<i64> =
                 (0..10_000).map(|row| 1_700_000_000_000_000_000 + row / 390 * 86_400_000_000_000).collect();
             assert!(round_trip(&runs, codec) < 300);

@@ -1,0 +1,140 @@
+//! A file with market data: every form that columns have, a history, a ledger, aggregates and features.
+//!
+//! `tests/golden/market1.redb.zst` was written by `writes_the_golden_file` below.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use modelkeep::{
+    BadRows, Bar, BarCodec, Bars, Calendar, Coverage, Day, FeatureSpec, FetchError, FetchPolicy, Interval, Lookback,
+    ManualClock, Store, Symbol, Timeframe, Timestamp,
+};
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/market1.redb.zst");
+/// Set it to a path to have the golden file written there.
+const WRITE: &str = "MODELKEEP_WRITE_GOLDEN_MARKET";
+
+fn at(text: &str) -> Timestamp {
+    text.parse::<Day>().unwrap().start()
+}
+
+fn year() -> Interval<Timestamp> {
+    Interval::<Day>::parse("2018-01-01", "2019-01-01").unwrap().span()
+}
+
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(at("2019-01-02")))
+}
+
+/// What the rows of a series look like.
+const FORMS: [(&str, fn(f64) -> f64); 4] = [
+    ("CENTS", |price| (price * 100.0).round() / 100.0),
+    // As a vendor prints what he keeps in 32 bits.
+    ("SINGLE", |price| (f64::from(((price * 100.0).round() / 100.0) as f32) * 1e6).round() / 1e6),
+    ("DOUBLES", |price| price * std::f64::consts::PI),
+    ("ODD", |price| if price > 109.5 { f64::NAN } else { price.round() }),
+];
+
+fn bars(form: fn(f64) -> f64, step: i64, n: i64) -> Bars {
+    let start = at("2018-06-28").as_nanos();
+    let bar = |row: i64| {
+        let price = 100.0 + ((row * 7919) % 1000) as f64 / 100.0;
+        Bar {
+            at: Timestamp::from_nanos(start + row * step),
+            open: form(price),
+            high: form(price + 0.75),
+            low: form(price - 0.5),
+            close: form(price + 0.25),
+            volume: (100 * (row % 37)) as f64,
+        }
+    };
+    (0..n).map(bar).collect()
+}
+
+fn series() -> impl Iterator<Item = (&'static str, Timeframe, BarCodec, Bars)> {
+    let timeframes = [(Timeframe::MINUTE, BarCodec::Packed, 6000), (Timeframe::DAY, BarCodec::Pco, 150)];
+    FORMS.into_iter().flat_map(move |(symbol, form)| {
+        timeframes.into_iter().map(move |(timeframe, codec, n)| {
+            (symbol, timeframe, codec, bars(form, timeframe.as_nanos().cast_signed(), n))
+        })
+    })
+}
+
+fn spec() -> FeatureSpec {
+    FeatureSpec::new("golden", 1, Timeframe::MINUTE, Lookback::Bars(1), &["change"]).unwrap().params(&[1, 2]).unwrap()
+}
+
+fn change(bars: &Bars) -> Vec<Vec<f64>> {
+    let change = bars.close().windows(2).map(|pair| pair[1] / pair[0] - 1.0);
+    vec![[f64::NAN].into_iter().chain(change).take(bars.len()).collect()]
+}
+
+fn restated() -> Bar {
+    Bar { at: at("2018-06-29"), open: 1.0, high: 2.0, low: 0.5, close: 1.5, volume: 7.0 }
+}
+
+fn write(path: &Path) {
+    let clock = clock();
+    for (symbol, timeframe, codec, bars) in series() {
+        let store = Store::options().clock(Arc::clone(&clock)).bar_codec(codec).open(path).unwrap();
+        store.bars(symbol, timeframe).unwrap().write_with(&bars, BadRows::Keep).unwrap();
+    }
+    let store = Store::options().clock(Arc::clone(&clock)).open(path).unwrap();
+    store.bars("CENTS", Timeframe::MINUTE).unwrap().resample(Timeframe::HOUR).unwrap();
+    store.features("CENTS", &spec()).unwrap().get_or_compute(year(), change).unwrap();
+    clock.advance(Duration::from_secs(3600));
+    store.bars("CENTS", Timeframe::DAY).unwrap().write(&[restated()].into_iter().collect()).unwrap();
+    let nothing = |_: &Symbol, _: Timeframe, _: Interval<Timestamp>| Err(FetchError::permanent("no route"));
+    store.load_or_fetch("NOBODY", Timeframe::DAY, year(), &nothing).unwrap();
+    let empty = |_: &Symbol, _: Interval<Day>| Ok::<_, FetchError>(Vec::new());
+    let once = FetchPolicy::default().empty_attempts(1);
+    let january = Interval::parse("2018-01-01", "2018-02-01").unwrap();
+    store.vix("VIX").unwrap().policy(once).load_or_fetch(january, &empty).unwrap();
+}
+
+#[test]
+fn writes_the_golden_file() {
+    if let Some(path) = std::env::var_os(WRITE) {
+        let folder = tempfile::tempdir().unwrap();
+        let plain = folder.path().join("plain.redb");
+        write(&plain);
+        let packed = zstd::bulk::compress(&std::fs::read(&plain).unwrap(), 19).unwrap();
+        std::fs::write(path, packed).unwrap();
+    }
+}
+
+#[test]
+fn a_file_with_market_data_says_what_it_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("golden.redb");
+    let packed = std::fs::read(GOLDEN).unwrap();
+    std::fs::write(&path, zstd::bulk::decompress(&packed, 64 << 20).unwrap()).unwrap();
+    let store = Store::options().clock(clock()).read_only(true).open(&path).unwrap();
+    assert!(store.verify().unwrap().is_whole());
+    for (symbol, timeframe, _, bars) in series() {
+        let series = store.bars(symbol, timeframe).unwrap();
+        let first = series.range_as_of(year(), at("2019-01-02")).unwrap();
+        // What was written has no flaws yet; what was stored has them.
+        assert_eq!(
+            first.iter().map(|bar| format!("{bar:?}")).collect::<Vec<_>>(),
+            bars.iter().map(|bar| format!("{bar:?}")).collect::<Vec<_>>()
+        );
+        assert_eq!(first.flawed() > 0, symbol == "ODD", "{symbol} {timeframe}");
+        let now = series.range(year()).unwrap();
+        let is_restated = symbol == "CENTS" && timeframe == Timeframe::DAY;
+        assert_eq!(now.get(1).unwrap() == restated(), is_restated);
+    }
+    let hours = store.bars("CENTS", Timeframe::MINUTE).unwrap().resample(Timeframe::HOUR).unwrap();
+    assert_eq!((hours.chunks_read, hours.bars.range(year()).unwrap().len()), (0, 14));
+    let features = store.features("CENTS", &spec()).unwrap();
+    let found = features.get_or_compute(year(), |_| unreachable!("it is stored")).unwrap();
+    let cents = store.bars("CENTS", Timeframe::MINUTE).unwrap().range(year()).unwrap();
+    assert_eq!(found.rows_reused, 6000);
+    assert_eq!(found.columns[0][1..], change(&cents)[0][1..]);
+    let nobody = store.bars("NOBODY", Timeframe::DAY).unwrap();
+    let known = nobody.coverage(year()).unwrap();
+    let Coverage::Failed { attempts: 1, reason, retry_at } = &known[0].coverage else { panic!("{known:?}") };
+    assert_eq!((reason.as_str(), retry_at.to_string().as_str()), ("no route", "2019-01-02T01:15:00Z"));
+    assert_eq!(nobody.judged_by().unwrap().unwrap(), Calendar::nyse());
+    let january = Interval::parse("2018-01-01", "2018-02-01").unwrap();
+    assert_eq!(store.vix("VIX").unwrap().coverage(january).unwrap()[0].coverage, Coverage::KnownEmpty);
+}
