@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Store, fetch::Load, resample::all_time};
+use super::{Store, load::Load, resample::all_time};
 use crate::{
     bar::Bars,
     bars::{

@@ -14,6 +14,7 @@ mod holder;
 mod judge;
 mod list;
 mod live;
+mod load;
 mod manage;
 mod market;
 mod options;
@@ -61,9 +62,9 @@ use crate::{
     version::Version,
     worker::Worker,
 };
-use fetch::Load;
 use holder::Entry;
 use live::Followed;
+use load::Load;
 use market::MarketSettings;
 use options::Settings;
 
