@@ -11,9 +11,6 @@ use super::ticks::Ticks;
 /// Rows in a block.
 pub(super) const BLOCK: usize = 128;
 
-/// A block of one column, as it is stored.
-pub(super) type Deltas = [i64; BLOCK];
-
 /// A block of prices.
 #[derive(Debug)]
 pub(super) struct PriceBlock {
@@ -29,19 +26,22 @@ impl Default for PriceBlock {
     }
 }
 
-/// Fills in closes, and of open, high and low those that are `wanted`; high and low need the open. `deltas` are of open,
-/// high, low and close; `before` is the close before the block. Returns the last close.
-pub(super) fn prices(ticks: Ticks, deltas: &[Deltas; 4], wanted: [bool; 3], before: i64, out: &mut PriceBlock) -> i64 {
+/// Blocks of open, high and low as they are stored, of those that are wanted; high and low need the open.
+type Parts<'a> = [Option<&'a [i64]>; 3];
+
+/// Fills in closes, and of the other prices those that there are `parts` of. `before` is the close before the block.
+/// Returns the last close. No block is longer than [`BLOCK`].
+pub(super) fn prices(ticks: Ticks, closes: &[i64], parts: Parts<'_>, before: i64, out: &mut PriceBlock) -> i64 {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has just said that it has AVX2.
-        return unsafe { prices_avx2(ticks, deltas, wanted, before, out) };
+        return unsafe { prices_avx2(ticks, closes, parts, before, out) };
     }
-    prices_anywhere(ticks, deltas, wanted, before, out)
+    prices_anywhere(ticks, closes, parts, before, out)
 }
 
 /// Puts the doubles that integers stand for in their place.
-pub(super) fn fill(ticks: Ticks, values: &Deltas, out: &mut [f64; BLOCK]) {
+pub(super) fn fill(ticks: Ticks, values: &[i64], out: &mut [f64; BLOCK]) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has just said that it has AVX2.
@@ -52,20 +52,20 @@ pub(super) fn fill(ticks: Ticks, values: &Deltas, out: &mut [f64; BLOCK]) {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn prices_avx2(ticks: Ticks, deltas: &[Deltas; 4], wanted: [bool; 3], before: i64, out: &mut PriceBlock) -> i64 {
-    prices_anywhere(ticks, deltas, wanted, before, out)
+fn prices_avx2(ticks: Ticks, closes: &[i64], parts: Parts<'_>, before: i64, out: &mut PriceBlock) -> i64 {
+    prices_anywhere(ticks, closes, parts, before, out)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn fill_avx2(ticks: Ticks, values: &Deltas, out: &mut [f64; BLOCK]) {
+fn fill_avx2(ticks: Ticks, values: &[i64], out: &mut [f64; BLOCK]) {
     ticks.fill(values, out);
 }
 
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "it is compiled once for each kind of processor")]
-fn prices_anywhere(ticks: Ticks, deltas: &[Deltas; 4], wanted: [bool; 3], before: i64, out: &mut PriceBlock) -> i64 {
-    let [opens, highs, lows, closes] = deltas;
+fn prices_anywhere(ticks: Ticks, closes: &[i64], parts: Parts<'_>, before: i64, out: &mut PriceBlock) -> i64 {
+    let [opens, highs, lows] = parts;
     let (mut close, mut open) = ([0_i64; BLOCK], [0_i64; BLOCK]);
     let mut last = before;
     for ((delta, close), open) in closes.iter().zip(&mut close).zip(&mut open) {
@@ -74,20 +74,17 @@ fn prices_anywhere(ticks: Ticks, deltas: &[Deltas; 4], wanted: [bool; 3], before
         *close = last;
     }
     ticks.fill(&close, &mut out.close);
-    let [wants_open, wants_high, wants_low] = wanted;
-    if !wants_open {
-        return last;
-    }
+    let Some(opens) = opens else { return last };
     open.iter_mut().zip(opens).for_each(|(open, delta)| *open = open.wrapping_add(*delta));
     ticks.fill(&open, &mut out.open);
     let mut price = [0_i64; BLOCK];
-    if wants_high {
+    if let Some(highs) = highs {
         for (((price, open), close), above) in price.iter_mut().zip(&open).zip(&close).zip(highs) {
             *price = open.max(close).wrapping_add(*above);
         }
         ticks.fill(&price, &mut out.high);
     }
-    if wants_low {
+    if let Some(lows) = lows {
         for (((price, open), close), below) in price.iter_mut().zip(&open).zip(&close).zip(lows) {
             *price = open.min(close).wrapping_sub(*below);
         }

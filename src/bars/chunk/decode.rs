@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        lanes::{self, BLOCK, Deltas, PriceBlock},
+        lanes::{self, BLOCK, PriceBlock},
         ticks::{Scale, Ticks},
     },
     CLOSE, FLAWS, HEAD, HIGH, Head, KNOWN, LOW, ODD, OPEN, Rows, TIME, UNTIL, VOLUME, broken,
@@ -118,19 +118,21 @@ fn decode_flaws(frame: &Frame<'_>, start: usize, out: &mut Columns) -> Result<()
 
 fn decode_time(frame: &Frame<'_>, head: &Head, out: &mut Vec<Timestamp>) -> Result<()> {
     let mut steps = IntReader::new(frame.column(TIME)?, frame.rows)?;
-    let mut times = [0; 128];
-    let (mut at, mut ascending, mut is_first) = (head.first, true, true);
+    // The first row's step leads to it, too, from where no row is.
+    let mut at: Option<i64> = None;
+    let mut ascending = head.step > 0;
     while let Some(block) = steps.next()? {
-        for (time, step) in times.iter_mut().zip(block) {
-            let next = if is_first { at } else { at.wrapping_add(step.wrapping_mul(head.step)) };
-            is_first = false;
-            ascending &= next >= at;
-            at = next;
-            *time = next;
-        }
-        out.extend(times.iter().take(block.len()).map(|time| Timestamp::from_nanos(*time)));
+        let lead = block.first().map_or(0, |step| step.wrapping_mul(head.step));
+        let mut now = at.unwrap_or_else(|| head.first.wrapping_sub(lead));
+        let before = now;
+        out.extend(block.iter().map(|step| {
+            now = now.wrapping_add(step.wrapping_mul(head.step));
+            Timestamp::from_nanos(now)
+        }));
+        ascending &= block.iter().all(|step| *step >= 0) && (at.is_none() || now >= before);
+        at = Some(now);
     }
-    if ascending { Ok(()) } else { Err(broken("its rows are not in order")) }
+    if ascending || frame.rows == 0 { Ok(()) } else { Err(broken("its rows are not in order")) }
 }
 
 fn decode_volume(frame: &Frame<'_>, head: &Head, start: usize, out: &mut Vec<f64>) -> Result<()> {
@@ -150,9 +152,13 @@ fn decode_ticks_volume(frame: &Frame<'_>, head: &Head, scale: Scale, out: &mut V
     let mut values = IntReader::new(frame.column(VOLUME)?, frame.rows)?;
     let (mut whole, mut doubles) = ([0; BLOCK], [0.0; BLOCK]);
     while let Some(block) = values.next()? {
-        whole.iter_mut().zip(block).for_each(|(slot, value)| *slot = value.wrapping_mul(head.volume_unit));
         let rows = block.len();
-        lanes::fill(ticks, &whole, &mut doubles);
+        if head.volume_unit == 1 {
+            lanes::fill(ticks, block, &mut doubles);
+        } else {
+            whole.iter_mut().zip(block).for_each(|(slot, value)| *slot = value.wrapping_mul(head.volume_unit));
+            lanes::fill(ticks, whole.get(..rows).unwrap_or_default(), &mut doubles);
+        }
         out.extend_from_slice(doubles.get(..rows).unwrap_or_default());
     }
     Ok(())
@@ -205,19 +211,14 @@ impl<'a> Prices<'a> {
         let Some(closes) = self.closes.next()? else {
             return Ok(None);
         };
-        let other = |reader: &mut Option<IntReader<'a>>, out: &mut Deltas| -> Result<bool> {
-            let Some(block) = reader.as_mut().map(IntReader::next).transpose()?.flatten() else {
-                return Ok(false);
-            };
-            out.iter_mut().zip(block).for_each(|(out, delta)| *out = *delta);
-            Ok(true)
-        };
         let rows = closes.len();
-        let mut deltas = [[0; BLOCK]; 4];
-        let [open, high, low, close] = &mut deltas;
-        close.iter_mut().zip(closes).for_each(|(out, delta)| *out = *delta);
-        let wanted = [other(&mut self.opens, open)?, other(&mut self.highs, high)?, other(&mut self.lows, low)?];
-        self.before = lanes::prices(self.ticks, &deltas, wanted, self.before, &mut self.block);
+        let deltas = [part(&mut self.opens)?, part(&mut self.highs)?, part(&mut self.lows)?];
+        self.before = lanes::prices(self.ticks, closes, deltas, self.before, &mut self.block);
         Ok(Some((&self.block, rows)))
     }
+}
+
+/// The next block of a column that may not be wanted.
+fn part<'a>(reader: &'a mut Option<IntReader<'_>>) -> Result<Option<&'a [i64]>> {
+    Ok(reader.as_mut().map(IntReader::next).transpose()?.flatten())
 }
