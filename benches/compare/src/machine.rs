@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 /// The lock file that this program was built with.
 const LOCK: &str = include_str!("../../../Cargo.lock");
 
-const CRATES: [&str; 14] = [
+const CRATES: [&str; 16] = [
     "arc-swap",
     "blake3",
     "dashmap",
@@ -18,6 +18,8 @@ const CRATES: [&str; 14] = [
     "modelkeep",
     "moka",
     "papaya",
+    "parquet",
+    "pco",
     "quick_cache",
     "redb",
     "rkyv",

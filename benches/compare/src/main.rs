@@ -21,6 +21,7 @@
 )]
 
 mod affinity;
+mod bars;
 mod cold;
 mod folder;
 mod hasher;
@@ -68,6 +69,8 @@ enum Command {
     Space(space::Arguments),
     /// Listing many models by their metadata
     Metadata(metadata::Arguments),
+    /// Bars of prices and volumes, beside Parquet: bytes, reads, appends
+    Bars(bars::Arguments),
     /// Opening a file whose writer was killed
     Recover(recover::Arguments),
     /// Draws the results of `cold` and `hot` as SVG
@@ -96,6 +99,7 @@ fn run(command: Command) -> Result<()> {
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Space(arguments) => space::run(&arguments),
         Command::Metadata(arguments) => metadata::run(&arguments),
+        Command::Bars(arguments) => bars::run(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),
         Command::Plot(arguments) => plot::run(&arguments),
         Command::ColdChild(arguments) => probe::run(&arguments),

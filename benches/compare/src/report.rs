@@ -50,7 +50,7 @@ impl Report {
 
     /// Adds a figure to the JSON object, with four decimals.
     pub fn figure(&mut self, key: impl Into<String>, value: f64) {
-        self.set(key, (value * 1e4).round() / 1e4);
+        self.set(key, rounded(value));
     }
 
     /// Adds the ratio of two figures, and judges it.
@@ -100,6 +100,11 @@ impl Report {
             println!("{}", Value::Object(self.json));
         }
     }
+}
+
+/// A figure as it stands in the JSON object, with four decimals.
+pub fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
 }
 
 /// A table whose first column is a name, and whose others are figures.
