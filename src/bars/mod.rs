@@ -4,11 +4,9 @@ pub(crate) mod aggregate;
 pub(crate) mod chunk;
 #[cfg(test)]
 mod chunk_tests;
-mod lanes;
 pub(crate) mod prepare;
 pub(crate) mod read;
 pub(crate) mod series;
-mod ticks;
 pub(crate) mod write;
 
 use crate::format::schema::Schema;

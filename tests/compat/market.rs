@@ -25,8 +25,10 @@ fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::at(at("2019-01-02")))
 }
 
-/// What the rows of a series look like.
-const FORMS: [(&str, fn(f64) -> f64); 4] = [
+/// What the prices of a series look like.
+type Form = fn(f64) -> f64;
+
+const FORMS: [(&str, Form); 4] = [
     ("CENTS", |price| (price * 100.0).round() / 100.0),
     // As a vendor prints what he keeps in 32 bits.
     ("SINGLE", |price| (f64::from(((price * 100.0).round() / 100.0) as f32) * 1e6).round() / 1e6),
@@ -34,7 +36,7 @@ const FORMS: [(&str, fn(f64) -> f64); 4] = [
     ("ODD", |price| if price > 109.5 { f64::NAN } else { price.round() }),
 ];
 
-fn bars(form: fn(f64) -> f64, step: i64, n: i64) -> Bars {
+fn bars(form: Form, step: i64, n: i64) -> Bars {
     let start = at("2018-06-28").as_nanos();
     let bar = |row: i64| {
         let price = 100.0 + ((row * 7919) % 1000) as f64 / 100.0;

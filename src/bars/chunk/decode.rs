@@ -1,12 +1,6 @@
 //! From the bytes of a chunk to bars, block by block.
 
-use super::{
-    super::{
-        lanes::{self, BLOCK, PriceBlock},
-        ticks::{Scale, Ticks},
-    },
-    CLOSE, FLAWS, HEAD, HIGH, Head, KNOWN, LOW, ODD, OPEN, Rows, TIME, UNTIL, VOLUME, broken,
-};
+use super::{CLOSE, FLAWS, HEAD, HIGH, Head, KNOWN, LOW, ODD, OPEN, Rows, TIME, UNTIL, VOLUME, broken};
 use crate::{
     bar::{Columns, Field, Flaws},
     error::Result,
@@ -14,6 +8,9 @@ use crate::{
         Bytes, floats,
         frame::Frame,
         ints::{self, IntReader},
+        lanes::{self, PriceBlock},
+        pack::BLOCK,
+        ticks::{Scale, Ticks},
     },
     time::Timestamp,
 };
@@ -52,7 +49,7 @@ pub(crate) fn append_field(bytes: &[u8], field: Field, at: &mut Vec<Timestamp>, 
         return floats::decode(frame.column(column)?, frame.rows, out);
     };
     let mut prices = Prices::new(&frame, &head, scale, &[field])?;
-    while let Some((PriceBlock { open, high, low, close }, rows)) = prices.next()? {
+    while let Some((PriceBlock { open, high, low, close, .. }, rows)) = prices.next()? {
         let wanted = match field {
             Field::Open => open,
             Field::High => high,
@@ -125,11 +122,23 @@ fn decode_time(frame: &Frame<'_>, head: &Head, out: &mut Vec<Timestamp>) -> Resu
         let lead = block.first().map_or(0, |step| step.wrapping_mul(head.step));
         let mut now = at.unwrap_or_else(|| head.first.wrapping_sub(lead));
         let before = now;
+        let first = block.first().copied().unwrap_or(0);
+        // Most blocks of a session are bars at equal distances.
+        if block.iter().fold(0, |differs, step| differs | (step ^ first)) == 0 {
+            out.extend(block.iter().map(|_| {
+                now = now.wrapping_add(lead);
+                Timestamp::from_nanos(now)
+            }));
+            ascending &= first >= 0 && (at.is_none() || now >= before);
+            at = Some(now);
+            continue;
+        }
         out.extend(block.iter().map(|step| {
             now = now.wrapping_add(step.wrapping_mul(head.step));
             Timestamp::from_nanos(now)
         }));
-        ascending &= block.iter().all(|step| *step >= 0) && (at.is_none() || now >= before);
+        let all_forward = block.iter().fold(0, |signs, step| signs | step) >= 0;
+        ascending &= all_forward && (at.is_none() || now >= before);
         at = Some(now);
     }
     if ascending || frame.rows == 0 { Ok(()) } else { Err(broken("its rows are not in order")) }

@@ -1,9 +1,6 @@
 //! From bars to the bytes of a chunk.
 
-use super::{
-    super::ticks::{Scale, Ticks},
-    CLOSE, FLAWS, HEAD, HIGH, Head, KNOWN, LOW, ODD, ODD_ROWS_MAX, OPEN, Rows, TIME, UNTIL, VOLUME,
-};
+use super::{CLOSE, FLAWS, HEAD, HIGH, Head, KNOWN, LOW, ODD, ODD_ROWS_MAX, OPEN, Rows, TIME, UNTIL, VOLUME};
 use crate::{
     bar::Columns,
     error::Result,
@@ -13,6 +10,7 @@ use crate::{
             frame::FrameWriter,
             ints::{self, IntCodec},
             put_varint,
+            ticks::{Scale, Ticks},
         },
         digest::Digest,
     },

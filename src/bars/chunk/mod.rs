@@ -1,6 +1,6 @@
 //! A chunk of bars as bytes: timestamps, prices and volume in columns, each in the form that is short for it.
 //!
-//! Prices are integers (see [`ticks`](super::ticks)): the close less the close before, the open less the close before,
+//! Prices are integers (see [`ticks`](crate::format::columns::ticks)): the close less the close before, the open less the close before,
 //! the high above the body of the bar and the low below it, all of them small numbers. So a close needs the closes
 //! before it, an open the closes, and high and low all three. Rows that no integer can stand for, because a value is not
 //! finite or a negative zero, are kept beside as they are; a chunk whose prices are no decimals keeps doubles.
@@ -22,12 +22,11 @@ mod encode;
 pub(crate) use decode::{append, append_field, decode};
 pub(crate) use encode::encode;
 
-use super::ticks::Scale;
 use crate::{
     bar::Columns,
     error::{Error, Result},
     format::{
-        columns::{Bytes, frame::Frame},
+        columns::{Bytes, frame::Frame, ticks::Scale},
         digest::Digest,
     },
 };

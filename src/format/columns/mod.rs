@@ -7,7 +7,9 @@
 pub(crate) mod floats;
 pub(crate) mod frame;
 pub(crate) mod ints;
-mod pack;
+pub(crate) mod lanes;
+pub(crate) mod pack;
+pub(crate) mod ticks;
 
 use crate::error::Error;
 

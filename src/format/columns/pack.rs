@@ -15,11 +15,11 @@
 
 use bitpacking::{BitPacker, BitPacker4x};
 
-use super::{Bytes, broken, put_varint, unzigzag, zigzag};
+use super::{Bytes, broken, lanes, put_varint, unzigzag, zigzag};
 use crate::error::Result;
 
 /// Values in a block.
-pub(super) const BLOCK: usize = BitPacker4x::BLOCK_LEN;
+pub(crate) const BLOCK: usize = BitPacker4x::BLOCK_LEN;
 
 /// One block of values in memory.
 pub(super) type Block = [i64; BLOCK];
@@ -172,9 +172,7 @@ fn unpack_lanes(bytes: &mut Bytes<'_>, base: i64, width: u8, block: &mut Block) 
     let mut lane = [0_u32; BLOCK];
     let low = width.min(32);
     packer.decompress(bytes.slice(usize::from(low) * BLOCK / 8)?, &mut lane, low);
-    for (slot, offset) in block.iter_mut().zip(&lane) {
-        *slot = base.wrapping_add(i64::from(*offset));
-    }
+    lanes::widen(&lane, base, block);
     if width > 32 {
         packer.decompress(bytes.slice(usize::from(width - 32) * BLOCK / 8)?, &mut lane, width - 32);
         for (slot, offset) in block.iter_mut().zip(&lane) {
