@@ -60,13 +60,17 @@ impl Flaws {
     pub const DUPLICATE: Self = Self(8);
     /// It was written after a row that it lies before.
     pub const UNSORTED: Self = Self(16);
+    /// No bar of this timeframe begins then: bars of days begin at midnight UTC, and those of a length that half an hour is a
+    /// multiple of at multiples of it.
+    pub const OFF_GRID: Self = Self(32);
 
-    const NAMES: [(Self, &'static str); 5] = [
+    const NAMES: [(Self, &'static str); 6] = [
         (Self::NOT_FINITE, "not finite"),
         (Self::NEGATIVE, "negative"),
         (Self::INCONSISTENT, "inconsistent"),
         (Self::DUPLICATE, "duplicate"),
         (Self::UNSORTED, "unsorted"),
+        (Self::OFF_GRID, "off the grid"),
     ];
 
     /// Returns whether there are none.

@@ -6,6 +6,7 @@
 //! thread of its own which asks for the same model: nothing says that the one thread waits for the other.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     fmt::Display,
     hash::Hash,
@@ -17,6 +18,23 @@ use crate::{
     error::{Error, Result},
     key::ModelKey,
 };
+
+thread_local! {
+    /// Whose work this thread does, when it is another thread's.
+    static ACTING_FOR: Cell<Option<ThreadId>> = const { Cell::new(None) };
+}
+
+/// Does work of another thread, which waits for it: what that thread holds must not be waited for here.
+pub(crate) fn on_behalf_of<T>(owner: ThreadId, work: impl FnOnce() -> T) -> T {
+    struct Restore(Option<ThreadId>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ACTING_FOR.set(self.0);
+        }
+    }
+    let _restore = Restore(ACTING_FOR.replace((thread::current().id() != owner).then_some(owner)));
+    work()
+}
 
 /// What work is done for.
 pub(crate) trait FlightKey: Clone + Eq + Hash + Display {
@@ -63,7 +81,8 @@ impl<K: FlightKey> Flights<K> {
         let me = thread::current().id();
         let mut state = self.lock();
         while state.owners.contains_key(key) {
-            if state.would_wait_for(key, me) {
+            let owner = ACTING_FOR.get().unwrap_or(me);
+            if state.would_wait_for(key, me) || state.would_wait_for(key, owner) {
                 return Err(Error::invalid(K::OPERATION, key.to_string(), K::CYCLE));
             }
             state.waiting.insert(me, key.clone());

@@ -49,6 +49,12 @@ macro_rules! hash_type {
             }
         }
 
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
         impl std::str::FromStr for $name {
             type Err = $crate::error::Error;
 

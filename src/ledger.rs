@@ -16,7 +16,7 @@ pub enum Coverage {
     Failed {
         /// When to ask again.
         retry_at: Timestamp,
-        /// How often it was asked for.
+        /// In how many loads it was asked for in vain.
         attempts: u32,
         /// What came instead of data.
         reason: String,
@@ -150,19 +150,28 @@ impl Ledger {
 }
 
 /// Splits `interval` into calls of at most `span_max` each, from its start on.
-pub(crate) fn calls(interval: Interval<Timestamp>, span_max: Option<Duration>) -> Vec<Interval<Timestamp>> {
-    let Some(span_max) = span_max else {
-        return vec![interval];
-    };
-    let mut calls = Vec::new();
+pub(crate) fn calls(
+    interval: Interval<Timestamp>,
+    span_max: Option<Duration>,
+) -> impl Iterator<Item = Interval<Timestamp>> {
     let mut start = interval.start();
-    while start < interval.end() {
+    std::iter::from_fn(move || {
+        if start >= interval.end() {
+            return None;
+        }
         // A span of nothing would never come to an end.
-        let end = start.after(span_max.max(Duration::from_nanos(1))).min(interval.end());
-        calls.push(span(start, end));
-        start = end;
-    }
-    calls
+        let end = span_max.map_or(interval.end(), |span| start.after(span.max(Duration::from_nanos(1))));
+        let call = span(start, end.min(interval.end()));
+        start = call.end();
+        Some(call)
+    })
+}
+
+/// How many calls that takes.
+pub(crate) fn call_count(interval: Interval<Timestamp>, span_max: Option<Duration>) -> u64 {
+    let nanos = interval.end().since(interval.start()).as_nanos();
+    let span = span_max.map_or(u128::MAX, |span| span.as_nanos().max(1));
+    u64::try_from(nanos.div_ceil(span)).unwrap_or(u64::MAX)
 }
 
 /// Joins neighbours of `due` where one call for both, and for what lies between them, takes fewer calls than two.
@@ -172,9 +181,9 @@ pub(crate) fn join(due: &[Interval<Timestamp>], span_max: Option<Duration>) -> V
         match joined.last_mut() {
             Some(last) => {
                 let both = span(last.start(), next.end());
-                let count = |interval| calls(interval, span_max).len();
+                let count = |interval| call_count(interval, span_max);
                 // Without a limit on a call everything between would be asked for again, however much that is.
-                if span_max.is_some() && count(both) < count(*last) + count(next) {
+                if span_max.is_some() && count(both) < count(*last).saturating_add(count(next)) {
                     *last = both;
                 } else {
                     joined.push(next);
@@ -238,7 +247,17 @@ mod tests {
         assert_eq!(join(&[between(0, 3), between(5, 9)], max), [between(0, 9)]);
         assert_eq!(join(&[between(0, 3), between(15, 19)], max), [between(0, 3), between(15, 19)]);
         assert_eq!(join(&[between(0, 3), between(5, 9)], None).len(), 2);
-        assert_eq!(calls(between(0, 25), max), [between(0, 10), between(10, 20), between(20, 25)]);
+        let split: Vec<_> = calls(between(0, 25), max).collect();
+        assert_eq!(split, [between(0, 10), between(10, 20), between(20, 25)]);
+        assert_eq!(calls(between(0, 25), None).collect::<Vec<_>>(), [between(0, 25)]);
+        for (start, end, count) in [(0, 25, 3), (0, 20, 2), (5, 5, 0), (0, 1, 1)] {
+            assert_eq!(
+                (call_count(between(start, end), max), calls(between(start, end), max).count() as u64),
+                (count, count)
+            );
+        }
+        let all = between(i64::MIN, i64::MAX);
+        assert_eq!(call_count(all, Some(Duration::ZERO)), u64::MAX);
     }
 
     proptest! {

@@ -46,3 +46,7 @@ pub(crate) const CHUNK_ROWS_MAX: usize = 1 << 20;
 pub(crate) const PARALLEL_ROWS_MIN: usize = 200_000;
 /// Superseded rows that are kept beside one chunk of bars; the oldest go first.
 pub(crate) const HISTORY_ROWS_MAX: usize = 1 << 16;
+/// Calls that one load makes at most.
+pub(crate) const LOAD_CALLS_MAX: u64 = 100_000;
+/// Bytes of the reason that a ledger keeps of a failure.
+pub(crate) const REASON_BYTES_MAX: usize = 256;

@@ -207,9 +207,21 @@ impl fmt::Debug for Day {
     }
 }
 
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl serde::Serialize for Day {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// A date or time that this crate cannot represent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a date or time that can be represented")]
+#[error("not a date YYYY-MM-DD, or a time YYYY-MM-DDTHH:MM:SSZ, that can be represented")]
 pub struct OutOfRange;
 
 #[cfg(test)]

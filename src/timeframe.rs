@@ -108,6 +108,29 @@ impl Timeframe {
         self.0 >= DAY
     }
 
+    /// Whether a bar covers more than one day.
+    pub(crate) const fn is_longer_than_a_day(self) -> bool {
+        self.0 > DAY
+    }
+
+    /// Nanoseconds that bars of this length begin at multiples of: days begin at midnight UTC, and what half an hour is a
+    /// multiple of begins at multiples of itself, for sessions open on the half hour.
+    pub(crate) fn grid(self) -> Option<i64> {
+        let grid = if self.0.is_multiple_of(DAY) {
+            DAY
+        } else if (30 * MINUTE).is_multiple_of(self.0) {
+            self.0
+        } else {
+            return None;
+        };
+        i64::try_from(grid).ok()
+    }
+
+    /// Whether a bar of this length can begin at `at`: see [`Flaws::OFF_GRID`](crate::Flaws::OFF_GRID).
+    pub(crate) fn can_begin(self, at: Timestamp) -> bool {
+        self.grid().is_none_or(|grid| at.as_nanos() % grid == 0)
+    }
+
     /// How bars of this length are put together.
     pub(crate) const fn period(self) -> Period {
         match self.0 {
@@ -134,6 +157,12 @@ impl fmt::Display for Timeframe {
 impl fmt::Debug for Timeframe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl serde::Serialize for Timeframe {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -242,6 +271,13 @@ impl Period {
 }
 
 impl Interval<Timestamp> {
+    /// Returns all of time that 64 bits of nanoseconds reach: from 1677 to 2262.
+    #[must_use]
+    pub fn all_time() -> Self {
+        Self::new(Timestamp::from_nanos(i64::MIN), Timestamp::from_nanos(i64::MAX))
+            .unwrap_or_else(|_| unreachable!("time goes on"))
+    }
+
     /// Returns the days that the interval touches, in UTC.
     #[must_use]
     pub fn days(&self) -> Interval<Day> {

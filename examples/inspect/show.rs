@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::Write, path::Path};
 
-use modelkeep::{Filter, Interval, ModelKey, Store, Version};
+use modelkeep::{Calendar, Filter, Interval, ModelKey, Store, Version};
 use serde_json::{Value, json};
 
 use super::table::{human_bytes, human_us, table};
@@ -129,7 +129,7 @@ impl Show<'_> {
 
     pub fn vix(&self) -> Outcome {
         let (mut rows, mut all) = (
-            table(&["series", "days", "from", "to", "last level", "weekdays missing", "in gaps"], &[1, 4, 5, 6]),
+            table(&["series", "days", "from", "to", "last level", "sessions missing", "in gaps"], &[1, 4, 5, 6]),
             Vec::new(),
         );
         for (series, levels) in self.store.vix_series()? {
@@ -140,11 +140,8 @@ impl Show<'_> {
                 continue;
             };
             let gaps = self.store.vix(series.as_str())?.gaps(Interval::new(first, last.next())?)?;
-            // The days from `first` to `last` that are weekdays, less those with a level.
-            let weekdays = std::iter::successors(Some(first), |day| Some(day.next()))
-                .take_while(|day| *day <= last)
-                .filter(|day| !day.is_weekend() && levels.days.binary_search(day).is_err());
-            let missing = weekdays.count();
+            let sessions = Calendar::nyse().sessions(Interval::new(first, last.next())?);
+            let missing = sessions.filter(|session| levels.days.binary_search(&session.day).is_err()).count();
             let gap_texts: Vec<String> = gaps.iter().map(ToString::to_string).collect();
             all.push(json!({
                 "series": series.to_string(),
@@ -152,7 +149,7 @@ impl Show<'_> {
                 "first": first.to_string(),
                 "last": last.to_string(),
                 "last_level": level,
-                "missing_weekdays": missing,
+                "missing_sessions": missing,
                 "gaps": gap_texts,
             }));
             rows.add_row([
@@ -165,9 +162,7 @@ impl Show<'_> {
                 gaps.len().to_string(),
             ]);
         }
-        self.print(&json!(all), || {
-            format!("{rows}\nWeekdays without a level are mostly exchange holidays; --json lists them.")
-        })
+        self.print(&json!(all), || format!("{rows}\nSessions are those of the NYSE; --json lists the gaps."))
     }
 
     pub fn stats(&self) -> Outcome {

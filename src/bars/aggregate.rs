@@ -55,9 +55,12 @@ pub(crate) fn write(batch: &Batch, series: &SeriesId, made_of: &MadeOf) -> Resul
 /// The series of aggregates that read a source's chunks.
 pub(crate) fn check(source: &SeriesId, target: Timeframe) -> Result<SeriesId> {
     let (from, to) = (source.timeframe.as_nanos(), target.as_nanos());
-    if source.source.is_some() || to <= from || !to.is_multiple_of(from) {
-        let message = format!("bars of {target} cannot be made of {source}: the one must be a multiple of the other");
-        return Err(Error::invalid("resample", source.to_string(), message));
+    let refuse = |message: String| Err(Error::invalid("resample", source.to_string(), message));
+    if let Some(given) = source.source {
+        return refuse(format!("these are aggregates: resample the bars of {given} that they are made of"));
+    }
+    if to <= from || !to.is_multiple_of(from) {
+        return refuse(format!("{target} is no multiple of {}", source.timeframe));
     }
     Ok(SeriesId { symbol: source.symbol.clone(), timeframe: target, source: Some(source.timeframe) })
 }
@@ -78,9 +81,8 @@ impl<'a> Buckets<'a> {
         Self { calendar, source, target, session: None }
     }
 
-    /// The timestamp of the aggregate that a bar at `at` belongs to, and when its bars begin and end; `None` outside of
-    /// sessions.
-    pub(crate) fn of(&mut self, at: Timestamp) -> Option<(Timestamp, Interval<Timestamp>)> {
+    /// The timestamp of the aggregate that a bar at `at` belongs to; `None` outside of sessions.
+    pub(crate) fn of(&mut self, at: Timestamp) -> Option<Timestamp> {
         // Bars of a day know no hours.
         if !self.calendar.has_sessions() || self.source.is_daily() {
             return Some(self.by_clock(at));
@@ -91,22 +93,11 @@ impl<'a> Buckets<'a> {
         };
         self.session = Some(session);
         if self.target.is_daily() {
-            return Some(self.of_session(session));
+            return Some(self.days_with(session.day).0.start());
         }
-        let length = i64::try_from(self.target.as_nanos()).unwrap_or(i64::MAX);
+        let length = self.length();
         let start = session.open.as_nanos() + (at.as_nanos() - session.open.as_nanos()) / length * length;
-        let start = Timestamp::from_nanos(start);
-        let end = start.after(self.target.duration()).min(session.close);
-        Some((start, interval(start, end)))
-    }
-
-    /// The aggregate of one or several days that a session belongs to.
-    fn of_session(&self, session: Session) -> (Timestamp, Interval<Timestamp>) {
-        let (first, last) = self.days_with(session.day);
-        let sessions = interval(first, last);
-        let open = self.calendar.sessions(sessions).next().map_or(session.open, |first| first.open);
-        let close = self.calendar.sessions(sessions).last().map_or(session.close, |last| last.close);
-        (first.start(), interval(open, close))
+        Some(Timestamp::from_nanos(start))
     }
 
     /// The days that an aggregate of days covers, the last one not included.
@@ -118,38 +109,40 @@ impl<'a> Buckets<'a> {
         (of(first), of(first + days))
     }
 
-    fn by_clock(&self, at: Timestamp) -> (Timestamp, Interval<Timestamp>) {
-        let (start, end) = if self.target.is_daily() && self.target.as_nanos().is_multiple_of(DAY.unsigned_abs()) {
-            let (first, last) = self.days_with(at.day());
-            (first.start(), last.start())
-        } else {
-            let length = i64::try_from(self.target.as_nanos()).unwrap_or(i64::MAX);
-            let start = Timestamp::from_nanos(at.as_nanos().div_euclid(length).saturating_mul(length));
-            (start, start.after(self.target.duration()))
-        };
-        (start, interval(start, end))
+    fn length(&self) -> i64 {
+        i64::try_from(self.target.as_nanos()).unwrap_or(i64::MAX)
     }
 
-    /// The bars that have to be read to aggregate those of `span` anew, and the aggregates that they replace.
+    fn by_clock(&self, at: Timestamp) -> Timestamp {
+        if self.target.is_daily() && self.target.as_nanos().is_multiple_of(DAY.unsigned_abs()) {
+            return self.days_with(at.day()).0.start();
+        }
+        Timestamp::from_nanos(at.as_nanos().div_euclid(self.length()).saturating_mul(self.length()))
+    }
+
+    /// The bars that have to be read to aggregate those of `span` anew, and the aggregates that they replace: whole
+    /// ones at both ends.
     pub(crate) fn around(&mut self, span: Interval<Timestamp>) -> (Interval<Timestamp>, Interval<Timestamp>) {
         let last = Timestamp::from_nanos(span.end().as_nanos().saturating_sub(1));
-        let (mut read, mut replace) = ((span.start(), span.end()), (span.start(), span.end()));
-        if let Some((at, bucket)) = self.of(span.start()) {
-            read.0 = bucket.start().min(span.start());
-            replace.0 = at.min(span.start());
+        if !self.target.is_daily() {
+            // An aggregate that begins before `span` ends with its session, or after its length: bars of the next one do no
+            // harm, for they are read and replaced as well, or not at all.
+            let start = self.of(span.start()).map_or(span.start(), |at| at.min(span.start()));
+            let end = self.of(last).map_or(span.end(), |at| at.after(self.target.duration()).max(span.end()));
+            return (interval(start, end), interval(start, end));
         }
-        if let Some((at, bucket)) = self.of(last) {
-            read.1 = bucket.end().max(span.end());
-            replace.1 = at.after(self.target.duration()).max(span.end());
+        // A session can begin on the day before its own, in UTC, and end on the day after.
+        let around = |day: Day, days: i32| day.plus_days(days).unwrap_or(day);
+        let (first, _) = self.days_with(around(span.start().day(), -1));
+        let (_, end) = self.days_with(around(last.day(), 1));
+        let replaced = interval(first.start(), end.start());
+        if !self.calendar.has_sessions() || self.source.is_daily() {
+            return (replaced, replaced);
         }
-        // Where no session is open at an end, the days around it may still begin an aggregate of several days.
-        if self.target.is_daily() {
-            let (first, _) = self.days_with(span.start().day());
-            let (_, end) = self.days_with(last.day());
-            read = (read.0.min(first.start()), read.1.max(end.start()));
-            replace = (replace.0.min(first.start()), replace.1.max(end.start()));
-        }
-        (interval(read.0, read.1), interval(replace.0, replace.1))
+        let days = interval(first, end);
+        let open = self.calendar.sessions(days).next().map_or(replaced.start(), |session| session.open);
+        let close = self.calendar.sessions(days).last().map_or(replaced.end(), |session| session.close);
+        (interval(open, close), replaced)
     }
 }
 
@@ -157,12 +150,15 @@ fn interval<T: Copy + Ord + std::fmt::Display>(start: T, end: T) -> Interval<T> 
     Interval::new(start, end.max(start)).unwrap_or_else(|_| unreachable!("the end is not before the start"))
 }
 
-/// Aggregates bars that are in order: first open, highest high, lowest low, last close, sum of the volume.
-pub(crate) fn aggregate(bars: &Bars, buckets: &mut Buckets<'_>) -> Columns {
+/// Aggregates bars that are in order: first open, highest high, lowest low, last close, sum of the volume. Returns also how
+/// many bars lie outside of sessions.
+pub(crate) fn aggregate(bars: &Bars, buckets: &mut Buckets<'_>) -> (Columns, u64) {
     let mut columns = Columns::default();
+    let mut outside = 0;
     let mut current: Option<Bar> = None;
     for bar in bars.iter() {
-        let Some((at, _)) = buckets.of(bar.at) else {
+        let Some(at) = buckets.of(bar.at) else {
+            outside += 1;
             continue;
         };
         match &mut current {
@@ -182,7 +178,7 @@ pub(crate) fn aggregate(bars: &Bars, buckets: &mut Buckets<'_>) -> Columns {
     if let Some(done) = current {
         columns.push(&done, done.flaws());
     }
-    columns
+    (columns, outside)
 }
 
 #[cfg(test)]
@@ -195,7 +191,7 @@ mod tests {
 
     fn starts(calendar: &Calendar, target: Timeframe, times: &[&str]) -> Vec<String> {
         let mut buckets = Buckets::new(calendar, Timeframe::MINUTE, target);
-        times.iter().map(|time| buckets.of(at(time)).map_or("-".into(), |(start, _)| start.to_string())).collect()
+        times.iter().map(|time| buckets.of(at(time)).map_or("-".into(), |start| start.to_string())).collect()
     }
 
     #[test]

@@ -14,5 +14,6 @@ use crate::format::schema::Schema;
 /// A chunk of bars: what [`chunk`] describes.
 const SCHEMA: Schema = Schema::new("modelkeep.bars", 1);
 
-/// A chunk of superseded bars: eight bytes that say before when some are forgotten, and a chunk.
+/// A chunk of superseded bars: eight bytes that say before when some are forgotten, eight that say when the last was
+/// superseded, and a chunk.
 const HISTORY_SCHEMA: Schema = Schema::new("modelkeep.bar_history", 1);

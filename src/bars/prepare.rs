@@ -1,18 +1,30 @@
 //! What is wrong with rows that are to be written, and what is done about it.
 
+use super::series::SeriesId;
 use crate::{
     bar::{BadRows, Bar, Bars, Columns, Flaws},
     error::{Error, Result},
+    time::Timestamp,
 };
 
+/// Half-open intervals end before it at the latest.
+const LAST: Timestamp = Timestamp::from_nanos(i64::MAX);
+
 /// Returns the rows in order of time, each timestamp once, with their flaws.
-pub(crate) fn prepare(subject: &str, bars: &Bars, bad: BadRows) -> Result<Columns> {
+pub(crate) fn prepare(series: &SeriesId, bars: &Bars, bad: BadRows) -> Result<Columns> {
+    let subject = series.to_string();
     let refuse = |row: usize, bar: &Bar, what: String| {
-        Err(Error::invalid("write bars", subject, format!("row {row} at {}: {what}", bar.at)))
+        Err(Error::invalid("write bars", subject.clone(), format!("row {row} at {}: {what}", bar.at)))
     };
     let mut rows: Vec<(Bar, Flaws)> = Vec::with_capacity(bars.len());
     for (row, bar) in bars.iter().enumerate() {
+        if bar.at == LAST {
+            return refuse(row, &bar, "no interval holds the last moment of time".into());
+        }
         let mut flaws = bar.flaws();
+        if !series.timeframe.can_begin(bar.at) {
+            flaws |= Flaws::OFF_GRID;
+        }
         let before = rows.last().map(|(last, _)| last.at);
         if before.is_some_and(|before| bar.at < before) {
             flaws |= Flaws::UNSORTED;
@@ -26,7 +38,7 @@ pub(crate) fn prepare(subject: &str, bars: &Bars, bad: BadRows) -> Result<Column
                 return refuse(row, &bar, format!("it lies before the row before it, at {before}"));
             }
             if !flaws.is_empty() {
-                return refuse(row, &bar, describe(&bar, flaws));
+                return refuse(row, &bar, describe(&bar, flaws, series));
             }
         }
         rows.push((bar, flaws));
@@ -45,10 +57,13 @@ pub(crate) fn prepare(subject: &str, bars: &Bars, bad: BadRows) -> Result<Column
     Ok(columns)
 }
 
-fn describe(bar: &Bar, flaws: Flaws) -> String {
+fn describe(bar: &Bar, flaws: Flaws, series: &SeriesId) -> String {
     let Bar { open, high, low, close, volume, .. } = bar;
     if flaws.contains(Flaws::NOT_FINITE) || flaws.contains(Flaws::NEGATIVE) {
         return format!("{flaws}: open {open}, high {high}, low {low}, close {close}, volume {volume}");
+    }
+    if flaws.contains(Flaws::OFF_GRID) {
+        return format!("no bar of {} begins then", series.timeframe);
     }
     format!("low {low} <= open {open}, close {close} <= high {high} does not hold")
 }
@@ -56,10 +71,33 @@ fn describe(bar: &Bar, flaws: Flaws) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Timestamp;
+    use crate::{key::Symbol, time::Timestamp, timeframe::Timeframe};
 
     fn bar(at: i64, close: f64) -> Bar {
         Bar { at: Timestamp::from_nanos(at), open: 2.0, high: 3.0, low: 1.0, close, volume: 5.0 }
+    }
+
+    fn series() -> SeriesId {
+        SeriesId { symbol: Symbol::new("AAPL").unwrap(), timeframe: Timeframe::hours(3).unwrap(), source: None }
+    }
+
+    #[test]
+    fn bars_begin_when_bars_begin() {
+        let refused = |timeframe: &str, at: &str| {
+            let series = SeriesId { timeframe: timeframe.parse().unwrap(), ..series() };
+            let bar = Bar { at: at.parse().unwrap(), ..bar(0, 2.0) };
+            prepare(&series, &[bar].into_iter().collect(), BadRows::Refuse).err().map(|err| err.message().to_owned())
+        };
+        for (timeframe, at) in
+            [("1d", "2018-12-24T14:30:00Z"), ("1m", "2018-12-24T14:30:07Z"), ("7d", "2018-12-24T01:00:00Z")]
+        {
+            assert!(refused(timeframe, at).unwrap().ends_with(&format!("no bar of {timeframe} begins then")));
+        }
+        for (timeframe, at) in
+            [("1d", "2018-12-24T00:00:00Z"), ("1h", "2018-12-24T14:30:00Z"), ("90s", "2018-12-24T14:31:30Z")]
+        {
+            assert_eq!(refused(timeframe, at), None);
+        }
     }
 
     #[test]
@@ -72,7 +110,7 @@ mod tests {
             (&[bar(1, 9.0)], "low 1 <= open 2, close 9 <= high 3"),
         ];
         for (rows, part) in cases {
-            let err = prepare("AAPL 1m", &rows.iter().copied().collect(), BadRows::Refuse).unwrap_err();
+            let err = prepare(&series(), &rows.iter().copied().collect(), BadRows::Refuse).unwrap_err();
             assert!(err.message().contains(part), "{err}");
         }
     }
@@ -80,7 +118,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_flagged() {
         let rows: Bars = [bar(9, 2.0), bar(5, 9.0), bar(9, 1.0), bar(7, f64::NAN)].into_iter().collect();
-        let kept: Bars = prepare("AAPL 1m", &rows, BadRows::Keep).unwrap().into();
+        let kept: Bars = prepare(&series(), &rows, BadRows::Keep).unwrap().into();
         let found: Vec<_> = (0..kept.len()).map(|row| (kept.timestamps()[row].as_nanos(), kept.flaws(row))).collect();
         let unsorted = Flaws::UNSORTED;
         assert_eq!(

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     bar::Columns,
     engine::{Batch, Reader, Table, sealed},
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     format::columns::ints::IntCodec,
     interval::Interval,
     limits::HISTORY_ROWS_MAX,
@@ -124,7 +124,8 @@ fn apply_to_chunk(
         Err(error) => return Err(error),
     };
     // Knowledge does not go back in time, whatever the clock does.
-    let known = stored.known.iter().copied().max().map_or(terms.now.as_nanos(), |last| last.max(terms.now.as_nanos()));
+    let known = [stored.known.iter().copied().max(), last_change(batch, &row)?, Some(terms.now.as_nanos())];
+    let known = known.into_iter().flatten().max().unwrap_or_default();
     let merged = merge(&stored, incoming, remove, known);
     if merged.written.added + merged.written.replaced + merged.written.removed == 0 {
         return Ok(merged.written);
@@ -242,6 +243,7 @@ fn supersede(batch: &Batch, row: &[u8], mut rows: Rows, until: i64, terms: Terms
         }
     }
     let mut value = kept.forgotten_until.to_le_bytes().to_vec();
+    value.extend_from_slice(&until.to_le_bytes());
     value.extend_from_slice(&chunk::encode(&kept.rows, terms.codec)?);
     batch.put_columns(Table::BarHistory, row, &super::HISTORY_SCHEMA, &value)
 }
@@ -265,11 +267,25 @@ pub(super) fn read_history(reader: &impl Reader, row: &[u8]) -> Result<Option<Hi
     open_history(row, &value).map(Some)
 }
 
-pub(super) fn open_history(row: &[u8], value: &[u8]) -> Result<History> {
+/// When a row of a chunk was last superseded.
+fn last_change(reader: &impl Reader, row: &[u8]) -> Result<Option<i64>> {
+    let Some((value, _)) = reader.get(Table::BarHistory, row)? else {
+        return Ok(None);
+    };
+    Ok(Some(history_parts(row, &value)?.1))
+}
+
+/// Before when some rows are forgotten, when the last was superseded, and the chunk.
+fn history_parts<'a>(row: &[u8], value: &'a [u8]) -> Result<(i64, i64, &'a [u8])> {
     let columns = sealed::open_columns(Table::BarHistory, row, value, &super::HISTORY_SCHEMA)?;
-    let broken =
-        || crate::error::Error::corrupt("read bars", crate::key::describe_row(row), "the history is cut short");
+    let broken = || Error::corrupt("read bars", crate::key::describe_row(row), "the history is cut short");
     let (forgotten, columns) = columns.split_first_chunk().ok_or_else(broken)?;
+    let (last, columns) = columns.split_first_chunk().ok_or_else(broken)?;
+    Ok((i64::from_le_bytes(*forgotten), i64::from_le_bytes(*last), columns))
+}
+
+pub(super) fn open_history(row: &[u8], value: &[u8]) -> Result<History> {
+    let (forgotten_until, _, columns) = history_parts(row, value)?;
     let rows = chunk::decode(columns).map_err(|err| err.about(crate::key::describe_row(row)))?;
-    Ok(History { forgotten_until: i64::from_le_bytes(*forgotten), rows })
+    Ok(History { forgotten_until, rows })
 }

@@ -69,11 +69,16 @@ impl Account {
         let calls = u32::try_from(self.calls).unwrap_or(u32::MAX);
         self.call_time.checked_div(calls).unwrap_or_default()
     }
+}
 
-    /// Whether another calendar, or another version of it, found what is empty.
-    pub(crate) fn is_judged_by_another(&self, calendar: &Calendar) -> bool {
-        self.judge.as_ref().is_some_and(|judge| *judge != Judge::of(calendar).0)
+/// Reads the account under `key` for `calendar` to judge: what another one, or another version of it, found to be empty is
+/// not known any more.
+pub(crate) fn read_for(reader: &impl Reader, key: &[u8], calendar: &Calendar) -> Result<Account> {
+    let mut account = read(reader, key)?;
+    if account.judge.as_ref().is_some_and(|judge| *judge != Judge::of(calendar).0) {
+        account.ledger.doubt_empty();
     }
+    Ok(account)
 }
 
 /// Reads the account under `key`: an empty one when there is none.

@@ -67,20 +67,26 @@ fn hash(bars: &Bars) -> Digest {
             bytes.extend_from_slice(&value.to_le_bytes());
         }
     }
+    if bars.flawed() > 0 {
+        bytes.extend((0..bars.len()).map(|row| bars.flaws(row).bits()));
+    }
     Digest::of(&bytes)
 }
 
-/// The hash of the chunks of bars in front of a chunk, as far as its lookback reaches; the newest first.
-pub(crate) fn before(chunks: impl Iterator<Item = (usize, Digest)>, lookback: Lookback) -> Digest {
+/// The hash of the chunks of bars in front of a chunk, as far as its lookback reaches; the newest first. `from_start` says
+/// that there are none before the last of them.
+pub(crate) fn before(chunks: impl Iterator<Item = (usize, Digest)>, lookback: Lookback, from_start: bool) -> Digest {
     let mut all = Vec::new();
     let mut reached = 0;
     for (rows, hash) in chunks {
         if matches!(lookback, Lookback::Bars(bars) if reached >= bars) {
-            all.push(1);
-            break;
+            return Digest::of(&all);
         }
         all.extend_from_slice(hash.as_bytes());
         reached += rows;
+    }
+    if !matches!(lookback, Lookback::Bars(bars) if reached >= bars) {
+        all.push(u8::from(from_start));
     }
     Digest::of(&all)
 }

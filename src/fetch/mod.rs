@@ -44,13 +44,15 @@ impl FetchError {
         Self { transient: true, retry_after: None, source: err.into() }
     }
 
-    /// Returns an error that will be the same when the call is made again now: an unknown symbol, a wrong key.
+    /// Returns an error that will be the same when the call is made again now: an unknown symbol, a wrong key. Later loads
+    /// ask again, when [`FetchPolicy::failed_pause`] is over.
     #[must_use]
     pub fn permanent(err: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { transient: false, retry_after: None, source: err.into() }
     }
 
-    /// Says how long to wait before the next call, in place of the policy's pause.
+    /// Says how long to wait before the next call, in place of the policy's pauses. If that is longer than the longest of
+    /// them, the call is not made again now, and the interval is left alone for so long.
     #[must_use]
     pub fn retry_after(mut self, pause: Duration) -> Self {
         self.retry_after = Some(pause);
@@ -116,26 +118,45 @@ pub(crate) fn run<T: Send>(
     thread::scope(|scope| {
         // Handed over, not queued: nobody runs ahead of what can be written down.
         let (answers, arriving) = mpsc::sync_channel(0);
-        for _ in 0..threads {
-            let answers = answers.clone();
-            scope.spawn(|| {
-                let answers = answers;
-                while !stop.load(Ordering::Relaxed) {
-                    let Some(asked) = calls.lock().unwrap_or_else(PoisonError::into_inner).next() else {
-                        return;
-                    };
-                    if answers.send(call(asked, policy, clock, &fetch)).is_err() {
-                        return;
+        let fetchers: Vec<_> = (0..threads)
+            .map(|_| {
+                let answers = answers.clone();
+                let (calls, stop, fetch) = (&calls, &stop, &fetch);
+                scope.spawn(move || {
+                    // A fetcher that panics ends it all, once it has unwound.
+                    let _stop = StopOnPanic(stop);
+                    while !stop.load(Ordering::Relaxed) {
+                        let Some(asked) = calls.lock().unwrap_or_else(PoisonError::into_inner).next() else {
+                            return;
+                        };
+                        if answers.send(call(asked, policy, clock, fetch)).is_err() {
+                            return;
+                        }
                     }
-                }
-            });
-        }
+                })
+            })
+            .collect();
         drop(answers);
         let done = arriving.iter().try_for_each(&mut arrived);
         stop.store(true, Ordering::Relaxed);
         drop(arriving);
+        for fetcher in fetchers {
+            if let Err(panic) = fetcher.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
         done
     })
+}
+
+struct StopOnPanic<'a>(&'a AtomicBool);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Makes one call, and makes it again while that may help.
@@ -155,8 +176,9 @@ fn call<T>(
         time += clock.monotonic().saturating_sub(start);
         attempts += 1;
         let pause = match &result {
-            Err(error) if error.is_transient() => {
-                pauses.next().map(|pause| error.pause().map_or(pause, |asked| asked.min(policy.pause_max)))
+            // Whoever says to come back later than anybody waits here is asked again by a later load.
+            Err(error) if error.is_transient() && error.pause().is_none_or(|asked| asked <= policy.pause_max) => {
+                pauses.next().map(|pause| error.pause().unwrap_or(pause))
             }
             _ => None,
         };
@@ -209,6 +231,22 @@ mod tests {
     }
 
     #[test]
+    fn a_fetcher_says_how_long_to_wait() {
+        let policy =
+            quick().pauses_between(Duration::from_micros(1), Duration::from_millis(50)).concurrency(1).retries(3);
+        for (asked, expected) in [(Duration::from_millis(20), 4), (Duration::from_millis(51), 1)] {
+            let start = SystemClock.monotonic();
+            let busy = |_| Err::<(), _>(FetchError::transient("busy").retry_after(asked));
+            run(vec![between(0, 1)], &policy, &SystemClock, busy, |answer| {
+                assert_eq!(answer.attempts, expected);
+                Ok(())
+            })
+            .unwrap();
+            assert!(SystemClock.monotonic().saturating_sub(start) >= asked * (expected - 1));
+        }
+    }
+
+    #[test]
     fn no_more_calls_run_at_a_time_than_allowed() {
         let (running, most) = (AtomicU32::new(0), AtomicU32::new(0));
         let fetch = |_| {
@@ -243,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_rate_limit_is_shared_by_clones_of_a_policy() {
-        let policy = quick().calls_per_second(50);
+        let policy = quick().rate(50, Duration::from_secs(1));
         let start = SystemClock.monotonic();
         for policy in [policy.clone(), policy] {
             let asked = (0..30).map(|n| between(n, n + 1)).collect();

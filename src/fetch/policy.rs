@@ -14,7 +14,7 @@ use crate::bar::BadRows;
 /// use modelkeep::{FetchPolicy, Store};
 ///
 /// let vendor = FetchPolicy::default()
-///     .calls_per_second(5)
+///     .rate(5, Duration::from_secs(60))
 ///     .span_max(Duration::from_secs(30 * 86_400))
 ///     .concurrency(2);
 /// let store = Store::options().fetch(vendor).in_memory()?;
@@ -30,6 +30,7 @@ pub struct FetchPolicy {
     pub(super) pause_max: Duration,
     pub(crate) failed_pause: Duration,
     pub(crate) empty_attempts: u32,
+    pub(crate) settle: Duration,
     pub(crate) bad_rows: BadRows,
     limiter: Option<Arc<DefaultDirectRateLimiter>>,
 }
@@ -44,6 +45,7 @@ impl Default for FetchPolicy {
             pause_max: Duration::from_secs(30),
             failed_pause: Duration::from_secs(15 * 60),
             empty_attempts: 3,
+            settle: Duration::from_secs(15 * 60),
             bad_rows: BadRows::Refuse,
             limiter: None,
         }
@@ -51,21 +53,24 @@ impl Default for FetchPolicy {
 }
 
 impl FetchPolicy {
-    /// Calls that run at the same time, for one series. Default: 4.
+    /// Calls that run at the same time, for one series; at least 1. Default: 4. To load several series at once, load each
+    /// on a thread of its own: they share the rate limit of the policy.
     pub fn concurrency(mut self, calls: usize) -> Self {
         self.concurrency = calls.max(1);
         self
     }
 
-    /// Calls per second, over all series that share this policy; as many may come at once after a pause. Default: no
-    /// limit.
-    pub fn calls_per_second(mut self, calls: u32) -> Self {
+    /// How many calls may be made in a time, over all series that share this policy: `rate(5, Duration::from_secs(60))` for
+    /// five a minute. As many may come at once after a pause. At least one call; a time of zero is no limit, which is the
+    /// default. Waiting takes real time, whatever the store's clock says.
+    pub fn rate(mut self, calls: u32, per: Duration) -> Self {
         let calls = NonZeroU32::new(calls).unwrap_or(NonZeroU32::MIN);
-        self.limiter = Some(Arc::new(RateLimiter::direct(Quota::per_second(calls))));
+        let quota = Quota::with_period(per / calls.get());
+        self.limiter = quota.map(|quota| Arc::new(RateLimiter::direct(quota.allow_burst(calls))));
         self
     }
 
-    /// The longest interval that one call may ask for. Default: no limit. Longer ones are split, and missing intervals
+    /// The longest interval that one call may ask for; at least one bar is asked for. Default: no limit. Longer ones are split, and missing intervals
     /// that lie close together are joined where that saves a call.
     pub fn span_max(mut self, span: Duration) -> Self {
         self.span_max = Some(span);
@@ -96,6 +101,13 @@ impl FetchPolicy {
     /// empty: a halt, the time before a listing. Default: 3.
     pub fn empty_attempts(mut self, attempts: u32) -> Self {
         self.empty_attempts = attempts.max(1);
+        self
+    }
+
+    /// How long after the close of a session its last bars may still be on their way: what is not there by then counts as
+    /// not there. Default: 15 minutes.
+    pub fn settle(mut self, time: Duration) -> Self {
+        self.settle = time;
         self
     }
 

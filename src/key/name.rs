@@ -26,10 +26,12 @@ fn check(what: &str, text: &str, extra: &[u8], first: &[u8], bytes_max: usize) -
     match text.char_indices().find(|&(i, c)| !u8::try_from(c).is_ok_and(|b| allowed(i, b))) {
         None => Ok(()),
         Some((at, found)) => {
-            let extra: String = extra.iter().chain(first).map(|&b| char::from(b)).collect();
+            let shown = |bytes: &[u8]| bytes.iter().map(|&b| char::from(b)).collect::<String>();
+            let all = shown(&[extra, first].concat());
+            let or = if first.is_empty() { String::new() } else { format!(", or one of {:?}", shown(first)) };
             let message = format!(
-                "{found:?} at byte {at} is not allowed in a {what} (letters, digits and {extra:?}; \
-                 the first must be a letter or a digit)"
+                "{found:?} at byte {at} is not allowed in a {what} (letters, digits and {all:?}; \
+                 the first must be a letter or a digit{or})"
             );
             Err(Error::invalid(operation, text, message))
         }
@@ -64,6 +66,12 @@ macro_rules! name_type {
             #[allow(dead_code, reason = "not every kind of name is looked up in a hurry")]
             pub(crate) fn is(&self, other: &Self) -> bool {
                 Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
 
@@ -111,6 +119,9 @@ name_type! {
 name_type! {
     /// The symbol of an instrument or of an index series: 1 to 64 bytes of ASCII letters, digits and `. _ - ^ = / :`,
     /// the first a letter, a digit or `^` (`AAPL`, `BRK.B`, `BTC-USD`, `9988.HK`, `^VIX`, `EURUSD=X`, `ES/Z18`).
+    ///
+    /// Symbols are compared byte by byte: `AAPL` and `aapl` are two. What a vendor spells otherwise (`$SPX`, `AT&T`) has to be
+    /// mapped.
     Symbol, "symbol", b"._-=/:", b"^", limits::SYMBOL_BYTES_MAX
 }
 

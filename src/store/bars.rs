@@ -1,6 +1,8 @@
 //! Bars, through the store.
 
-use super::Store;
+use std::time::Duration;
+
+use super::{Store, judge};
 use crate::{
     bar::{BadRows, Bar, Bars, Columns, Field},
     bars::{
@@ -46,7 +48,11 @@ use crate::{
 /// last week, and a backtest over it sees what nobody could see. [`range_as_of`](Self::range_as_of) returns what this store
 /// knew at a time: **a bar that was stored later is never in it**, and a bar that was corrected or deleted later is in it as
 /// it was. When a bar was stored is what this store's [`Clock`](crate::Clock) said in the transaction that wrote it, so a
-/// history that was imported today was not known yesterday.
+/// history that was imported today was not known yesterday. To replay a history as if it had come day by day, write it day by
+/// day under a [`ManualClock`](crate::ManualClock).
+///
+/// This is about bars. Features, aggregates and levels are of what is known now: a backtest over restated bars computes its
+/// features from `range_as_of` itself.
 #[derive(Clone, Debug)]
 pub struct BarSeries<'a> {
     pub(super) store: &'a Store,
@@ -160,8 +166,8 @@ impl<'a> BarSeries<'a> {
     }
 
     /// Writes bars, in one durable transaction. A bar that is there already gets the new values, and what it had before can
-    /// be read as it was known (see [Looking ahead](#looking-ahead)). The ledger learns that the sessions of these bars
-    /// need not be fetched.
+    /// be read as it was known (see [Looking ahead](#looking-ahead)). The ledger learns that the sessions of these bars, from the
+    /// first bar to the last, need not be fetched; one bar is enough for a session.
     ///
     /// # Errors
     /// `InvalidInput`, naming the row, for bars that are not in order, that repeat a timestamp, or have [`Flaws`](crate::Flaws):
@@ -177,12 +183,12 @@ impl<'a> BarSeries<'a> {
     /// As for [`write`](Self::write).
     pub fn write_with(&self, bars: &Bars, bad_rows: BadRows) -> Result<Written> {
         self.check_given("write bars")?;
-        let rows = prepare(&self.id.to_string(), bars, bad_rows)?;
+        let rows = prepare(&self.id, bars, bad_rows)?;
         self.commit("write bars", |batch| {
             let written = self.apply(batch, &rows, None)?;
-            let mut account = coverage::read(batch, &self.account())?;
+            let mut account = coverage::read_for(batch, &self.account(), self.judge())?;
             let before = account.ledger.clone();
-            super::judge::given(&mut account.ledger, self.judge(), self.timeframe(), &rows.at);
+            judge::given(&mut account.ledger, self.judge(), self.timeframe(), &rows.at);
             if account.ledger != before {
                 coverage::write(batch, &self.account(), &account, self.judge())?;
             }
@@ -214,7 +220,7 @@ impl<'a> BarSeries<'a> {
     }
 
     fn mark_missing(&self, batch: &Batch, interval: Interval<Timestamp>) -> Result<()> {
-        let mut account = coverage::read(batch, &self.account())?;
+        let mut account = coverage::read_for(batch, &self.account(), self.judge())?;
         account.ledger.mark(interval, Coverage::Missing);
         coverage::write(batch, &self.account(), &account, self.judge())
     }
@@ -283,25 +289,54 @@ impl<'a> BarSeries<'a> {
         coverage::judged_by(&self.store.snapshot()?, &self.account())
     }
 
-    /// Returns the sessions of `interval` that the calendar expects bars in, that have none, and that are not known to be
-    /// empty.
+    /// Returns the sessions of `interval` that the calendar expects bars in, that have none at all, and that are not known
+    /// to be empty; those that are over. For what is missing within sessions see [`holes`](Self::holes).
+    ///
+    /// # Errors
+    /// As for [`range`](Self::range); `InvalidInput` for bars of more than a day.
+    pub fn gaps(&self, interval: Interval<Timestamp>) -> Result<Vec<crate::calendar::Session>> {
+        self.check_sessions("look for gaps")?;
+        let snapshot = self.store.snapshot()?;
+        let ledger = coverage::read(&snapshot, &self.account())?.ledger;
+        let until = judge::complete_until(self.judge(), self.timeframe(), self.store.inner.clock.now());
+        let over = Interval::new(interval.start(), interval.end().min(until).max(interval.start()))?;
+        let (at, _) = read::field(&snapshot, &self.id, over, Field::Volume)?;
+        let is_known = |span| ledger.within(span).iter().all(|stretch| stretch.coverage == Coverage::KnownEmpty);
+        let windows = judge::windows(self.judge(), self.timeframe(), over, &at);
+        Ok(windows.filter(|window| window.is_empty && !is_known(window.span)).map(|window| window.session).collect())
+    }
+
+    /// Sessions judge bars of a session and shorter.
+    pub(super) fn check_sessions(&self, operation: &'static str) -> Result<()> {
+        if self.timeframe().is_longer_than_a_day() {
+            let message = "bars of more than a day are no matter of sessions: load daily ones, and resample them";
+            return Err(Error::invalid(operation, self.id.to_string(), message));
+        }
+        Ok(())
+    }
+
+    /// Returns the stretches within sessions, as far as they lie in `interval`, of at least `shortest` that no bar covers. A
+    /// load takes a session with a bar for complete, because a thinly traded symbol has minutes without one; this finds
+    /// what a vendor cut off. [`forget`](Self::forget) such a stretch to have it fetched again.
     ///
     /// # Errors
     /// As for [`range`](Self::range).
-    pub fn gaps(&self, interval: Interval<Timestamp>) -> Result<Vec<crate::calendar::Session>> {
-        let snapshot = self.store.snapshot()?;
-        let ledger = coverage::read(&snapshot, &self.account())?.ledger;
-        let (at, _) = read::field(&snapshot, &self.id, interval, Field::Volume)?;
-        let mut gaps = Vec::new();
+    pub fn holes(&self, interval: Interval<Timestamp>, shortest: Duration) -> Result<Vec<Interval<Timestamp>>> {
+        let (at, _) = read::field(&self.store.snapshot()?, &self.id, interval, Field::Volume)?;
+        let mut holes = Vec::new();
         for session in self.judge().expected(interval, self.timeframe()) {
             let window = session.window(self.timeframe());
-            let first = at.partition_point(|at| *at < window.start());
-            let has_bars = at.get(first).is_some_and(|at| *at < window.end());
-            let known_empty = || ledger.within(window).iter().all(|stretch| stretch.coverage == Coverage::KnownEmpty);
-            if !has_bars && !known_empty() {
-                gaps.push(session);
+            let (start, end) = (window.start().max(interval.start()), window.end().min(interval.end()));
+            let from = at.partition_point(|at| *at < start);
+            let bars = at.iter().skip(from).take_while(|at| **at < end).copied();
+            let mut covered = start;
+            for next in bars.chain([end]) {
+                if next > covered && next.since(covered) >= shortest {
+                    holes.push(Interval::new(covered, next)?);
+                }
+                covered = next.after(self.timeframe().duration()).max(covered);
             }
         }
-        Ok(gaps)
+        Ok(holes)
     }
 }

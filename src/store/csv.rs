@@ -40,8 +40,9 @@ impl BarSeries<'_> {
     /// the end.
     ///
     /// The first line names the columns: `timestamp` (or `date`, `datetime`, `time`), `open`, `high`, `low`, `close` and
-    /// `volume`, in any order and any case; others are left out. Times are RFC 3339 (`2018-12-24T14:30:00Z`), or without an
-    /// offset and then UTC (`2018-12-24 14:30:00`), or days (`2018-12-24`), which stand for midnight UTC.
+    /// `volume`, in any order and any case; others are left out. Times are RFC 3339 (`2018-12-24T14:30:00Z`,
+    /// `2018-12-24T09:30:00-05:00`), or without an offset (`2018-12-24 14:30:00`), or days (`2018-12-24`), which stand for midnight
+    /// UTC. **A time without an offset is UTC**: the local times of an exchange have to be converted before.
     ///
     /// # Errors
     /// `NotFound` or `Io` when the file cannot be read. `InvalidInput`, naming the line, for what is no time or no number;
@@ -132,6 +133,10 @@ fn parse(input: impl Read, path: &Path, total: u64, mut progress: impl FnMut(Pro
         found.ok_or_else(|| refuse(Some(1), format!("there is no column {}", names.join(" or "))))
     };
     let time = find(&TIME_NAMES)?;
+    let is_time = |name: &&str| TIME_NAMES.iter().any(|known| name.eq_ignore_ascii_case(known));
+    if header.iter().filter(is_time).count() > 1 {
+        return Err(refuse(Some(1), format!("it has several columns of {}: put them into one", TIME_NAMES.join(", "))));
+    }
     let mut columns = [0; 5];
     for (column, name) in columns.iter_mut().zip(VALUE_NAMES) {
         *column = find(&[name])?;
@@ -144,7 +149,9 @@ fn parse(input: impl Read, path: &Path, total: u64, mut progress: impl FnMut(Pro
     {
         let line = row.position().map(csv::Position::line);
         let field = |column: usize| row.get(column).unwrap_or_default();
-        let at = time_of(field(time)).ok_or_else(|| refuse(line, format!("{:?} is no time", field(time))))?;
+        let at = time_of(field(time)).ok_or_else(|| {
+            refuse(line, format!("{:?} is no time like 2018-12-24T14:30:00Z or 2018-12-24", field(time)))
+        })?;
         let mut values = [0.0; 5];
         for ((value, column), name) in values.iter_mut().zip(columns).zip(VALUE_NAMES) {
             let text = field(column);
@@ -161,8 +168,9 @@ fn parse(input: impl Read, path: &Path, total: u64, mut progress: impl FnMut(Pro
 }
 
 fn time_of(text: &str) -> Option<Timestamp> {
-    if let Ok(day) = text.parse::<Day>() {
-        return Some(day.start());
+    match text.parse::<Day>() {
+        // Nanoseconds reach from 1677 to 2262.
+        Ok(day) => Some(day.start()).filter(|start| start.day() == day),
+        Err(_) => text.parse().ok(),
     }
-    text.parse().ok()
 }

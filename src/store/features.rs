@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Store, load::Load, resample::all_time};
+use super::{Store, bars::BarSeries, load::Load};
 use crate::{
     bar::Bars,
     bars::{
@@ -16,17 +16,24 @@ use crate::{
         spec::{FeatureSpec, Lookback},
         stored::{self, Chunk},
     },
+    format::digest::Digest,
     interval::Interval,
     key::{Label, Symbol},
     time::Timestamp,
 };
 
 /// Features of one symbol: computed from its bars once, and again only where the bars changed.
+///
+/// Whatever else goes into them, such as levels of an index or bars of a market, belongs into the spec's parameters, by a
+/// hash or a version: the store cannot see it change. Features are of the bars as they are now; there is no reading them as
+/// of a time.
 #[derive(Clone, Debug)]
 pub struct FeatureSet<'a> {
     store: &'a Store,
     series: SeriesId,
     spec: FeatureSpec,
+    /// What they are stored under.
+    fingerprint: Digest,
 }
 
 /// Columns of features, and what it took to have them.
@@ -83,7 +90,26 @@ impl Store {
     /// `InvalidInput` when the symbol breaks the rules of [`Symbol`].
     pub fn features(&self, symbol: &str, spec: &FeatureSpec) -> Result<FeatureSet<'_>> {
         let series = SeriesId { symbol: Symbol::new(symbol)?, timeframe: spec.timeframe(), source: None };
-        Ok(FeatureSet { store: self, series, spec: spec.clone() })
+        Ok(FeatureSet { store: self, series, spec: spec.clone(), fingerprint: spec.fingerprint() })
+    }
+}
+
+impl<'a> BarSeries<'a> {
+    /// Returns features of these bars, which may be aggregates.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the spec is for bars of another timeframe.
+    pub fn features(&self, spec: &FeatureSpec) -> Result<FeatureSet<'a>> {
+        if spec.timeframe() != self.timeframe() {
+            let message = format!("{} is for bars of {}", spec.name(), spec.timeframe());
+            return Err(Error::invalid("read features", self.id.to_string(), message));
+        }
+        // Days made of minutes are not the days of a vendor.
+        let fingerprint = self.id.source.map_or_else(
+            || spec.fingerprint(),
+            |source| Digest::of(&[&spec.fingerprint().as_bytes()[..], &source.as_nanos().to_le_bytes()].concat()),
+        );
+        Ok(FeatureSet { store: self.store, series: self.id.clone(), spec: spec.clone(), fingerprint })
     }
 }
 
@@ -135,15 +161,19 @@ impl FeatureSet<'_> {
         interval: Interval<Timestamp>,
         mut compute: impl FnMut(&Bars) -> Vec<Vec<f64>>,
     ) -> Result<Features> {
-        let load = Load::Features(self.series.symbol.clone(), self.spec.fingerprint());
+        let load = Load::Features(self.series.symbol.clone(), self.fingerprint);
         let _flight = self.store.inner.loads.board(&load)?;
         let snapshot = self.store.snapshot()?;
         let entries = self.entries(&snapshot, interval)?;
+        let from_start = match entries.first() {
+            Some(first) => self.begins_with(&snapshot, first)?,
+            None => true,
+        };
         let (mut fresh, mut stale) = (BTreeMap::new(), Vec::new());
         let periods = self.series.period().indices(interval);
         for (n, entry) in entries.iter().enumerate().filter(|(_, entry)| periods.contains(&entry.period)) {
             let stored = self.stored(&snapshot, entry.period)?;
-            let before = self.before(&entries, n);
+            let before = self.before(&entries, n, from_start);
             let holds = stored.bars == Some(entry.hash) && stored.before == Some(before);
             if holds && self.has_all(&snapshot, &stored, entry, interval)? {
                 fresh.insert(entry.period, stored);
@@ -180,7 +210,7 @@ impl FeatureSet<'_> {
     /// # Errors
     /// What a write can fail with.
     pub fn remove(&self) -> Result<u64> {
-        let remove = |batch: &crate::engine::Batch| stored::remove(batch, &self.series.symbol, self.spec.fingerprint());
+        let remove = |batch: &crate::engine::Batch| stored::remove(batch, &self.series.symbol, self.fingerprint);
         self.store.inner.commit("remove features", remove, |_, _| ())
     }
 
@@ -189,8 +219,11 @@ impl FeatureSet<'_> {
         let period = self.series.period();
         let first = period.index(interval.start());
         let from = |periods: i64| {
-            let start =
-                if periods == i64::MAX { all_time().start() } else { period.start(first.saturating_sub(periods)) };
+            let start = if periods == i64::MAX {
+                Interval::all_time().start()
+            } else {
+                period.start(first.saturating_sub(periods))
+            };
             read::chunks(snapshot, &self.series, Interval::new(start.min(interval.start()), interval.end())?)
         };
         let Lookback::Bars(bars) = self.spec.lookback() else {
@@ -208,14 +241,14 @@ impl FeatureSet<'_> {
     }
 
     /// The hash of the bars before chunk `n` that it depends on.
-    fn before(&self, entries: &[ChunkEntry], n: usize) -> crate::format::digest::Digest {
+    fn before(&self, entries: &[ChunkEntry], n: usize, from_start: bool) -> Digest {
         let before = entries.iter().take(n).rev().map(|entry| (entry.rows, entry.hash));
-        plan::before(before, self.spec.lookback())
+        plan::before(before, self.spec.lookback(), from_start)
     }
 
     /// What is stored of a period; nothing when it is damaged.
     fn stored(&self, snapshot: &Snapshot, period: i64) -> Result<Chunk> {
-        let row = stored::row_key(&self.series.symbol, self.spec.fingerprint(), period);
+        let row = stored::row_key(&self.series.symbol, self.fingerprint, period);
         match stored::read(snapshot, &row, self.spec.columns().len()) {
             Ok(chunk) => Ok(chunk.unwrap_or_default()),
             Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -268,7 +301,7 @@ impl FeatureSet<'_> {
             let (start, end) = period.span(entry.period);
             let mut chunk = Chunk {
                 bars: Some(entry.hash),
-                before: Some(self.before(entries, n)),
+                before: Some(self.before(entries, n, from_start)),
                 columns: vec![Vec::new(); self.spec.columns().len()],
                 ..Chunk::default()
             };
@@ -290,9 +323,13 @@ impl FeatureSet<'_> {
         }
         let write = |batch: &crate::engine::Batch| {
             computed.iter().try_for_each(|(period, (chunk, _))| {
-                stored::write(batch, &stored::row_key(&self.series.symbol, self.spec.fingerprint(), *period), chunk)
+                stored::write(batch, &stored::row_key(&self.series.symbol, self.fingerprint, *period), chunk)
             })
         };
+        // A store that is only read hands out what it computed, and computes it again the next time.
+        if self.store.is_read_only() {
+            return Ok(());
+        }
         self.store.inner.commit("write features", write, |_, ()| ())
     }
 

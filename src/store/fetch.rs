@@ -15,10 +15,11 @@ use crate::{
 
 /// Brings bars from elsewhere: a vendor, a broker, a folder. Closures are fetchers, too.
 ///
-/// Called from several threads at a time, as many as [`FetchPolicy::concurrency`] says.
+/// Called from several threads at a time, as many as [`FetchPolicy::concurrency`](crate::FetchPolicy::concurrency) says.
 pub trait BarFetcher: Sync {
     /// Returns the bars of `symbol` that begin in `interval`, in any order. Bars outside of it are left out, of bars with
-    /// the same timestamp the last is taken; none at all is an answer, too.
+    /// the same timestamp the last is taken; none at all is an answer, too. Bars of a day and longer have midnight UTC of
+    /// their day for a timestamp, whenever the session opens.
     ///
     /// # Errors
     /// Whether it is worth asking again is for the fetcher to say: see [`FetchError`].
@@ -93,6 +94,8 @@ pub struct FetchReport {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Loaded<T> {
+    /// What was loaded, for messages.
+    pub(super) subject: String,
     /// All there is now.
     pub data: T,
     /// What it took.
@@ -100,7 +103,9 @@ pub struct Loaded<T> {
 }
 
 impl<T> Loaded<T> {
-    /// Returns whether nothing is missing that the calendar expects.
+    /// Returns whether nothing is missing that the calendar expects: sessions, as a whole. A session that has a bar counts
+    /// as there; what is missing inside of it, [`BarSeries::holes`](crate::BarSeries::holes) finds. About days that the
+    /// calendar does not know it expects nothing.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.report.gaps.is_empty()
@@ -118,7 +123,9 @@ impl<T> Loaded<T> {
             Coverage::Failed { retry_at, reason, .. } => format!("{reason}; to be asked for again from {retry_at} on"),
             _ => "nobody asked for it".to_owned(),
         };
-        let message = format!("{} gaps, the first at {}: {why}", self.report.gaps.len(), gap.interval);
-        Err(Error::new(ErrorKind::NotFound, "load", gap.interval.to_string(), message))
+        let count = self.report.gaps.len();
+        let gaps = if count == 1 { "a gap".to_owned() } else { format!("{count} gaps, the first") };
+        let message = format!("{gaps} at {}: {why}", gap.interval);
+        Err(Error::new(ErrorKind::NotFound, "load", self.subject, message))
     }
 }

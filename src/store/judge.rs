@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::{
-    calendar::Calendar,
+    calendar::{Calendar, Session},
     fetch::FetchPolicy,
     interval::Interval,
-    ledger::{Coverage, Ledger},
+    ledger::{Coverage, Ledger, Stretch},
+    limits::REASON_BYTES_MAX,
     time::Timestamp,
     timeframe::Timeframe,
 };
@@ -15,20 +16,36 @@ use crate::{
 const FAILED_PAUSE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Takes note of bars that somebody wrote: the sessions that they lie in, and the time between them where no session is
-/// without bars, need not be fetched.
+/// without bars, need not be fetched. Days that the calendar does not know about are noted bar by bar.
 pub(super) fn given(ledger: &mut Ledger, calendar: &Calendar, timeframe: Timeframe, at: &[Timestamp]) {
-    let (Some(first), Some(last)) = (at.first(), at.last()) else {
-        return;
-    };
-    let all = span(*first, last.after(timeframe.duration()));
-    let mut start = all.start();
-    for (empty, is_empty) in windows(calendar, timeframe, all, at) {
-        if is_empty {
-            ledger.mark(span(start, empty.start().max(start)), Coverage::Present);
-            start = empty.end();
+    let known = calendar.known();
+    let is_known = |at: &Timestamp| known.contains(at.day()) && !timeframe.is_longer_than_a_day();
+    for run in at.chunk_by(|a, b| is_known(a) && is_known(b)) {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+        let start = if is_known(first) { connected(ledger, calendar, timeframe, *first) } else { *first };
+        let all = span(start, last.after(timeframe.duration()));
+        let mut start = all.start();
+        for Window { span: empty, is_empty, .. } in windows(calendar, timeframe, span(*first, all.end()), run) {
+            if is_empty {
+                ledger.mark(span(start, empty.start().max(start)), Coverage::Present);
+                start = empty.end();
+            }
         }
+        ledger.mark(span(start, all.end().max(start)), Coverage::Present);
     }
-    ledger.mark(span(start, all.end().max(start)), Coverage::Present);
+}
+
+/// Where what is present before `first` ends, if no whole session lies between: bars that come one by one are one stretch.
+fn connected(ledger: &Ledger, calendar: &Calendar, timeframe: Timeframe, first: Timestamp) -> Timestamp {
+    const FAR: Duration = Duration::from_secs(10 * 86_400);
+    let before = ledger.within(span(first.before(FAR), first));
+    let Some(end) = before.iter().rev().find(|stretch| stretch.coverage == Coverage::Present) else {
+        return first;
+    };
+    let end = end.interval.end();
+    let between = |window: Interval<Timestamp>| end <= window.start() && window.end() <= first;
+    let skipped = calendar.expected(span(end, first), timeframe).any(|session| between(session.window(timeframe)));
+    if skipped { first } else { end }
 }
 
 /// Takes note of an answer to `asked` that brought rows `at` these times, which are in order and lie within.
@@ -43,57 +60,56 @@ pub(super) fn answered(
 ) {
     let before = ledger.clone();
     ledger.mark(asked, if at.is_empty() { Coverage::KnownEmpty } else { Coverage::Present });
-    let mut empty: Option<Interval<Timestamp>> = None;
-    for (window, is_empty) in windows(calendar, timeframe, asked, at) {
-        if is_empty {
-            // Sessions that follow each other make one stretch: between them nothing is expected.
-            empty = Some(empty.map_or(window, |run| span(run.start(), window.end())));
-        } else if let Some(run) = empty.take() {
-            mark_empty(ledger, &before, run, policy, now);
+    // Sessions that follow each other make one stretch, for between them nothing is expected; but each counts how often it
+    // was asked for.
+    let mut run: Option<(Interval<Timestamp>, u32)> = None;
+    for Window { session, span: window, is_empty } in windows(calendar, timeframe, asked, at) {
+        let is_open = session.close.after(policy.settle) > now;
+        let attempts = if is_empty && !is_open { Some(before.attempts(window) + 1) } else { None };
+        match (&mut run, attempts) {
+            (Some((all, so_far)), Some(attempts)) if *so_far == attempts => *all = span(all.start(), window.end()),
+            (_, attempts) => {
+                if let Some((all, attempts)) = run.take() {
+                    mark_empty(ledger, all, attempts, policy, now);
+                }
+                run = attempts.map(|attempts| (window, attempts));
+            }
+        }
+        if is_open {
+            not_there_yet(ledger, timeframe, window, at, policy, now);
         }
     }
-    if let Some(run) = empty {
-        mark_empty(ledger, &before, run, policy, now);
+    if let Some((all, attempts)) = run {
+        mark_empty(ledger, all, attempts, policy, now);
     }
-    still_open(ledger, calendar, timeframe, asked, at, now);
 }
 
 /// Sessions that should have bars and came back without: asked for again, unless that was often enough.
-fn mark_empty(ledger: &mut Ledger, before: &Ledger, run: Interval<Timestamp>, policy: &FetchPolicy, now: Timestamp) {
-    let attempts = before.attempts(run) + 1;
+fn mark_empty(ledger: &mut Ledger, run: Interval<Timestamp>, attempts: u32, policy: &FetchPolicy, now: Timestamp) {
     let coverage = if attempts >= policy.empty_attempts {
         Coverage::KnownEmpty
     } else {
-        Coverage::Failed {
-            retry_at: now.after(pause(policy, attempts)),
-            attempts,
-            reason: "sessions in it, and no data came".into(),
-        }
+        let retry_at = now.after(pause(policy, attempts));
+        Coverage::Failed { retry_at, attempts, reason: "sessions in it, and no data came".into() }
     };
     ledger.mark(run, coverage);
 }
 
-/// Where a session is still going on, what lies behind its last bar may be on its way.
-fn still_open(
+/// Where a session is going on, or was until a moment ago, what lies behind its last bar may be on its way.
+fn not_there_yet(
     ledger: &mut Ledger,
-    calendar: &Calendar,
     timeframe: Timeframe,
-    asked: Interval<Timestamp>,
+    window: Interval<Timestamp>,
     at: &[Timestamp],
+    policy: &FetchPolicy,
     now: Timestamp,
 ) {
-    let Some(last) = at.last() else { return };
-    let day = asked.end().day();
-    let around = [day.plus_days(-1).unwrap_or(day), day];
-    for session in around.into_iter().filter_map(|day| calendar.session(day)).filter(|session| session.close > now) {
-        let window = session.window(timeframe);
-        let start = last.after(timeframe.duration()).max(window.start()).max(asked.start());
-        let end = window.end().min(asked.end());
-        if start < end {
-            let retry_at = now.after(timeframe.duration());
-            let reason = "the session goes on, and the last bars are not there yet".into();
-            ledger.mark(span(start, end), Coverage::Failed { retry_at, attempts: 1, reason });
-        }
+    let last = at.partition_point(|at| *at < window.end()).checked_sub(1).and_then(|last| at.get(last));
+    let start = last.map_or(window.start(), |last| last.after(timeframe.duration()).max(window.start()));
+    if start < window.end() {
+        let retry_at = now.after(timeframe.duration().min(policy.failed_pause));
+        let reason = "the session goes on, or has just ended, and the last bars are not there yet".into();
+        ledger.mark(span(start, window.end()), Coverage::Failed { retry_at, attempts: 0, reason });
     }
 }
 
@@ -106,10 +122,19 @@ pub(super) fn failed(
     policy: &FetchPolicy,
     now: Timestamp,
 ) {
+    let reason: String = match reason.char_indices().find(|(at, c)| at + c.len_utf8() > REASON_BYTES_MAX) {
+        Some((end, _)) => format!("{} ...", reason.get(..end).unwrap_or_default()),
+        None => reason.to_owned(),
+    };
     for part in parts {
-        let attempts = ledger.attempts(*part) + 1;
-        let retry_at = now.after(asked_for.unwrap_or_else(|| pause(policy, attempts)));
-        ledger.mark(*part, Coverage::Failed { retry_at, attempts, reason: reason.to_owned() });
+        // Each stretch counts how often it was asked for.
+        for Stretch { interval, coverage } in ledger.within(*part) {
+            let attempts = if let Coverage::Failed { attempts, .. } = coverage { attempts + 1 } else { 1 };
+            let pause =
+                asked_for.unwrap_or_else(|| pause(policy, attempts)).min(FAILED_PAUSE_MAX.max(policy.failed_pause));
+            let retry_at = now.after(pause);
+            ledger.mark(interval, Coverage::Failed { retry_at, attempts, reason: reason.clone() });
+        }
     }
 }
 
@@ -119,42 +144,50 @@ fn pause(policy: &FetchPolicy, attempts: u32) -> Duration {
     policy.failed_pause.saturating_mul(factor).min(FAILED_PAUSE_MAX.max(policy.failed_pause))
 }
 
+/// A session, as far as it was looked at, and whether it has no bars.
+pub(super) struct Window {
+    pub(super) session: Session,
+    pub(super) span: Interval<Timestamp>,
+    pub(super) is_empty: bool,
+}
+
 /// The sessions in `within`, as far as they lie in it, and whether none of `at` is in them.
-fn windows(
+pub(super) fn windows(
     calendar: &Calendar,
     timeframe: Timeframe,
     within: Interval<Timestamp>,
     at: &[Timestamp],
-) -> impl Iterator<Item = (Interval<Timestamp>, bool)> {
+) -> impl Iterator<Item = Window> {
     calendar.expected(within, timeframe).filter_map(move |session| {
         let window = session.window(timeframe);
         let (start, end) = (window.start().max(within.start()), window.end().min(within.end()));
         // Bars of a day begin with it: who asked from noon on did not ask for today.
         let is_asked = if timeframe.is_daily() { start == window.start() } else { start < end };
         is_asked.then(|| {
-            let next = at.partition_point(|at| *at < start);
-            (span(start, end), at.get(next).is_none_or(|at| *at >= end))
+            // A long bar may begin before the session that it is of.
+            let is_before = |at: &Timestamp| {
+                if timeframe.is_daily() { *at < start } else { at.after(timeframe.duration()) <= start }
+            };
+            let next = at.get(at.partition_point(is_before));
+            Window { session, span: span(start, end), is_empty: next.is_none_or(|at| *at >= end) }
         })
     })
 }
 
-/// Nanoseconds.
-const HALF_HOUR: u64 = 1_800_000_000_000;
-
-/// The end of the bars that can be complete at `now`.
+/// The end of the bars that can be over at `now`: no bar that begins before it goes on.
 pub(super) fn complete_until(calendar: &Calendar, timeframe: Timeframe, now: Timestamp) -> Timestamp {
     if timeframe.is_daily() {
         let today = now.day();
         let days = [today.plus_days(-1).unwrap_or(today), today, today.next()];
         let open = days.into_iter().filter_map(|day| calendar.session(day)).find(|session| session.close > now);
-        return open.map_or_else(|| today.next().start(), |session| session.day.start());
+        let is_known = calendar.known().contains(today);
+        let over = if is_known { today.next().start() } else { today.start() };
+        return open.map_or(over, |session| session.day.start());
     }
-    // Bars begin on the half hour, if not more often: a session begins at half past nine.
-    let length = timeframe.as_nanos();
-    let grid = if length > HALF_HOUR && length.is_multiple_of(HALF_HOUR) { HALF_HOUR } else { length };
-    let grid = i64::try_from(grid).unwrap_or(i64::MAX);
-    let started = now.as_nanos().div_euclid(grid).saturating_mul(grid);
-    Timestamp::from_nanos(started).before(timeframe.duration()).after(Duration::from_nanos(grid.unsigned_abs()))
+    if let Some(grid) = timeframe.grid() {
+        return Timestamp::from_nanos(now.as_nanos().div_euclid(grid).saturating_mul(grid));
+    }
+    now.before(timeframe.duration()).after(Duration::from_nanos(1))
 }
 
 fn span(start: Timestamp, end: Timestamp) -> Interval<Timestamp> {
@@ -243,7 +276,11 @@ mod tests {
         let noon = day("2018-12-24").after(Duration::from_secs(16 * 3600 + 605));
         assert_eq!(complete_until(&nyse, Timeframe::DAY, noon), day("2018-12-24"));
         assert_eq!(complete_until(&nyse, Timeframe::MINUTE, noon).to_string(), "2018-12-24T16:10:00Z");
-        assert_eq!(complete_until(&nyse, Timeframe::HOUR, noon).to_string(), "2018-12-24T15:30:00Z");
+        assert_eq!(complete_until(&nyse, Timeframe::HOUR, noon).to_string(), "2018-12-24T15:10:05.000000001Z");
+        let twenty = Timeframe::minutes(20).unwrap();
+        assert_eq!(complete_until(&nyse, twenty, noon).to_string(), "2018-12-24T15:50:05.000000001Z");
+        let later = day("2031-06-03").after(Duration::from_secs(17 * 3600));
+        assert_eq!(complete_until(&nyse, Timeframe::DAY, later), day("2031-06-03"));
         let evening = day("2018-12-24").after(Duration::from_secs(18 * 3600));
         assert_eq!(complete_until(&nyse, Timeframe::DAY, evening), day("2018-12-25"));
         assert_eq!(complete_until(&Calendar::always_open(), Timeframe::DAY, evening), day("2018-12-24"));

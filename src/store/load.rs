@@ -20,10 +20,11 @@ use crate::{
     engine::Batch,
     error::{Error, ErrorKind, Result},
     fetch::{self, Answer, FetchError, FetchPolicy},
-    flight::FlightKey,
+    flight::{self, FlightKey},
     interval::Interval,
     key::Symbol,
     ledger::{self, Coverage, Stretch},
+    limits::LOAD_CALLS_MAX,
     time::{Day, Timestamp},
     timeframe::Timeframe,
     vix::{self, Levels},
@@ -79,29 +80,31 @@ fn bring<S: Source>(source: &S, interval: Interval<Timestamp>) -> Result<FetchRe
     let load = source.load();
     let _flight = inner.loads.board(&load)?;
     let now = inner.clock.now();
-    let mut account = coverage::read(&source.store().snapshot()?, &source.account())?;
+    let mut account = coverage::read_for(&source.store().snapshot()?, &source.account(), source.calendar())?;
     let mut report = FetchReport::default();
     let over = over(source, interval, now, &mut report);
-    if account.is_judged_by_another(source.calendar()) {
-        account.ledger.doubt_empty();
-    }
     let due = due(source, &account, over, now);
     let policy = source.policy();
-    let calls: Vec<_> = ledger::join(&due, policy.span_max)
-        .into_iter()
-        .flat_map(|asked| ledger::calls(asked, policy.span_max))
-        .filter(|asked| is_expected(source, *asked))
-        .collect();
-    let all_calls = if over.is_empty() { 0 } else { ledger::calls(over, policy.span_max).len() };
-    report.calls_saved = all_calls.saturating_sub(calls.len()) as u64;
+    let span_max = policy.span_max.map(|span| span.max(source.timeframe().duration()));
+    let joined = ledger::join(&due, span_max);
+    let count = joined.iter().fold(0_u64, |sum, asked| sum.saturating_add(ledger::call_count(*asked, span_max)));
+    if count > LOAD_CALLS_MAX {
+        let message =
+            format!("{count} calls of {:?} each exceed the limit of {LOAD_CALLS_MAX}", span_max.unwrap_or_default());
+        return Err(Error::new(ErrorKind::LimitExceeded, "load", load.to_string(), message));
+    }
+    let split = joined.into_iter().flat_map(|asked| ledger::calls(asked, span_max));
+    let calls: Vec<_> = split.filter(|asked| is_expected(source, *asked)).collect();
+    report.calls_saved = ledger::call_count(over, span_max).saturating_sub(calls.len() as u64);
     if !calls.is_empty() {
         // A call that nobody can write down would be made again and again.
         inner.engine.check_writable("load")?;
+        let me = std::thread::current().id();
         fetch::run(
             calls,
             policy,
             &*inner.clock,
-            |asked| source.fetch(asked),
+            |asked| flight::on_behalf_of(me, || source.fetch(asked)),
             |answer| take(source, answer, &due, &mut report),
         )?;
         account = coverage::read(&source.store().snapshot()?, &source.account())?;
@@ -177,20 +180,22 @@ fn take<S: Source>(
     let now = inner.clock.now();
     let (calendar, policy) = (source.calendar(), source.policy());
     let change = |batch: &Batch| {
-        let mut account = coverage::read(batch, &source.account())?;
-        if account.is_judged_by_another(calendar) {
-            account.ledger.doubt_empty();
-        }
+        let mut account = coverage::read_for(batch, &source.account(), calendar)?;
         account.calls += u64::from(attempts);
         account.call_time += time;
         match &result {
             Ok(rows) => {
                 source.write(batch, rows)?;
                 let times = S::times(rows);
-                judge::answered(&mut account.ledger, calendar, source.timeframe(), asked, &times, policy, now);
+                // What lies between, and was asked for to save a call, is what it was.
+                for part in due.iter().filter_map(|part| overlap(*part, asked)) {
+                    let first = times.partition_point(|at| *at < part.start());
+                    let end = times.partition_point(|at| *at < part.end());
+                    let times = times.get(first..end).unwrap_or_default();
+                    judge::answered(&mut account.ledger, calendar, source.timeframe(), part, times, policy, now);
+                }
             }
             Err(error) => {
-                // What lies between, and was asked for to save a call, is what it was.
                 let parts: Vec<_> = due.iter().filter_map(|part| overlap(*part, asked)).collect();
                 judge::failed(&mut account.ledger, &parts, error.message(), pause, policy, now);
             }
@@ -257,7 +262,7 @@ impl<F: BarFetcher> Source for BarSource<'_, F> {
         rows.dedup_by_key(|bar| bar.at);
         rows.reverse();
         report.duplicates += (before - rows.len()) as u64;
-        prepare(&self.series.id.to_string(), &rows.into_iter().collect(), self.policy().bad_rows)
+        prepare(&self.series.id, &rows.into_iter().collect(), self.policy().bad_rows)
     }
 
     fn times(rows: &Self::Rows) -> Vec<Timestamp> {
@@ -295,14 +300,16 @@ impl BarSeries<'_> {
     /// ```
     ///
     /// # Errors
-    /// `Corrupt` when what is stored is damaged, or what a write can fail with. `InvalidInput` when the fetcher, on the
-    /// thread that it was called from, asks for these very bars.
+    /// `InvalidInput` for bars of more than a day: resample daily ones. `LimitExceeded` for more than 100,000 calls.
+    /// `Corrupt` when what is stored is damaged, or what a write can fail with. A fetcher that asks for these very bars is
+    /// refused with `InvalidInput`; one that has another thread ask waits for ever.
     pub fn load_or_fetch(&self, interval: Interval<Timestamp>, fetcher: &impl BarFetcher) -> Result<Loaded<Bars>> {
         self.check_given("load")?;
+        self.check_sessions("load")?;
         let mut report = bring(&BarSource { series: self, fetcher }, interval)?;
         let data = self.range(interval)?;
         report.from_disk = (data.len() as u64).saturating_sub(report.fetched);
-        Ok(Loaded { data, report })
+        Ok(Loaded { subject: self.id.to_string(), data, report })
     }
 }
 
@@ -391,6 +398,6 @@ impl VixSeries<'_> {
         let mut report = bring(&LevelSource { series: self, fetcher }, range.span())?;
         let data = self.range(range)?;
         report.from_disk = (data.len() as u64).saturating_sub(report.fetched);
-        Ok(Loaded { data, report })
+        Ok(Loaded { subject: self.series.to_string(), data, report })
     }
 }

@@ -27,6 +27,9 @@ pub struct Resampled<'a> {
     pub written: Written,
     /// Chunks of the source that were gone through, because they had changed.
     pub chunks_read: u64,
+    /// Bars, of those gone through, that lie outside of sessions and are in no aggregate. Many of them say that timestamps
+    /// are local times, or that the calendar is of another exchange.
+    pub outside: u64,
 }
 
 impl<'a> BarSeries<'a> {
@@ -35,7 +38,12 @@ impl<'a> BarSeries<'a> {
     ///
     /// Where the calendar has sessions, an hour begins at the open and every hour after it, a day is a session, and bars
     /// outside of sessions do not count. Otherwise aggregates follow the clock in UTC, days from midnight to midnight.
-    /// Seven days are a week that begins on a Monday. The last aggregate may be of bars that are still coming.
+    /// Seven days are a week that begins on a Monday. The first and the last aggregate are of the bars that there are.
+    ///
+    /// Aggregates are a series of their own, which this call alone leads to: days made of minutes are not the days that
+    /// [`Store::bars`](crate::Store::bars) and `load_or_fetch` know. There is one for each timeframe; with another calendar it
+    /// is built anew. It is known from when it was built, so [`range_as_of`](Self::range_as_of) of it sees nothing from before. A
+    /// read-only store returns what is up to date already.
     ///
     /// ```
     /// use modelkeep::{Bar, Bars, Calendar, Store, Timeframe, Timestamp};
@@ -63,21 +71,21 @@ impl<'a> BarSeries<'a> {
         let id = aggregate::check(&self.id, target)?;
         let series = self.aggregated(id);
         let calendar = Digest::of(self.judge().to_json().as_bytes());
-        let (snapshot, all) = (self.store.snapshot()?, all_time());
+        let (snapshot, all) = (self.store.snapshot()?, Interval::all_time());
         // Most calls find nothing to do, and need no transaction for it.
         let is_current =
             |made_of: &MadeOf, now: &BTreeMap<i64, Digest>| made_of.calendar == calendar && made_of.chunks == *now;
         let chunks = chunks(&snapshot, self, all)?;
         if aggregate::read(&snapshot, &series.id)?.is_some_and(|made_of| is_current(&made_of, &chunks)) {
-            return Ok(Resampled { bars: series, written: Written::default(), chunks_read: 0 });
+            return Ok(Resampled { bars: series, written: Written::default(), chunks_read: 0, outside: 0 });
         }
         drop(snapshot);
-        let (written, chunks_read) = self.commit("resample", |batch| {
+        let (written, chunks_read, outside) = self.commit("resample", |batch| {
             // Writers take turns, so this is what the transaction changes.
             let snapshot = self.store.snapshot()?;
             let chunks = self::chunks(&snapshot, self, all)?;
             let before = aggregate::read(batch, &series.id)?;
-            let mut written = Written::default();
+            let (mut written, mut outside) = (Written::default(), 0);
             let stale: BTreeSet<i64> = match before.filter(|before| before.calendar == calendar) {
                 Some(MadeOf { chunks: before, .. }) => {
                     let differs = |period: &&i64| before.get(*period) != chunks.get(*period);
@@ -93,13 +101,14 @@ impl<'a> BarSeries<'a> {
                 let (start, end) = self.id.period().span(*period);
                 let (around, replaced) = buckets.around(Interval::new(start, end)?);
                 let bars = read::range(&snapshot, &self.id, around)?;
-                let rows = aggregate::aggregate(&bars, &mut buckets);
+                let (rows, left_out) = aggregate::aggregate(&bars, &mut buckets);
+                outside += left_out;
                 written += series.apply(batch, &rows, Some(replaced))?;
             }
             aggregate::write(batch, &series.id, &MadeOf { calendar, chunks })?;
-            Ok((written, stale.len() as u64))
+            Ok((written, stale.len() as u64, outside))
         })?;
-        Ok(Resampled { bars: series, written, chunks_read })
+        Ok(Resampled { bars: series, written, chunks_read, outside })
     }
 }
 
@@ -109,10 +118,4 @@ fn chunks(
     interval: Interval<Timestamp>,
 ) -> Result<BTreeMap<i64, Digest>> {
     Ok(read::chunks(snapshot, &series.id, interval)?.into_iter().map(|chunk| (chunk.period, chunk.hash)).collect())
-}
-
-/// From the first moment to the last.
-pub(super) fn all_time() -> Interval<Timestamp> {
-    Interval::new(Timestamp::from_nanos(i64::MIN), Timestamp::from_nanos(i64::MAX))
-        .unwrap_or_else(|_| unreachable!("time goes on"))
 }

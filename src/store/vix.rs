@@ -115,9 +115,15 @@ impl VixSeries<'_> {
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn percentile(&self, day: Day, window: usize) -> Result<Option<f64>> {
-        // Five sessions a week and some holidays, and two years without a level.
-        let days = i32::try_from(window).unwrap_or(i32::MAX).saturating_mul(2).saturating_add(2 * 366);
-        Ok(self.before(day, days)?.percentile(day, window))
+        // Five sessions a week and some holidays; further back where levels are rarer, as far as there are any.
+        let mut days = i32::try_from(window).unwrap_or(i32::MAX).saturating_mul(2).saturating_add(2 * 366);
+        loop {
+            let levels = self.before(day, days)?;
+            if levels.len() >= window || days > 400 * 366 {
+                return Ok(levels.percentile(day, window));
+            }
+            days = days.saturating_mul(4);
+        }
     }
 
     /// Returns how high the last level at or before `day` is, by [`Options::regimes`](crate::Options::regimes).
@@ -157,7 +163,7 @@ impl VixSeries<'_> {
     }
 
     fn mark_missing(&self, batch: &Batch, range: Interval<Day>) -> Result<()> {
-        let mut account = coverage::read(batch, &self.account())?;
+        let mut account = coverage::read_for(batch, &self.account(), self.judge())?;
         account.ledger.mark(range.span(), Coverage::Missing);
         coverage::write(batch, &self.account(), &account, self.judge())
     }
@@ -170,7 +176,7 @@ impl VixSeries<'_> {
     pub fn upsert(&self, rows: &[(Day, f64)]) -> Result<Upserted> {
         let change = |batch: &Batch| {
             let done = vix::upsert(batch, &self.series, rows)?;
-            let mut account = coverage::read(batch, &self.account())?;
+            let mut account = coverage::read_for(batch, &self.account(), self.judge())?;
             let before = account.ledger.clone();
             let mut at: Vec<_> = rows.iter().map(|(day, _)| day.start()).collect();
             at.sort_unstable();
@@ -206,14 +212,13 @@ impl VixSeries<'_> {
         vix::range(&self.store.snapshot()?, &self.series, range)
     }
 
-    /// Returns the runs of weekdays in `range` that have no level. Exchange holidays are among them; to judge by a
-    /// calendar, use [`gaps_among`](Self::gaps_among).
+    /// Returns the runs of sessions of the calendar in `range` that have no level. With [`Calendar::weekdays`] the
+    /// holidays of exchanges are among them.
     ///
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn gaps(&self, range: Interval<Day>) -> Result<Vec<Interval<Day>>> {
-        let days = std::iter::successors(Some(range.start()), |day| Some(day.next()));
-        self.gaps_among(range, days.take_while(|day| range.contains(*day)).filter(|day| !day.is_weekend()))
+        self.gaps_among(range, self.judge().sessions(range).map(|session| session.day))
     }
 
     /// Returns the runs of the given session days, in ascending order, that lie in `range` and have no level.

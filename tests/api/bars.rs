@@ -205,10 +205,31 @@ fn gaps_are_sessions_without_bars() {
 }
 
 #[test]
+fn holes_are_what_is_missing_within_sessions() {
+    let (_folder, store) = store();
+    let series = store.bars("SPY", Timeframe::MINUTE).unwrap();
+    let session = Calendar::nyse().session("2018-12-21".parse().unwrap()).unwrap();
+    let minute = |n: i64| Timestamp::from_nanos(session.open.as_nanos() + n * MINUTE);
+    // Without minutes 60 to 239, minute 300, and the last hour.
+    let there = (0..330).filter(|n| !(60..240).contains(n) && *n != 300);
+    series.write(&there.map(|n| bar(minute(n), 5000)).collect()).unwrap();
+    let day = between("2018-12-21", "2018-12-22");
+    assert!(series.gaps(day).unwrap().is_empty());
+    let found = |minutes: u64| {
+        let holes = series.holes(day, std::time::Duration::from_secs(60 * minutes)).unwrap();
+        holes.iter().map(|hole| (hole.start(), hole.end())).collect::<Vec<_>>()
+    };
+    let (long, one, last) = ((minute(60), minute(240)), (minute(300), minute(301)), (minute(330), session.close));
+    assert_eq!(found(2), [long, last]);
+    assert_eq!(found(1), [long, one, last]);
+    assert_eq!(found(61), [long]);
+}
+
+#[test]
 fn a_chunk_has_a_limit_that_is_named() {
     let (_folder, store) = store();
     let start = at("2018-01-01").as_nanos();
     let ticks: Bars = (0..=1 << 20).map(|n| bar(Timestamp::from_nanos(start + n * MINUTE / 60_000), 5000)).collect();
-    let err = store.bars("X", Timeframe::DAY).unwrap().write(&ticks).unwrap_err();
+    let err = store.bars("X", Timeframe::hours(5).unwrap()).unwrap().write(&ticks).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::LimitExceeded);
 }

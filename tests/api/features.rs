@@ -104,6 +104,22 @@ fn another_spec_has_features_of_its_own_and_a_wrong_shape_is_refused() {
 }
 
 #[test]
+fn aggregates_have_features_of_their_own() {
+    let store = Store::in_memory().unwrap();
+    let minutes = store.bars("BTC-USD", Timeframe::MINUTE).unwrap().calendar(modelkeep::Calendar::always_open());
+    minutes.write(&crate::market::minutes("2018-10-15", 60 * 24 * 50)).unwrap();
+    store.bars("BTC-USD", Timeframe::DAY).unwrap().write(&days("2018-10-15", "2018-11-15")).unwrap();
+    let resampled = minutes.resample(Timeframe::DAY).unwrap().bars;
+    let spec = spec(Timeframe::DAY, Lookback::Bars(WINDOW - 1));
+    let of_minutes = resampled.features(&spec).unwrap().get_or_compute(all_time(), windowed).unwrap();
+    let given = store.features("BTC-USD", &spec).unwrap().get_or_compute(all_time(), windowed).unwrap();
+    assert_eq!((of_minutes.len(), given.len()), (50, 31));
+    assert_eq!(of_minutes.columns, windowed(&resampled.range(all_time()).unwrap()));
+    assert_eq!(resampled.features(&spec).unwrap().get_or_compute(all_time(), windowed).unwrap().rows_reused, 50);
+    assert_eq!(minutes.features(&spec).unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
 fn minutes_are_computed_across_chunks() {
     let store = Store::in_memory().unwrap();
     let series = store.bars("BTC-USD", Timeframe::MINUTE).unwrap();

@@ -16,6 +16,7 @@ fn hours_and_days_of_real_minutes_follow_the_sessions() {
     // The daily bar of another file of the same vendor: 243.860001 245.740005 241.509995 244.490005; the close is set
     // by the closing auction, which no minute has.
     assert_eq!((day.open, day.high, day.low), (243.860_001, 245.740_005, 241.509_995));
+    assert_eq!(days.outside, 0);
     let hours = minutes.resample(Timeframe::HOUR).unwrap();
     let first = hours.bars.range(between("2022-06-14", "2022-06-15")).unwrap();
     let starts: Vec<_> = first.timestamps().iter().map(|at| at.to_string()[11..16].to_owned()).collect();
@@ -55,6 +56,17 @@ fn only_what_changed_is_gone_through_and_written() {
     // Another calendar, other hours.
     let nyse = series.clone().calendar(Calendar::nyse()).resample(Timeframe::HOUR).unwrap();
     assert!(nyse.bars.range(all_time()).unwrap().timestamps()[0] == at("2018-01-02T14:30:00Z"));
+}
+
+#[test]
+fn bars_outside_of_sessions_are_counted() {
+    let store = Store::in_memory().unwrap();
+    let series = store.bars("X", Timeframe::MINUTE).unwrap();
+    // An hour before the open, the first hour of the session.
+    let start = at("2018-12-21T13:30:00Z").as_nanos();
+    series.write(&(0..120).map(|n| bar(Timestamp::from_nanos(start + n * MINUTE), 5000)).collect()).unwrap();
+    let hours = series.resample(Timeframe::HOUR).unwrap();
+    assert_eq!((hours.written.added, hours.outside), (1, 60));
 }
 
 #[test]

@@ -201,8 +201,16 @@ impl Eras {
         let covered = match &state.current {
             _ if state.departing.contains(&cover.id) => false,
             Some(current) if Arc::ptr_eq(current, &value.view) => true,
-            // The value was found in an earlier commit. If it is where it was, today's pin covers it.
-            Some(current) => matches!(current.locate(cover.id), Ok(Some(range)) if range == value.range),
+            // The value was found in an earlier commit. If it is where it was, today's pin covers it. If it is not, it left
+            // before this lease was there to be told; who leaves later must not take it for the last of its readers.
+            Some(current) => match current.locate(cover.id) {
+                Ok(Some(range)) if range == value.range => true,
+                Ok(_) => {
+                    cover.depart();
+                    false
+                }
+                Err(_) => false,
+            },
             None => false,
         };
         if !covered {

@@ -296,3 +296,44 @@ fn forged(pages: &[(bool, Vec<(u64, u8)>)]) -> Vec<u8> {
     bytes[slot + 112..slot + 128].copy_from_slice(&sum.to_le_bytes());
     bytes
 }
+
+/// Found by readers and a writer on a machine that was busy: who looked at the state before a commit, and took its lease
+/// after it, was not known as a reader of what left. When the readers from before were gone, its pages were given back.
+#[test]
+fn a_lease_taken_after_its_archive_left_keeps_the_pages() {
+    use crate::{
+        engine::{Engine, EngineOptions, sealed::Blob},
+        format::{codec::Codec, envelope::Kind, schema::Schema},
+        time::Timestamp,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let options = EngineOptions {
+        create: true,
+        read_only: false,
+        cache_bytes: 1 << 20,
+        file_bytes_max: u64::MAX,
+        mapped: true,
+        trusts_pages: false,
+        now: Timestamp::from_nanos(0),
+    };
+    let engine = Engine::open(&folder.path().join("a.redb"), options).unwrap();
+    let (schema, bytes) = (Schema::new("test.blob", 1).tag().unwrap(), vec![7_u8; 4 << 20]);
+    let put = |remove: Option<u64>| {
+        let batch = engine.write("test").unwrap();
+        remove.map(|id| batch.remove_archive(id)).transpose().unwrap();
+        let id = batch.put_blob(&Blob::encode(Kind::Artifact, &schema, Codec::Raw, &bytes).unwrap()).unwrap();
+        batch.commit().unwrap();
+        id
+    };
+    let id = put(None);
+    let before = engine.read().unwrap();
+    let early = before.blob(id).unwrap().lend().unwrap();
+    let found = before.blob(id).unwrap();
+    put(Some(id));
+    let late = found.lend().unwrap();
+    drop((before, found));
+    drop(early);
+    assert!(late.iter().all(|byte| *byte == 7), "its pages were given back");
+    put(None);
+    assert!(late.iter().all(|byte| *byte == 7), "its pages were written to");
+}
