@@ -85,6 +85,22 @@ fn bad_rows_are_named_and_nothing_is_written_or_they_are_kept_and_flagged() {
 }
 
 #[test]
+fn the_last_moment_of_time_is_refused_and_gaps_of_a_part_are_of_that_part() {
+    let (_folder, store) = store();
+    let hours = store.bars("X", Timeframe::hours(5).unwrap()).unwrap();
+    let last = Timestamp::from_nanos(i64::MAX);
+    for bad_rows in [BadRows::Refuse, BadRows::Keep] {
+        let err = hours.write_with(&[bar(last, 500)].into_iter().collect(), bad_rows).unwrap_err();
+        assert!(err.message().starts_with("row 0"), "{err}");
+    }
+    let daily = store.bars("SPY", Timeframe::DAY).unwrap();
+    daily.write(&[bar(at("2018-12-20"), 500)].into_iter().collect()).unwrap();
+    assert!(daily.gaps(between("2018-12-20T12:00:00Z", "2018-12-21")).unwrap().is_empty());
+    // Nothing is missing of what is to come.
+    assert!(daily.gaps(between("2019-01-01", "2019-06-01")).unwrap().is_empty());
+}
+
+#[test]
 fn series_are_told_apart_and_listed() {
     let (_folder, store) = store();
     for (symbol, timeframe) in [("AA", Timeframe::DAY), ("A", Timeframe::DAY), ("A", Timeframe::MINUTE)] {
@@ -104,11 +120,11 @@ fn series_are_told_apart_and_listed() {
 #[test]
 fn every_timeframe_keeps_what_it_was_given() {
     let (_folder, store) = store();
-    let hour = std::time::Duration::from_secs(3600);
+    let day = std::time::Duration::from_secs(86_400);
     for timeframe in ["100ms", "1s", "90s", "1m", "15m", "1h", "1d", "7d"] {
         let timeframe: Timeframe = timeframe.parse().unwrap();
-        for codec_hours in 0..2 {
-            let start = at("2018-12-31").after(hour * codec_hours);
+        for days_later in 0..2 {
+            let start = at("2018-12-31").after(day * days_later);
             let step = timeframe.as_nanos().cast_signed();
             let bars: Bars =
                 (0..500).map(|n| bar(Timestamp::from_nanos(start.as_nanos() + n * step), 5_000 + n)).collect();
@@ -153,6 +169,8 @@ fn a_csv_file_with_a_bad_line_is_refused_with_the_line() {
         (&format!("{good}someday,1,3,0.5,2,2,100\n"), "line 3: \"someday\" is no time"),
         (&format!("{good}2018-01-03,1,3\n"), "line 3"),
         (&format!("{good}2018-01-02,1,3,0.5,2,2,100\n"), "row 1 at 2018-01-02"),
+        (&format!("{good}1200-01-01,1,3,0.5,2,2,100\n"), "line 3: \"1200-01-01\" is no time"),
+        ("date,time,open,high,low,close,volume\n", "several columns"),
     ] {
         std::fs::write(&path, text).unwrap();
         let err = series.import_csv(&path, BadRows::Refuse, |_| ()).unwrap_err();

@@ -341,3 +341,148 @@ fn a_fetcher_that_asks_for_its_own_bars_is_refused() {
     let refused = store.load_or_fetch("SPY", Timeframe::DAY, january, &circular).unwrap().complete().unwrap_err();
     assert!(refused.message().contains("wait for itself"), "{refused}");
 }
+
+#[test]
+fn days_that_the_calendar_does_not_know_are_noted_bar_by_bar() {
+    let (clock, vendor) = (clock(), Vendor::default());
+    let store = store(&clock);
+    let series = store.bars("SPY", Timeframe::DAY).unwrap();
+    series.write(&[bar(at("1985-01-02"), 5000), bar(at("1998-12-31"), 5000)].into_iter().collect()).unwrap();
+    load(&store, &vendor, "1985-01-01", "1999-01-01");
+    assert_eq!(vendor.calls(), ["1985-01-01 1985-01-02", "1985-01-03 1998-12-31"]);
+}
+
+#[test]
+fn calls_without_end_are_refused_and_a_span_of_nothing_is_a_bar() {
+    let (clock, vendor) = (clock(), Vendor::default());
+    let store = store(&clock);
+    let series = store.bars("SPY", Timeframe::DAY).unwrap().policy(policy().span_max(Duration::ZERO));
+    assert_eq!(series.load_or_fetch(between("2018-12-03", "2018-12-08"), &vendor).unwrap().data.len(), 4);
+    assert_eq!(vendor.calls().len(), 4);
+    let minutes = store.bars("SPY", Timeframe::MINUTE).unwrap().policy(policy().span_max(Duration::ZERO));
+    let err = minutes.load_or_fetch(between("2017-01-01", "2018-01-01"), &vendor).unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::LimitExceeded);
+    let weeks = store.bars("SPY", Timeframe::days(7).unwrap()).unwrap();
+    assert_eq!(
+        weeks.load_or_fetch(between("2018-01-01", "2018-03-01"), &vendor).unwrap_err().kind(),
+        ErrorKind::InvalidInput
+    );
+}
+
+#[test]
+fn each_session_counts_how_often_it_was_asked_for() {
+    let (clock, vendor) = (clock(), Vendor { lacks: vec!["2018-12-10", "2018-12-11"], ..Vendor::default() });
+    let store = store(&clock);
+    for _ in 0..2 {
+        load(&store, &vendor, "2018-12-10", "2018-12-11");
+        clock.advance(HOUR * 24);
+    }
+    load(&store, &vendor, "2018-12-10", "2018-12-12");
+    let known = store.bars("SPY", Timeframe::DAY).unwrap().coverage(between("2018-12-10", "2018-12-12")).unwrap();
+    assert_eq!(known[0].coverage, Coverage::KnownEmpty);
+    assert!(matches!(known[1].coverage, Coverage::Failed { attempts: 1, .. }), "{known:?}");
+}
+
+#[test]
+fn a_session_that_goes_on_or_has_just_ended_is_not_known_to_be_empty() {
+    let clock = clock();
+    let store = store(&clock);
+    let late = |_: &Symbol, _: Timeframe, _: Interval<Timestamp>| Ok::<_, FetchError>(Bars::default());
+    let minutes = store.bars("SPY", Timeframe::MINUTE).unwrap();
+    for time in ["14:31", "14:50", "15:40", "20:59", "21:05"] {
+        clock.set(at(&format!("2018-12-21T{time}:00Z")));
+        let loaded = minutes.load_or_fetch(between("2018-12-21", "2018-12-22"), &late).unwrap();
+        assert!(!loaded.is_complete(), "{time}");
+    }
+    // The tail that came late is fetched when it is there.
+    let all = |_: &Symbol, _: Timeframe, asked: Interval<Timestamp>| {
+        let session = Calendar::nyse().session("2018-12-21".parse().unwrap()).unwrap();
+        let minute = |n: i64| Timestamp::from_nanos(session.open.as_nanos() + n * crate::market::MINUTE);
+        Ok::<_, FetchError>((0..390).map(minute).filter(|at| asked.contains(*at)).map(|at| bar(at, 5000)).collect())
+    };
+    clock.advance(HOUR);
+    let loaded = minutes.load_or_fetch(between("2018-12-21", "2018-12-22"), &all).unwrap();
+    assert_eq!((loaded.is_complete(), loaded.data.len()), (true, 390));
+    // Bars that are not over are not asked for, whatever grid they are on.
+    clock.set(at("2018-12-21T14:41:00Z"));
+    let asked = AtomicU32::new(0);
+    let running = |_: &Symbol, timeframe: Timeframe, interval: Interval<Timestamp>| {
+        asked.fetch_add(1, Ordering::SeqCst);
+        assert!(
+            interval.end() <= at("2018-12-21T14:41:00Z").before(timeframe.duration()).after(Duration::from_nanos(1))
+        );
+        Ok::<_, FetchError>(Bars::default())
+    };
+    let twenty = store.bars("SPY", Timeframe::minutes(20).unwrap()).unwrap();
+    twenty.load_or_fetch(between("2018-12-20", "2018-12-22"), &running).unwrap();
+    assert_eq!(asked.into_inner(), 1);
+}
+
+#[test]
+fn a_bar_written_under_another_calendar_puts_what_is_empty_in_doubt() {
+    let (clock, vendor) = (clock(), Vendor::default());
+    let store = store(&clock);
+    let once = policy().empty_attempts(1);
+    let series = store.bars("SPY", Timeframe::DAY).unwrap().policy(once);
+    let weekend = between("2018-12-15", "2018-12-17");
+    let always = series.clone().calendar(Calendar::always_open());
+    let weekdays = series.clone().calendar(Calendar::weekdays());
+    assert!(always.load_or_fetch(weekend, &vendor).unwrap().is_complete());
+    weekdays.write(&[bar(at("2018-06-01"), 5000)].into_iter().collect()).unwrap();
+    vendor.calls();
+    always.load_or_fetch(weekend, &vendor).unwrap();
+    assert_eq!(vendor.calls().len(), 1);
+}
+
+#[test]
+fn bars_that_come_one_by_one_make_one_stretch() {
+    let clock = clock();
+    let store = store(&clock);
+    let seconds = store.bars("X", Timeframe::SECOND).unwrap();
+    let start = at("2018-12-21T14:30:00Z").as_nanos();
+    for n in 0..200 {
+        seconds.write(&[bar(Timestamp::from_nanos(start + n * 7_000_000_000), 5000)].into_iter().collect()).unwrap();
+    }
+    let known = seconds.coverage(between("2018-12-21", "2018-12-22")).unwrap();
+    assert_eq!(known.iter().filter(|stretch| stretch.coverage == Coverage::Present).count(), 1);
+    let daily = store.bars("X", Timeframe::DAY).unwrap();
+    for bar in session_bars(between("2018-01-01", "2019-01-01"), &["2018-07-02"]).iter() {
+        daily.write(&[bar].into_iter().collect()).unwrap();
+    }
+    let known = daily.coverage(between("2018-01-02", "2018-12-31")).unwrap();
+    assert_eq!(known.len(), 3, "{known:?}");
+}
+
+#[test]
+fn a_vendor_that_answers_at_length_is_quoted_in_brief_and_one_that_panics_ends_the_load() {
+    let clock = clock();
+    let store = store(&clock);
+    let page = |_: &Symbol, _: Timeframe, _: Interval<Timestamp>| Err(FetchError::permanent("größer".repeat(100_000)));
+    let failed = store.load_or_fetch("SPY", Timeframe::DAY, between("2018-01-01", "2018-02-01"), &page).unwrap();
+    assert!(failed.complete().unwrap_err().message().len() < 400);
+    let calls = AtomicU32::new(0);
+    let broken = |_: &Symbol, _: Timeframe, _: Interval<Timestamp>| -> Result<Bars, FetchError> {
+        calls.fetch_add(1, Ordering::SeqCst);
+        panic!("the client has a bug");
+    };
+    let days = store.bars("SPY", Timeframe::DAY).unwrap().policy(policy().span_max(HOUR * 24));
+    let load = || days.load_or_fetch(between("2017-01-01", "2018-01-01"), &broken);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(load)).unwrap_err();
+    assert_eq!(panicked.downcast_ref::<&str>(), Some(&"the client has a bug"));
+    assert!(calls.into_inner() < 10);
+}
+
+#[test]
+fn a_fetcher_with_several_calls_that_asks_for_its_own_bars_is_refused_too() {
+    let clock = clock();
+    let store = store(&clock);
+    let inner = store.clone();
+    let circular = |symbol: &Symbol, timeframe: Timeframe, asked: Interval<Timestamp>| {
+        let nothing = |_: &Symbol, _: Timeframe, _: Interval<Timestamp>| Ok::<_, FetchError>(Bars::default());
+        let loaded = inner.load_or_fetch(symbol.as_str(), timeframe, asked, &nothing);
+        loaded.map(|loaded| loaded.data).map_err(FetchError::permanent)
+    };
+    let days = store.bars("SPY", Timeframe::DAY).unwrap().policy(policy().span_max(HOUR * 24 * 30));
+    let refused = days.load_or_fetch(between("2018-01-01", "2018-07-01"), &circular).unwrap().complete().unwrap_err();
+    assert!(refused.message().contains("wait for itself"), "{refused}");
+}

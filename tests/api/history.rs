@@ -84,6 +84,23 @@ fn knowledge_does_not_go_back_when_the_clock_does() {
     assert_eq!(series.range_as_of(all_time(), noon()).unwrap().len(), 8);
 }
 
+#[test]
+fn a_clock_that_goes_back_after_a_deletion_shows_no_bar_twice() {
+    let clock = clock();
+    let store = Store::options().clock(clock.clone()).in_memory().unwrap();
+    let series = store.bars("SPY", Timeframe::DAY).unwrap();
+    let start = noon();
+    series.write(&days("2018-01-01", "2018-01-03")).unwrap();
+    clock.advance(HOUR * 10);
+    series.delete(between("2018-01-01", "2018-01-03")).unwrap();
+    clock.set(start.after(HOUR * 2));
+    series.write(&[bar(at("2018-01-01"), 777)].into_iter().collect()).unwrap();
+    for hours in 0..12 {
+        let known = series.range_as_of(all_time(), start.after(HOUR * hours)).unwrap();
+        assert!(known.timestamps().is_sorted_by(|a, b| a < b), "{hours}: {known:?}");
+    }
+}
+
 trait Now {
     fn now_timestamp(&self) -> Timestamp;
 }

@@ -83,6 +83,35 @@ fn what_cannot_be_made_is_refused() {
     assert_eq!(hours.resample(Timeframe::DAY).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
+#[test]
+fn sessions_that_begin_on_the_day_before_in_utc_are_whole() {
+    let sydney = Calendar::from_json(
+        r#"{"name": "asx", "version": 1, "hours": "exchange", "zone": "Australia/Sydney", "open": "10:00", "close": "16:00",
+            "first": "2015-01-01", "end": "2025-01-01", "weekend": ["Sat", "Sun"], "closed": ["2019-01-01"]}"#,
+    )
+    .unwrap();
+    let store = Store::in_memory().unwrap();
+    let series = store.bars("BHP", Timeframe::minutes(5).unwrap()).unwrap().calendar(sydney.clone());
+    let days = Interval::parse("2018-10-20", "2019-03-10").unwrap();
+    let mut rows = Vec::new();
+    for session in sydney.sessions(days) {
+        rows.extend((0..72).map(|n| bar(Timestamp::from_nanos(session.open.as_nanos() + n * 5 * MINUTE), 5000 + n)));
+    }
+    series.write(&rows.iter().copied().collect()).unwrap();
+    for (target, days_each) in [("1d", 1), ("3d", 3), ("7d", 7)] {
+        let found = series.resample(target.parse().unwrap()).unwrap();
+        assert_eq!(found.outside, 0);
+        let mut expected: std::collections::BTreeMap<i32, f64> = std::collections::BTreeMap::new();
+        for bar in &rows {
+            let day = sydney.session_at(bar.at).unwrap().day.epoch_days();
+            *expected.entry((day - 4).div_euclid(days_each) * days_each + 4).or_default() += bar.volume;
+        }
+        let found: std::collections::BTreeMap<i32, f64> =
+            found.bars.range(all_time()).unwrap().iter().map(|bar| (bar.at.day().epoch_days(), bar.volume)).collect();
+        assert_eq!(found, expected, "{target}");
+    }
+}
+
 /// Edits: where, how long, at what price, or whether to delete.
 fn edits() -> impl Strategy<Value = Vec<(i64, i64, i64, bool)>> {
     prop::collection::vec((0i64..150_000, 1i64..3_000, 0i64..300, prop::bool::weighted(0.3)), 1..6)
