@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn shown(ledger: &Ledger) -> Vec<String> {
-        let show = |stretch: &crate::ledger::Stretch| {
+        let show = |stretch: &Stretch| {
             let coverage = match &stretch.coverage {
                 Coverage::Failed { attempts, .. } => format!("failed {attempts}"),
                 other => format!("{other:?}"),
