@@ -176,7 +176,8 @@ impl Eras {
         let unleased = |(id, range): (u64, Range<u64>)| (!state.is_leased_after_departing(id)).then_some(range);
         let free: Vec<_> = freed.into_iter().filter_map(unleased).map(|range| (range, Arc::clone(&pin))).collect();
         state.garbage.extend(free);
-        let garbage = if unread { mem::take(&mut state.garbage) } else { Vec::new() };
+        // Whoever looked at an earlier state may have taken a lease since the pages were put here.
+        let garbage = if unread { state.take_unleased_garbage() } else { Vec::new() };
         drop(state);
         garbage.iter().for_each(|(range, _)| map.give_back(range));
         true
@@ -250,6 +251,22 @@ impl State {
             Some((*id, range))
         };
         ids.iter().filter_map(freed).collect()
+    }
+
+    /// Takes the pages that nobody leases; the others stay, under their pins, for a later commit.
+    fn take_unleased_garbage(&mut self) -> Vec<(Range<u64>, Arc<Pin>)> {
+        let departed: Vec<Range<u64>> = self
+            .leases
+            .values()
+            .flatten()
+            .filter(|cover| cover.has_departed())
+            .map(|cover| cover.range.clone())
+            .collect();
+        let overlaps =
+            |range: &Range<u64>| departed.iter().any(|leased| leased.start < range.end && range.start < leased.end);
+        let (leased, free) = mem::take(&mut self.garbage).into_iter().partition(|(range, _)| overlaps(range));
+        self.garbage = leased;
+        free
     }
 
     /// Whether somebody reads an archive where it lay before it left the file.

@@ -329,11 +329,21 @@ fn a_lease_taken_after_its_archive_left_keeps_the_pages() {
     let before = engine.read().unwrap();
     let early = before.blob(id).unwrap().lend().unwrap();
     let found = before.blob(id).unwrap();
-    put(Some(id));
+    let next = put(Some(id));
     let late = found.lend().unwrap();
     drop((before, found));
     drop(early);
     assert!(late.iter().all(|byte| *byte == 7), "its pages were given back");
     put(None);
     assert!(late.iter().all(|byte| *byte == 7), "its pages were written to");
+    // The same when the readers from before are gone before it is taken, and the pages wait for the next commit.
+    let before = engine.read().unwrap();
+    let early = before.blob(next).unwrap().lend().unwrap();
+    let found = before.blob(next).unwrap();
+    put(Some(next));
+    drop(early);
+    let later = found.lend().unwrap();
+    drop((before, found));
+    put(None);
+    assert!(later.iter().all(|byte| *byte == 7), "its pages were given back by a later commit");
 }
