@@ -33,6 +33,11 @@ impl<T: Copy + Ord + fmt::Display> Interval<T> {
         Ok(Self { start, end })
     }
 
+    /// The interval between two points that the caller knows to be in order.
+    pub(crate) fn between(start: T, end: T) -> Self {
+        Self::new(start, end).unwrap_or_else(|_| unreachable!("{start} is not after {end}"))
+    }
+
     /// Returns the first point of the interval.
     #[must_use]
     pub fn start(&self) -> T {

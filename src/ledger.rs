@@ -75,7 +75,8 @@ impl Ledger {
         let touched: Vec<Stretch> = self.stretches.drain(from..to.max(from)).collect();
         let mut pieces = Vec::with_capacity(3);
         let outside = |stretch: &Stretch, start: Timestamp, end: Timestamp| {
-            (start < end).then(|| Stretch { interval: span(start, end), coverage: stretch.coverage.clone() })
+            (start < end)
+                .then(|| Stretch { interval: Interval::between(start, end), coverage: stretch.coverage.clone() })
         };
         for stretch in &touched {
             pieces.extend(outside(stretch, stretch.interval.start(), stretch.interval.end().min(start)));
@@ -90,7 +91,7 @@ impl Ledger {
         for piece in pieces {
             match merged.last_mut() {
                 Some(last) if last.coverage == piece.coverage && last.interval.end() == piece.interval.start() => {
-                    last.interval = span(last.interval.start(), piece.interval.end());
+                    last.interval = Interval::between(last.interval.start(), piece.interval.end());
                 }
                 _ => merged.push(piece),
             }
@@ -109,13 +110,13 @@ impl Ledger {
                 break;
             }
             if at < start {
-                found.push(Stretch { interval: span(at, start), coverage: Coverage::Missing });
+                found.push(Stretch { interval: Interval::between(at, start), coverage: Coverage::Missing });
             }
-            found.push(Stretch { interval: span(start, end), coverage: stretch.coverage.clone() });
+            found.push(Stretch { interval: Interval::between(start, end), coverage: stretch.coverage.clone() });
             at = end;
         }
         if at < interval.end() {
-            found.push(Stretch { interval: span(at, interval.end()), coverage: Coverage::Missing });
+            found.push(Stretch { interval: Interval::between(at, interval.end()), coverage: Coverage::Missing });
         }
         found
     }
@@ -126,7 +127,7 @@ impl Ledger {
         for stretch in self.within(interval).into_iter().filter(|stretch| stretch.coverage.is_due(now)) {
             match due.last_mut() {
                 Some(last) if last.end() == stretch.interval.start() => {
-                    *last = span(last.start(), stretch.interval.end());
+                    *last = Interval::between(last.start(), stretch.interval.end());
                 }
                 _ => due.push(stretch.interval),
             }
@@ -161,7 +162,7 @@ pub(crate) fn calls(
         }
         // A span of nothing would never come to an end.
         let end = span_max.map_or(interval.end(), |span| start.after(span.max(Duration::from_nanos(1))));
-        let call = span(start, end.min(interval.end()));
+        let call = Interval::between(start, end.min(interval.end()));
         start = call.end();
         Some(call)
     })
@@ -180,7 +181,7 @@ pub(crate) fn join(due: &[Interval<Timestamp>], span_max: Option<Duration>) -> V
     for &next in due {
         match joined.last_mut() {
             Some(last) => {
-                let both = span(last.start(), next.end());
+                let both = Interval::between(last.start(), next.end());
                 let count = |interval| call_count(interval, span_max);
                 // Without a limit on a call everything between would be asked for again, however much that is.
                 if span_max.is_some() && count(both) < count(*last).saturating_add(count(next)) {
@@ -195,11 +196,6 @@ pub(crate) fn join(due: &[Interval<Timestamp>], span_max: Option<Duration>) -> V
     joined
 }
 
-/// The interval between two points in order.
-fn span(start: Timestamp, end: Timestamp) -> Interval<Timestamp> {
-    Interval::new(start, end).unwrap_or_else(|_| unreachable!("{start} is not after {end}"))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -211,7 +207,7 @@ mod tests {
     }
 
     fn between(start: i64, end: i64) -> Interval<Timestamp> {
-        span(at(start), at(end))
+        Interval::between(at(start), at(end))
     }
 
     fn failed(retry: i64) -> Coverage {

@@ -129,25 +129,21 @@ impl<'a> Buckets<'a> {
             // harm, for they are read and replaced as well, or not at all.
             let start = self.of(span.start()).map_or(span.start(), |at| at.min(span.start()));
             let end = self.of(last).map_or(span.end(), |at| at.after(self.target.duration()).max(span.end()));
-            return (interval(start, end), interval(start, end));
+            return (Interval::between(start, end), Interval::between(start, end));
         }
         // A session can begin on the day before its own, in UTC, and end on the day after.
         let around = |day: Day, days: i32| day.plus_days(days).unwrap_or(day);
         let (first, _) = self.days_with(around(span.start().day(), -1));
         let (_, end) = self.days_with(around(last.day(), 1));
-        let replaced = interval(first.start(), end.start());
+        let replaced = Interval::between(first.start(), end.start());
         if !self.calendar.has_sessions() || self.source.is_daily() {
             return (replaced, replaced);
         }
-        let days = interval(first, end);
+        let days = Interval::between(first, end);
         let open = self.calendar.sessions(days).next().map_or(replaced.start(), |session| session.open);
         let close = self.calendar.sessions(days).last().map_or(replaced.end(), |session| session.close);
-        (interval(open, close), replaced)
+        (Interval::between(open, close), replaced)
     }
-}
-
-fn interval<T: Copy + Ord + std::fmt::Display>(start: T, end: T) -> Interval<T> {
-    Interval::new(start, end.max(start)).unwrap_or_else(|_| unreachable!("the end is not before the start"))
 }
 
 /// Aggregates bars that are in order: first open, highest high, lowest low, last close, sum of the volume. Returns also how

@@ -6,7 +6,7 @@ use crate::{
     error::{Error, Result},
     hash::hex,
     key::Symbol,
-    timeframe::{Period, Timeframe},
+    timeframe::{Period, Timeframe, period_key, period_of_key},
 };
 
 /// A series of bars.
@@ -31,7 +31,7 @@ impl SeriesId {
     /// The key of the row of one period. Rows sort by period.
     pub(crate) fn row(&self, period: i64) -> Vec<u8> {
         let mut bytes = self.prefix();
-        bytes.extend_from_slice(&(period.cast_unsigned() ^ (1 << 63)).to_be_bytes());
+        bytes.extend_from_slice(&period_key(period));
         bytes
     }
 
@@ -49,7 +49,7 @@ impl SeriesId {
             timeframe: timeframe_of(*timeframe)?,
             source: if *source == [0; 8] { None } else { Some(timeframe_of(*source)?) },
         };
-        Ok((series, (u64::from_be_bytes(*period) ^ (1 << 63)).cast_signed()))
+        Ok((series, period_of_key(*period)))
     }
 
     /// How its bars are put together.

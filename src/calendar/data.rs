@@ -20,7 +20,16 @@ impl Calendar {
     /// Returns the calendar as JSON, in a form that depends on its content alone.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let Inner { name, version, hours } = &*self.0;
+        self.json().to_owned()
+    }
+
+    /// The same, without a copy.
+    pub(crate) fn json(&self) -> &str {
+        self.0.json.get_or_init(|| self.make_json())
+    }
+
+    fn make_json(&self) -> String {
+        let Inner { name, version, hours, .. } = &*self.0;
         let mut fields = serde_json::Map::new();
         let mut set = |key: &str, value: Value| drop(fields.insert(key.to_owned(), value));
         set("name", name.as_str().into());
@@ -77,7 +86,7 @@ impl Calendar {
                 Hours::Exchange(exchange)
             }
         };
-        Ok(Self(std::sync::Arc::new(Inner { name, version: file.version, hours })))
+        Ok(Self(std::sync::Arc::new(Inner::new(name, file.version, hours))))
     }
 }
 

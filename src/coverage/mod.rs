@@ -56,10 +56,9 @@ struct Judge {
 }
 
 impl Judge {
-    fn of(calendar: &Calendar) -> (Self, String) {
-        let json = calendar.to_json();
-        let hash = Digest::of(json.as_bytes());
-        (Self { name: calendar.name().to_string(), version: calendar.version(), hash }, json)
+    fn of(calendar: &Calendar) -> Self {
+        let hash = Digest::of(calendar.json().as_bytes());
+        Self { name: calendar.name().to_string(), version: calendar.version(), hash }
     }
 }
 
@@ -75,7 +74,7 @@ impl Account {
 /// not known any more.
 pub(crate) fn read_for(reader: &impl Reader, key: &[u8], calendar: &Calendar) -> Result<Account> {
     let mut account = read(reader, key)?;
-    if account.judge.as_ref().is_some_and(|judge| *judge != Judge::of(calendar).0) {
+    if account.judge.as_ref().is_some_and(|judge| *judge != Judge::of(calendar)) {
         account.ledger.doubt_empty();
     }
     Ok(account)
@@ -116,7 +115,7 @@ pub(crate) fn read(reader: &impl Reader, key: &[u8]) -> Result<Account> {
 
 /// Writes the account under `key`, judged by `calendar`, which is stored with it.
 pub(crate) fn write(batch: &Batch, key: &[u8], account: &Account, calendar: &Calendar) -> Result<()> {
-    let (judge, json) = Judge::of(calendar);
+    let judge = Judge::of(calendar);
     let stretches = account.ledger.stretches();
     let state = |stretch: &Stretch| match stretch.coverage {
         Coverage::Present => 0,
@@ -146,7 +145,7 @@ pub(crate) fn write(batch: &Batch, key: &[u8], account: &Account, calendar: &Cal
     batch.put_record(Table::Coverage, key, &record)?;
     let row = calendar_row(&judge);
     if batch.get(Table::Calendars, &row)?.is_none() {
-        batch.put_record(Table::Calendars, &row, &CalendarV1 { json })?;
+        batch.put_record(Table::Calendars, &row, &CalendarV1 { json: calendar.to_json() })?;
     }
     Ok(())
 }

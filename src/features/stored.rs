@@ -15,6 +15,7 @@ use crate::{
     },
     key::Symbol,
     time::Timestamp,
+    timeframe::period_key,
 };
 
 const SCHEMA: Schema = Schema::new("modelkeep.features", 1);
@@ -40,7 +41,7 @@ pub(crate) struct Chunk {
 /// The key of the row of one period.
 pub(crate) fn row_key(symbol: &Symbol, fingerprint: Digest, period: i64) -> Vec<u8> {
     let mut row = prefix(symbol, fingerprint);
-    row.extend_from_slice(&(period.cast_unsigned() ^ (1 << 63)).to_be_bytes());
+    row.extend_from_slice(&period_key(period));
     row
 }
 

@@ -18,6 +18,7 @@ pub use name::{Label, ModelName, Symbol};
 use crate::{
     error::{Error, Result},
     hash::hex,
+    timeframe::{Timeframe, period_of_key},
 };
 
 /// Bytes of a stored key after the name: one zero byte and the config hash.
@@ -160,7 +161,7 @@ pub(crate) fn describe_row(key: &[u8]) -> String {
     match rest.split_first_chunk() {
         // A period of features: a number whose sign is flipped.
         Some((period, [])) if matches!(period.first(), Some(0x7f | 0x80)) => {
-            format!("{model} {}", (u64::from_be_bytes(*period) ^ (1 << 63)).cast_signed())
+            format!("{model} {}", period_of_key(*period))
         }
         // A version ends no symbol: its first byte is zero for a long time to come.
         Some((version, name)) if version.first() == Some(&0) => {
@@ -179,10 +180,8 @@ fn describe_series(symbol: &str, series: &[u8]) -> String {
         return symbol.to_owned();
     };
     let nanos = u64::from_be_bytes(*timeframe);
-    let timeframe = crate::timeframe::Timeframe::from_nanos(nanos).map_or("?".to_owned(), |known| known.to_string());
-    // The sign is flipped, so that bytes sort as numbers do.
-    let period = u64::from_be_bytes(*period) ^ (1 << 63);
-    format!("{symbol} {timeframe} {}", period.cast_signed())
+    let timeframe = Timeframe::from_nanos(nanos).map_or("?".to_owned(), |known| known.to_string());
+    format!("{symbol} {timeframe} {}", period_of_key(*period))
 }
 
 /// The config hash is uniform, and the same for every model that has no configuration; the name tells those apart.

@@ -23,28 +23,31 @@ pub(super) fn given(ledger: &mut Ledger, calendar: &Calendar, timeframe: Timefra
     for run in at.chunk_by(|a, b| is_known(a) && is_known(b)) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
         let start = if is_known(first) { connected(ledger, calendar, timeframe, *first) } else { *first };
-        let all = span(start, last.after(timeframe.duration()));
+        let all = Interval::between(start, last.after(timeframe.duration()));
         let mut start = all.start();
-        for Window { span: empty, is_empty, .. } in windows(calendar, timeframe, span(*first, all.end()), run) {
+        for Window { span: empty, is_empty, .. } in
+            windows(calendar, timeframe, Interval::between(*first, all.end()), run)
+        {
             if is_empty {
-                ledger.mark(span(start, empty.start().max(start)), Coverage::Present);
+                ledger.mark(Interval::between(start, empty.start().max(start)), Coverage::Present);
                 start = empty.end();
             }
         }
-        ledger.mark(span(start, all.end().max(start)), Coverage::Present);
+        ledger.mark(Interval::between(start, all.end().max(start)), Coverage::Present);
     }
 }
 
 /// Where what is present before `first` ends, if no whole session lies between: bars that come one by one are one stretch.
 fn connected(ledger: &Ledger, calendar: &Calendar, timeframe: Timeframe, first: Timestamp) -> Timestamp {
     const FAR: Duration = Duration::from_secs(10 * 86_400);
-    let before = ledger.within(span(first.before(FAR), first));
+    let before = ledger.within(Interval::between(first.before(FAR), first));
     let Some(end) = before.iter().rev().find(|stretch| stretch.coverage == Coverage::Present) else {
         return first;
     };
     let end = end.interval.end();
     let between = |window: Interval<Timestamp>| end <= window.start() && window.end() <= first;
-    let skipped = calendar.expected(span(end, first), timeframe).any(|session| between(session.window(timeframe)));
+    let skipped =
+        calendar.expected(Interval::between(end, first), timeframe).any(|session| between(session.window(timeframe)));
     if skipped { first } else { end }
 }
 
@@ -67,7 +70,9 @@ pub(super) fn answered(
         let is_open = session.close.after(policy.settle) > now;
         let attempts = if is_empty && !is_open { Some(before.attempts(window) + 1) } else { None };
         match (&mut run, attempts) {
-            (Some((all, so_far)), Some(attempts)) if *so_far == attempts => *all = span(all.start(), window.end()),
+            (Some((all, so_far)), Some(attempts)) if *so_far == attempts => {
+                *all = Interval::between(all.start(), window.end());
+            }
             (_, attempts) => {
                 if let Some((all, attempts)) = run.take() {
                     mark_empty(ledger, all, attempts, policy, now);
@@ -109,7 +114,7 @@ fn not_there_yet(
     if start < window.end() {
         let retry_at = now.after(timeframe.duration().min(policy.failed_pause));
         let reason = "the session goes on, or has just ended, and the last bars are not there yet".into();
-        ledger.mark(span(start, window.end()), Coverage::Failed { retry_at, attempts: 0, reason });
+        ledger.mark(Interval::between(start, window.end()), Coverage::Failed { retry_at, attempts: 0, reason });
     }
 }
 
@@ -169,7 +174,7 @@ pub(super) fn windows(
                 if timeframe.is_daily() { *at < start } else { at.after(timeframe.duration()) <= start }
             };
             let next = at.get(at.partition_point(is_before));
-            Window { session, span: span(start, end), is_empty: next.is_none_or(|at| *at >= end) }
+            Window { session, span: Interval::between(start, end), is_empty: next.is_none_or(|at| *at >= end) }
         })
     })
 }
@@ -190,10 +195,6 @@ pub(super) fn complete_until(calendar: &Calendar, timeframe: Timeframe, now: Tim
     now.before(timeframe.duration()).after(Duration::from_nanos(1))
 }
 
-fn span(start: Timestamp, end: Timestamp) -> Interval<Timestamp> {
-    Interval::new(start, end).unwrap_or_else(|_| unreachable!("{start} is not after {end}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,7 +205,7 @@ mod tests {
     }
 
     fn december() -> Interval<Timestamp> {
-        span(day("2018-12-01"), day("2019-01-01"))
+        Interval::between(day("2018-12-01"), day("2019-01-01"))
     }
 
     fn shown(ledger: &Ledger) -> Vec<String> {
@@ -223,7 +224,7 @@ mod tests {
         let policy = FetchPolicy::default();
         let nyse = Calendar::nyse();
         let mut ledger = Ledger::default();
-        let holiday = span(day("2018-12-25"), day("2018-12-26"));
+        let holiday = Interval::between(day("2018-12-25"), day("2018-12-26"));
         answered(&mut ledger, &nyse, Timeframe::DAY, holiday, &[], &policy, day("2019-06-01"));
         assert_eq!(shown(&ledger), ["2018-12-25 2018-12-26 KnownEmpty"]);
 
@@ -290,7 +291,7 @@ mod tests {
     fn half_a_day_says_nothing_about_its_bar() {
         let mut ledger = Ledger::default();
         let (noon, next) = (day("2018-12-20").after(Duration::from_secs(12 * 3600)), day("2018-12-21"));
-        let asked = span(noon, day("2018-12-22"));
+        let asked = Interval::between(noon, day("2018-12-22"));
         answered(
             &mut ledger,
             &Calendar::nyse(),

@@ -70,7 +70,7 @@ impl<'a> BarSeries<'a> {
     pub fn resample(&self, target: Timeframe) -> Result<Resampled<'a>> {
         let id = aggregate::check(&self.id, target)?;
         let series = self.aggregated(id);
-        let calendar = Digest::of(self.judge().to_json().as_bytes());
+        let calendar = Digest::of(self.judge().json().as_bytes());
         let (snapshot, all) = (self.store.snapshot()?, Interval::all_time());
         // Most calls find nothing to do, and need no transaction for it.
         let is_current =

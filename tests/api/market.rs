@@ -15,7 +15,7 @@ pub fn between(start: &str, end: &str) -> Interval<Timestamp> {
 }
 
 pub fn all_time() -> Interval<Timestamp> {
-    Interval::new(Timestamp::from_nanos(i64::MIN), Timestamp::from_nanos(i64::MAX)).unwrap()
+    Interval::all_time()
 }
 
 /// A bar whose prices are a function of a number of cents.
