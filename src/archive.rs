@@ -6,20 +6,29 @@
 
 #![allow(unsafe_code, reason = "reading an archive in place is what this file is for; see `Typed::deref`")]
 
-use std::{any::TypeId, fmt, num::NonZeroUsize, ops::Deref, ptr::NonNull, sync::Arc};
+use std::{
+    alloc::Layout,
+    any::TypeId,
+    cell::Cell,
+    fmt,
+    num::NonZeroUsize,
+    ops::{Deref, Range},
+    ptr::NonNull,
+    sync::Arc,
+};
 
 use rkyv::{
     Archive, Portable, Serialize,
     api::{
         access_pos_unchecked, check_pos_with_context,
-        high::{HighSerializer, HighValidator, to_bytes_in},
+        high::{HighSerializer, to_bytes_in},
         root_position,
     },
     bytecheck::CheckBytes,
-    rancor,
+    rancor::{self, Source, Strategy},
     ser::allocator::ArenaHandle,
     util::AlignedVec,
-    validation::{Validator, archive::ArchiveValidator, shared::SharedValidator},
+    validation::{ArchiveContext, Validator, archive::ArchiveValidator, shared::SharedValidator},
 };
 
 use crate::{
@@ -34,7 +43,8 @@ use crate::{
 /// A type that can be kept: any `Sized` type that derives rkyv's `Archive` and `Serialize`.
 ///
 /// Stored types hold no hash maps, no `Rc`, `Arc` or `Box<dyn Trait>`, no recursion and no vectors of zero-sized
-/// elements: a hostile or broken file could make rkyv's view of those crash or hang. Sorted vectors and flat arenas
+/// elements: a hostile or broken file could make rkyv's view of those crash or hang. No part of one wants an alignment of more
+/// than 64 bytes: archives in memory have no more. Sorted vectors and flat arenas
 /// with `u32` indices do the same work; [`validate`](Model::validate) is where indices are checked.
 ///
 /// ```
@@ -58,7 +68,7 @@ use crate::{
 pub trait Model:
     Sized
     + 'static
-    + Archive<Archived: Portable + Send + Sync + for<'a> CheckBytes<HighValidator<'a, rancor::Error>>>
+    + Archive<Archived: Portable + Send + Sync + for<'a> CheckBytes<ModelValidator<'a>>>
     + for<'a> Serialize<HighSerializer<AlignedVec<ALIGNMENT>, ArenaHandle<'a>, rancor::Error>>
 {
     /// The schema: a name and a version that is raised whenever the fields change.
@@ -74,6 +84,46 @@ pub trait Model:
     fn validate(archived: &Self::Archived) -> Result<(), Invalid> {
         let _: &Self::Archived = archived;
         Ok(())
+    }
+}
+
+/// What rkyv checks the bytes of a model with: its own validator, which also refuses parts that want to be aligned more than
+/// archives are. Types that derive `rkyv::Archive` can be checked with it.
+pub type ModelValidator<'a> = Strategy<Validator<ModelBytes<'a>, SharedValidator>, rancor::Error>;
+
+/// The bytes of a model while they are checked.
+#[derive(Debug)]
+pub struct ModelBytes<'a> {
+    validator: ArchiveValidator<'a>,
+    /// The widest alignment that was asked for and is not there.
+    too_wide: &'a Cell<usize>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("a part of it wants to be aligned to {0} bytes")]
+struct TooWide(usize);
+
+// SAFETY: it refuses more than the validator that it asks.
+unsafe impl<E: Source> ArchiveContext<E> for ModelBytes<'_> {
+    fn check_subtree_ptr(&mut self, ptr: *const u8, layout: &Layout) -> Result<(), E> {
+        // By chance the bytes may be aligned now, and the next time they are not.
+        if layout.align() > ALIGNMENT {
+            self.too_wide.set(self.too_wide.get().max(layout.align()));
+            return Err(E::new(TooWide(layout.align())));
+        }
+        self.validator.check_subtree_ptr(ptr, layout)
+    }
+
+    // # Safety: that of the trait.
+    unsafe fn push_subtree_range(&mut self, root: *const u8, end: *const u8) -> Result<Range<usize>, E> {
+        // SAFETY: the caller vouches for the same.
+        unsafe { self.validator.push_subtree_range(root, end) }
+    }
+
+    // # Safety: that of the trait.
+    unsafe fn pop_subtree_range(&mut self, range: Range<usize>) -> Result<(), E> {
+        // SAFETY: the caller vouches for the same.
+        unsafe { self.validator.pop_subtree_range(range) }
     }
 }
 
@@ -199,13 +249,17 @@ fn check<M: Model>(bytes: &[u8]) -> Result<&M::Archived> {
     if bytes.len() < size_of::<M::Archived>() {
         return Err(broken(format!("{} bytes are too few for the type", bytes.len())));
     }
-    let mut context = Validator::new(
-        ArchiveValidator::with_max_depth(bytes, NonZeroUsize::new(ARCHIVE_DEPTH_MAX)),
-        SharedValidator::new(),
-    );
+    let too_wide = Cell::new(0);
+    let validator = ArchiveValidator::with_max_depth(bytes, NonZeroUsize::new(ARCHIVE_DEPTH_MAX));
+    let mut context = Validator::new(ModelBytes { validator, too_wide: &too_wide }, SharedValidator::new());
     let root = root_position::<M::Archived>(bytes.len());
-    check_pos_with_context::<M::Archived, _, rancor::Error>(bytes, root, &mut context)
-        .map_err(|err| broken("its structure is not that of the type".into()).with_source(err))?;
+    check_pos_with_context::<M::Archived, _, rancor::Error>(bytes, root, &mut context).map_err(|err| {
+        let message = match too_wide.get() {
+            0 => "its structure is not that of the type".into(),
+            wide => format!("a part of the type wants to be aligned to {wide} bytes, and archives are to {ALIGNMENT}"),
+        };
+        broken(message).with_source(err)
+    })?;
     // SAFETY: the line above validated an `M::Archived` at `root` in these very bytes.
     let archived = unsafe { access_pos_unchecked::<M::Archived>(bytes, root) };
     match M::validate(archived) {
@@ -372,8 +426,8 @@ mod tests {
     }
 
     #[derive(Archive, Serialize)]
-    #[rkyv(serialize_bounds(__S: rkyv::ser::Writer + rkyv::ser::Allocator, <__S as rancor::Fallible>::Error: rancor::Source))]
-    #[rkyv(bytecheck(bounds(__C: rkyv::validation::ArchiveContext, <__C as rancor::Fallible>::Error: rancor::Source)))]
+    #[rkyv(serialize_bounds(__S: rkyv::ser::Writer + rkyv::ser::Allocator, <__S as rancor::Fallible>::Error: Source))]
+    #[rkyv(bytecheck(bounds(__C: ArchiveContext, <__C as rancor::Fallible>::Error: Source)))]
     struct Deep(#[rkyv(omit_bounds)] Option<Box<Deep>>);
 
     impl Model for Deep {

@@ -15,17 +15,21 @@ use crate::version::Version;
 pub enum ErrorKind {
     /// A file, a model or a version that must exist does not. Create it, or ask for another.
     NotFound,
-    /// Another process (or another `Store` in this one) holds the file. Close it there, or open another file.
+    /// Another process holds the file, or another `Store` in this one, or a model of it that is still held. Close it there, or
+    /// open another file.
     InUse,
     /// The file belongs to another program. Nothing was written to it.
     NotAStore,
     /// The file was written by a newer release. Upgrade this program; nothing was written to the file.
     NewerFormat,
-    /// The file is shorter than its own header says. Restore it from a backup; nothing was written to it.
+    /// The file is shorter than its own header says, or was cut by another program while it was open. Restore it from a
+    /// backup; nothing was written to it since that was noticed.
     Truncated,
     /// The file was not closed cleanly and read-only access cannot repair it. Open it once for writing.
     NeedsRecovery,
-    /// Stored bytes do not match their seal, or their structure is broken. They were not served.
+    /// Stored bytes do not match their seal, or their structure is broken. They were not served. A version that is damaged is
+    /// quarantined: train and publish anew, or roll back. Where rows may be missing, [`Store::compact`](crate::Store::compact) and
+    /// then [`Store::accept_losses`](crate::Store::accept_losses) make an end of it. A file that cannot be opened is to be restored.
     Corrupt,
     /// The stored model has another schema than the type that was asked for.
     SchemaMismatch,
@@ -46,7 +50,16 @@ pub enum ErrorKind {
     Pinned,
     /// There is no room for the write, on the device or under `Options::file_bytes_max`.
     StorageFull,
-    /// The operating system or the storage engine failed. After a failed write, reopen the store.
+    /// Another program renamed, replaced or removed the file while the store had it open. What was read stays readable, and
+    /// nothing is written unless the name comes to mean this file again: drop the store, see what has its name, and open it.
+    Replaced,
+    /// A write may or may not have survived: its commit failed, and what became of it cannot be read, or not be made sure
+    /// of. Ask the store what it has; what it answers is what the file has.
+    OutcomeUnknown,
+    /// A listing or a snapshot outlived an I/O error, and its state was given up. Ask again.
+    Expired,
+    /// The operating system or the storage engine failed. Nothing was changed. Reads go on; the next write tries again, so
+    /// there is no need to open the store anew.
     Io,
 }
 
@@ -67,6 +80,9 @@ impl fmt::Display for ErrorKind {
             Self::LimitExceeded => "limit exceeded",
             Self::Pinned => "pinned",
             Self::StorageFull => "storage full",
+            Self::Replaced => "replaced",
+            Self::OutcomeUnknown => "outcome unknown",
+            Self::Expired => "expired",
             Self::Io => "I/O",
         })
     }
@@ -110,6 +126,11 @@ impl Error {
 
     pub(crate) fn corrupt(operation: &'static str, subject: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, operation, subject, message)
+    }
+
+    /// The error for memory that the operating system does not give.
+    pub(crate) fn no_memory(operation: &'static str, subject: impl Into<String>, err: std::io::Error) -> Self {
+        Self::new(ErrorKind::Io, operation, subject, "there is no memory for it").with_source(err)
     }
 
     pub(crate) fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {

@@ -74,12 +74,23 @@
 //! Not a server, not a general database, not a framework for features or training. It has no async runtime and opens no
 //! connection: fetchers are yours. One process writes a file at a time.
 //!
-//! # What a crash leaves
+//! # What a crash leaves, and an error
 //!
-//! A publish, an update, a rollback or a removal is one transaction, committed in two phases: after a crash all of it is
-//! there or nothing, and what a call returned is there. The file can be read at once; the next open for writing repairs it,
-//! in under a millisecond.
-//! Every stored value is sealed with its place and its content; what does not match its seal is never served.
+//! A publish, an update, a rollback, a removal or a compaction is committed in two phases: after a crash all of it is there or
+//! nothing, and what a call returned is there. The file can be read at once; the next open for writing repairs it, in under a
+//! millisecond. Every stored value is sealed with its place and its content; what does not match its seal is never served, and
+//! that there is no such row is said only of a page that is whole.
+//!
+//! After an error of a write nothing has changed, unless its kind is [`OutcomeUnknown`](ErrorKind::OutcomeUnknown): then ask the
+//! store, which answers what the file has. Reads go on while a disk fails; the first write after it works again goes through.
+//!
+//! # What is held
+//!
+//! A [`Held`] or [`Current`] never changes and stays readable, whatever is published, removed, compacted or dropped meanwhile.
+//! Nobody has to let go for a write or a compaction to succeed, on Linux: elsewhere, and where there is no memory for it, a model
+//! that left the file keeps its pages in it until it is let go of. One thing is beyond this crate: another program that
+//! cuts the file, or a disk that cannot read a sector, ends a process that reads there through a map, by SIGBUS. Where that may
+//! happen, use [`Options::mapped`]`(false)`.
 //!
 //! # Memory
 //!
@@ -92,6 +103,9 @@
 //!
 //! * `linfa` (off by default): builds the [`estimators`] from fitted linfa objects. The estimators themselves can be
 //!   stored, read and used without it; a feature never decides whether a file opens.
+//! * `faults` (off by default): `Options::disk`, a disk that a test puts under a store to watch it or to make it fail: full,
+//!   broken, without maps. For tests of engines; it costs nothing where it is not used.
+#![cfg_attr(any(loom, shuttle), allow(dead_code, unused_imports, reason = "what is not modelled is not called"))]
 #![cfg_attr(
     test,
     allow(
@@ -125,6 +139,7 @@ mod ledger;
 mod limits;
 mod registry;
 mod store;
+mod sync;
 mod time;
 mod timeframe;
 mod training;
@@ -132,12 +147,14 @@ mod version;
 mod vix;
 mod worker;
 
-pub use archive::{Invalid, Model, Unstored};
+pub use archive::{Invalid, Model, ModelBytes, ModelValidator, Unstored};
 pub use bar::{BadRows, Bar, Bars, Field, Flaws};
 pub use bars::{read::BarSummary, write::Written};
 pub use calendar::{Calendar, Session};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use engine::{Identity, TableUsage};
+#[cfg(feature = "faults")]
+pub use engine::{Access, Disk, Fault};
+pub use engine::{Compacted, CompactionProgress, Identity, TableUsage};
 pub use error::{Error, ErrorKind, Result, TrainError};
 pub use features::spec::{FeatureSpec, Lookback};
 pub use fetch::{FetchError, FetchPolicy};

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     bar::{Bar, Bars, Columns, Field},
-    engine::{Scan, Snapshot, Table, sealed},
+    engine::{self, Snapshot, Table, sealed},
     error::{Error, ErrorKind, Result},
     format::{digest::Digest, parallel},
     interval::Interval,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The rows of a table that belong to the periods which `interval` touches.
-fn scan(snapshot: &Snapshot, table: Table, series: &SeriesId, interval: Interval<Timestamp>) -> Result<Scan> {
+fn scan(snapshot: &Snapshot, table: Table, series: &SeriesId, interval: Interval<Timestamp>) -> engine::Rows {
     let periods = series.period().indices(interval);
     snapshot.scan_between(table, &series.row(periods.start), Some(series.row(periods.end)))
 }
@@ -30,7 +30,7 @@ pub(crate) fn for_each_chunk(
     interval: Interval<Timestamp>,
     mut visit: impl FnMut(i64, &[u8]) -> Result<()>,
 ) -> Result<()> {
-    let mut rows = scan(snapshot, Table::Bars, series, interval)?;
+    let mut rows = scan(snapshot, Table::Bars, series, interval);
     while let Some(done) = rows.next_sealed(|row, value| {
         let (_, period) = SeriesId::of_row(row)?;
         let columns = sealed::open_columns(Table::Bars, row, value, &SCHEMA)?;
@@ -47,7 +47,7 @@ fn about(err: Error, row: &[u8]) -> Error {
 
 /// How many bars the chunks of `interval` hold, as far as they say so: for reserving memory.
 fn count(snapshot: &Snapshot, series: &SeriesId, interval: Interval<Timestamp>) -> Result<usize> {
-    let mut rows = scan(snapshot, Table::Bars, series, interval)?;
+    let mut rows = scan(snapshot, Table::Bars, series, interval);
     let mut total = 0;
     while let Some(found) = rows.next_sealed(|_, value| {
         // Not verified yet, so not believed beyond the limit.
@@ -81,7 +81,7 @@ fn decode_on(
     total: usize,
 ) -> Result<Columns> {
     let mut values: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    let mut rows = scan(snapshot, Table::Bars, series, interval)?;
+    let mut rows = scan(snapshot, Table::Bars, series, interval);
     while let Some(row) = rows.next_sealed(|row, value| (row.to_vec(), value.to_vec())) {
         values.push(row?);
     }
@@ -146,7 +146,7 @@ pub(crate) fn as_of(
         Ok(())
     })?;
     let mut history: Vec<(i64, History)> = Vec::new();
-    let mut rows = scan(snapshot, Table::BarHistory, series, interval)?;
+    let mut rows = scan(snapshot, Table::BarHistory, series, interval);
     while let Some(row) = rows.next_sealed(|row, value| Ok((SeriesId::of_row(row)?.1, open_history(row, value)?))) {
         history.push(row??);
     }
@@ -188,7 +188,7 @@ fn known_then(current: &Rows, history: &Rows, known_at: i64, out: &mut Columns) 
 
 /// Returns the last bar there is.
 pub(crate) fn latest(snapshot: &Snapshot, series: &SeriesId) -> Result<Option<Bar>> {
-    let mut keys = snapshot.scan(Table::Bars, &series.prefix())?;
+    let mut keys = snapshot.scan(Table::Bars, &series.prefix());
     let mut last = None;
     while let Some(row) = keys.next_sealed(|row, _| SeriesId::of_row(row)) {
         last = Some(row??.1);
@@ -225,7 +225,7 @@ pub(crate) fn chunks(snapshot: &Snapshot, series: &SeriesId, interval: Interval<
 /// The symbols that have bars of this timeframe, as they were given.
 pub(crate) fn symbols(snapshot: &Snapshot, timeframe: crate::timeframe::Timeframe) -> Result<Vec<crate::key::Symbol>> {
     let mut symbols = Vec::new();
-    let mut rows = snapshot.scan(Table::Bars, b"")?;
+    let mut rows = snapshot.scan(Table::Bars, b"");
     while let Some(row) = rows.next_sealed(|row, _| SeriesId::of_row(row)) {
         let (series, _) = row??;
         let is_new = symbols.last() != Some(&series.symbol);
@@ -238,7 +238,7 @@ pub(crate) fn symbols(snapshot: &Snapshot, timeframe: crate::timeframe::Timefram
 
 /// The first period that has bars.
 pub(crate) fn first_period(snapshot: &Snapshot, series: &SeriesId) -> Result<Option<i64>> {
-    let mut rows = snapshot.scan(Table::Bars, &series.prefix())?;
+    let mut rows = snapshot.scan(Table::Bars, &series.prefix());
     let first = rows.next_sealed(|row, _| SeriesId::of_row(row));
     Ok(first.transpose()?.transpose()?.map(|(_, period)| period))
 }
@@ -266,7 +266,7 @@ pub struct BarSummary {
 /// What is stored of every series, in order, or what keeps it from being read.
 pub(crate) fn summaries(snapshot: &Snapshot) -> Result<Vec<(String, Result<BarSummary>)>> {
     let mut all: Vec<(SeriesId, Result<BarSummary>)> = Vec::new();
-    let mut rows = snapshot.scan(Table::Bars, b"")?;
+    let mut rows = snapshot.scan(Table::Bars, b"");
     let mut unnamed = Vec::new();
     while let Some(row) = rows.next_sealed(|row, value| {
         let series = SeriesId::of_row(row).map(|(series, _)| series);

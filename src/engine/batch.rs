@@ -2,70 +2,91 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
+    ops::Bound,
     sync::Arc,
 };
 
-use redb::{Database, ReadableTable, WriteTransaction};
+use redb::{Database, WriteTransaction};
 
 use super::{
-    health::Health,
-    mapped::Eras,
-    pin::{Handle, OpenFile},
-    snapshot::{Reader, after_prefix},
-    tables::{ARCHIVES, ARCHIVES_NAME, Table},
+    Core,
+    damage::{self, Gap},
+    mapped::Commit,
+    snapshot::{Reader, Snapshot, after_prefix},
+    tables::{ArchiveTable, LARGE_BYTES_MIN, Table},
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     format::record::Page,
-    limits::{MAPPED_BYTES_MIN, SETTLE_BYTES_MIN},
+    limits::SETTLE_BYTES_MIN,
 };
 
 /// Begins a write transaction that is committed in two phases and can be repaired quickly, as all of them are.
 pub(super) fn begin_write(db: &Database) -> Result<WriteTransaction, redb::Error> {
     let mut transaction = db.begin_write()?;
-    transaction.set_two_phase_commit(true);
+    // Commits of this kind have two phases, as redb promises.
     transaction.set_quick_repair(true);
     Ok(transaction)
 }
 
 /// One write transaction. Dropped without a commit, it changes nothing.
+///
+/// What it reads is the state that it began with, checked as every snapshot is, under its own writes; redb is not asked.
 pub(crate) struct Batch {
     transaction: Option<WriteTransaction>,
     operation: &'static str,
-    health: Arc<Health>,
+    core: Arc<Core>,
+    base: Snapshot,
     /// A panic came from this very transaction.
     broken: Cell<bool>,
-    open: Arc<OpenFile>,
-    eras: Arc<Eras>,
-    /// Archives that this transaction removes or writes anew, and their bytes.
-    departing: RefCell<Vec<u64>>,
-    departing_bytes: Cell<u64>,
+    /// Rows that were written, or removed.
+    written: RefCell<WrittenRows>,
+    /// Bytes of archives that leave their pages.
+    freed_bytes: Cell<u64>,
+}
+
+/// Values by table and key; `None` for a row that was removed.
+type WrittenRows = BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>;
+
+/// A commit that is in the file. The tiers above show it, and then it is [finished](Self::finish).
+#[must_use]
+pub(crate) struct Committed {
+    core: Arc<Core>,
+    operation: &'static str,
+    /// Why nobody can say whether it survives a power cut.
+    doubt: Option<Error>,
+    /// It freed enough for redb to take back at once.
+    settles: bool,
+}
+
+impl Committed {
+    /// Does what is left to be done, and says what is in doubt.
+    pub(crate) fn finish(self) -> Result<()> {
+        if self.settles && self.doubt.is_none() {
+            self.core.settle(self.operation);
+        }
+        self.core.check_held(self.operation)?;
+        self.doubt.map_or(Ok(()), Err)
+    }
 }
 
 impl Batch {
-    pub(super) fn new(
-        transaction: WriteTransaction,
-        operation: &'static str,
-        open: Arc<OpenFile>,
-        eras: Arc<Eras>,
-        health: Arc<Health>,
-    ) -> Self {
+    pub(super) fn new(transaction: WriteTransaction, operation: &'static str, core: Arc<Core>, base: Snapshot) -> Self {
         Self {
             transaction: Some(transaction),
             operation,
-            health,
+            core,
+            base,
             broken: Cell::new(false),
-            open,
-            eras,
-            departing: RefCell::default(),
-            departing_bytes: Cell::new(0),
+            written: RefCell::default(),
+            freed_bytes: Cell::new(0),
         }
     }
 
-    /// Notes that an archive leaves its pages, which hold `bytes`.
-    pub(super) fn departs(&self, id: u64, bytes: u64) {
-        self.departing.borrow_mut().push(id);
-        self.departing_bytes.set(self.departing_bytes.get() + bytes);
+    /// The state that this transaction began with.
+    pub(crate) fn before(&self) -> &Snapshot {
+        &self.base
     }
 
     fn run<T>(&self, subject: &str, work: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>) -> Result<T> {
@@ -74,52 +95,106 @@ impl Batch {
         };
         // Cleared again unless the work panics.
         self.broken.set(true);
-        self.health.contain(self.operation, subject, || {
+        self.core.health.contain(self.operation, subject, || {
             let result = work(transaction);
             self.broken.set(false);
             result
         })
     }
 
-    /// Writes a row.
-    pub(crate) fn put(&self, table: Table, key: &[u8], value: &[u8]) -> Result<()> {
+    /// Makes sure that writing the row under `key` covers up no damage: what redb is about to write anew is whole, or what
+    /// is missing there is written down first.
+    fn prepare(&self, table: Table, key: &[u8], removes: bool) -> Result<()> {
+        if self.core.is_in_memory() {
+            return Ok(());
+        }
+        let view = self.base.view();
+        for gap in view.damage_around(table, key, removes)? {
+            if !view.losses().in_table(table).contains(&gap) {
+                tracing::error!(table = table.name(), ?gap, "rows may have been lost to a damaged page");
+                self.note_loss(table, &gap)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down that rows may be missing.
+    fn note_loss(&self, table: Table, gap: &Gap) -> Result<()> {
+        let (key, value) = damage::row(table, gap, self.core.now())?;
+        self.insert(Table::Losses, &key, &value)
+    }
+
+    fn insert(&self, table: Table, key: &[u8], value: &[u8]) -> Result<()> {
         self.run(table.name(), |transaction| {
             transaction.open_table(table.definition())?.insert(key, value)?;
             Ok(())
-        })
+        })?;
+        self.written.borrow_mut().insert((table, key.to_vec()), Some(value.to_vec()));
+        Ok(())
+    }
+
+    /// Writes a row.
+    pub(crate) fn put(&self, table: Table, key: &[u8], value: &[u8]) -> Result<()> {
+        self.prepare(table, key, false)?;
+        self.insert(table, key, value)
     }
 
     /// The keys that begin with `prefix`, in order.
     pub(crate) fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>> {
-        self.run(table.name(), |transaction| {
-            let table = transaction.open_table(table.definition())?;
-            let rows = match after_prefix(prefix) {
-                Some(end) => table.range(prefix..end.as_slice())?,
-                None => table.range(prefix..)?,
-            };
-            rows.map(|row| Ok(row?.0.value().to_vec())).collect()
-        })
+        Ok(self.prefix(table, prefix)?.into_iter().map(|(key, _)| key).collect())
     }
 
     /// Removes a row and returns the bytes of its key and value; 0 when there was none.
     pub(crate) fn remove(&self, table: Table, key: &[u8]) -> Result<u64> {
-        self.run(table.name(), |transaction| {
+        let Some((value, _)) = self.get(table, key)? else {
+            return Ok(0);
+        };
+        self.prepare(table, key, true)?;
+        let removed = self.run(table.name(), |transaction| {
             let mut table = transaction.open_table(table.definition())?;
-            let removed = table.remove(key)?.map_or(0, |value| (key.len() + value.value().len()) as u64);
+            let removed = table.remove(key)?.is_some();
             Ok(removed)
-        })
+        })?;
+        if !removed {
+            let message =
+                "a row that is there cannot be found to be removed; `Store::compact` makes a file without damage";
+            return Err(Error::corrupt(self.operation, table.name(), message));
+        }
+        self.written.borrow_mut().insert((table, key.to_vec()), None);
+        Ok((key.len() + value.len()) as u64)
     }
 
-    /// Writes a large value in two parts, straight into its page. Best done last in a transaction: every page that redb
-    /// takes up after it pushes it out of the write buffer, and then it is read back at the commit for its checksum.
+    /// Removes every row of the table of losses, whatever of it can be read.
+    pub(crate) fn forget_losses(&self) -> Result<()> {
+        self.run(Table::Losses.name(), |transaction| {
+            transaction.delete_table(Table::Losses.definition())?;
+            transaction.open_table(Table::Losses.definition())?;
+            Ok(())
+        })?;
+        self.written.borrow_mut().retain(|(table, _), _| *table != Table::Losses);
+        Ok(())
+    }
+
+    /// Writes an archive in two parts, straight into its page. Best done last in a transaction: every page that redb takes up
+    /// after it pushes it out of the write buffer, and then it is read back at the commit for its checksum.
+    ///
+    /// A large one is alone in its pages, whatever comes later: no value beside it is small enough to share a leaf.
     pub(crate) fn put_archive(&self, id: u64, header: &[u8], payload: &[u8]) -> Result<()> {
-        self.run(ARCHIVES_NAME, |transaction| {
-            let mut table = transaction.open_table(ARCHIVES)?;
-            if payload.len() >= MAPPED_BYTES_MIN {
-                // The branches above it are taken up by an empty value, before it and not after it.
+        let table = ArchiveTable::of(id);
+        let bytes = header.len() + payload.len();
+        let is_large = bytes >= LARGE_BYTES_MIN;
+        assert_eq!(is_large, table == ArchiveTable::Large, "an archive of {bytes} bytes under the id {id}");
+        self.base.view().check_archive_pages(id)?;
+        if let Some(before) = self.base.view().locate_archive(id)? {
+            self.frees(before.range.end - before.range.start);
+        }
+        self.run(table.name(), |transaction| {
+            let mut table = transaction.open_table(table.definition())?;
+            if is_large {
+                // Insert an empty value first: that takes up the branches above it before the large page, not after it.
                 table.insert(id, [].as_slice())?;
             }
-            let mut page = table.insert_reserve(id, header.len() + payload.len())?;
+            let mut page = table.insert_reserve(id, bytes)?;
             let (head, tail) = page.as_mut().split_at_mut(header.len());
             head.copy_from_slice(header);
             tail.copy_from_slice(payload);
@@ -127,80 +202,86 @@ impl Batch {
         })
     }
 
-    /// The highest id that a large value has.
-    pub(crate) fn last_archive(&self) -> Result<Option<u64>> {
-        self.run(ARCHIVES_NAME, |transaction| {
-            let table = transaction.open_table(ARCHIVES)?;
-            let last = table.last()?.map(|(id, _)| id.value());
-            Ok(last)
-        })
+    /// The highest number that an archive's id was made of.
+    pub(crate) fn last_archive_number(&self) -> Result<Option<u64>> {
+        let mut last = None;
+        for table in ArchiveTable::ALL {
+            let highest = self.run(table.name(), |transaction| {
+                let table = transaction.open_table(table.definition())?;
+                let highest = table_last(&table)?;
+                Ok(highest)
+            })?;
+            last = last.max(highest.map(ArchiveTable::number));
+        }
+        Ok(last)
     }
 
-    /// Removes a large value and returns its bytes; 0 when there was none.
+    /// Removes an archive and returns its bytes; 0 when there was none.
     pub(crate) fn remove_archive(&self, id: u64) -> Result<u64> {
-        let removed = self.run(ARCHIVES_NAME, |transaction| {
-            let mut table = transaction.open_table(ARCHIVES)?;
+        let table = ArchiveTable::of(id);
+        self.base.view().check_archive_pages(id)?;
+        let removed = self.run(table.name(), |transaction| {
+            let mut table = transaction.open_table(table.definition())?;
             let removed = table.remove(id)?.map_or(0, |value| value.value().len() as u64);
             Ok(removed)
         })?;
-        self.departs(id, removed);
+        self.frees(removed);
         Ok(removed)
     }
 
-    /// Makes everything durable and visible, or nothing.
-    pub(crate) fn commit(mut self) -> Result<()> {
-        let Some(transaction) = self.transaction.take() else {
-            return Ok(());
-        };
-        let departing = self.departing.take();
-        self.eras.depart(&departing);
-        self.health.contain(self.operation, "commit", || Ok(transaction.commit()?))?;
-        let was_pinned = self.eras.advance(&self.open, &departing);
-        if was_pinned && self.departing_bytes.get() >= SETTLE_BYTES_MIN {
-            self.settle();
-        }
-        Ok(())
+    fn frees(&self, bytes: u64) {
+        self.freed_bytes.set(self.freed_bytes.get() + bytes);
     }
 
-    /// Lets redb take back the pages that the commit freed. At the commit they were still pinned, as the state before it;
-    /// without this the next large value would be put behind them, and the file would grow by one version more.
-    fn settle(&self) {
-        let Handle::Write(db) = self.open.handle() else {
-            return;
+    /// Makes everything durable and visible, or nothing: after an error nothing has changed, unless it is of the kind
+    /// `OutcomeUnknown`.
+    pub(crate) fn commit(mut self) -> Result<Committed> {
+        let Some(transaction) = self.transaction.take() else {
+            unreachable!("the transaction is taken by commit and drop alone, which end the batch");
         };
-        let settled = self.health.contain(self.operation, "settle", || Ok(begin_write(db)?.commit()?));
-        match settled {
+        let (core, operation, before) = (Arc::clone(&self.core), self.operation, self.base.view().number());
+        let settles = self.freed_bytes.get() >= SETTLE_BYTES_MIN;
+        let committed = core.health.contain(operation, "commit", || Ok(transaction.commit()?));
+        // No handle but the core's is open when the file is opened again.
+        drop(self);
+        let doubt = match committed {
             Ok(()) => {
-                self.eras.advance(&self.open, &[]);
+                core.look_again();
+                None
             }
-            // What was to be written is written.
-            Err(error) => tracing::warn!(%error, "freed pages are not taken back yet"),
-        }
+            Err(error) => core.resolve(operation, before, error)?,
+        };
+        Ok(Committed { core, operation, doubt, settles })
     }
+}
+
+fn table_last(table: &impl redb::ReadableTable<u64, &'static [u8]>) -> Result<Option<u64>, redb::StorageError> {
+    Ok(table.last()?.map(|(id, _)| id.value()))
 }
 
 impl Reader for Batch {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<(Vec<u8>, Page)>> {
-        self.run(table.name(), |transaction| {
-            let table = transaction.open_table(table.definition())?;
-            let value = table.get(key)?.map(|value| (value.value().to_vec(), Page::Unchecked));
-            Ok(value)
-        })
+        match self.written.borrow().get(&(table, key.to_vec())) {
+            Some(written) => Ok(written.clone().map(|value| (value, Page::Unchecked))),
+            None => self.base.get(table, key),
+        }
     }
 
     fn prefix(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        self.run(table.name(), |transaction| {
-            let table = transaction.open_table(table.definition())?;
-            let rows = match after_prefix(prefix) {
-                Some(end) => table.range(prefix..end.as_slice())?,
-                None => table.range(prefix..)?,
-            };
-            rows.map(|row| {
-                let (key, value) = row?;
-                Ok((key.value().to_vec(), value.value().to_vec()))
-            })
-            .collect()
-        })
+        let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = self.base.prefix(table, prefix)?.into_iter().collect();
+        let end = match after_prefix(prefix) {
+            Some(end) => Bound::Excluded((table, end)),
+            None => Bound::Unbounded,
+        };
+        let written = self.written.borrow();
+        let range = written.range((Bound::Included((table, prefix.to_vec())), end));
+        for ((_, key), value) in range.take_while(|((of, _), _)| *of == table) {
+            match value {
+                Some(value) => drop(rows.insert(key.clone(), value.clone())),
+                None => drop(rows.remove(key)),
+            }
+        }
+        Ok(rows.into_iter().collect())
     }
 }
 
@@ -209,7 +290,7 @@ impl Drop for Batch {
         match self.transaction.take() {
             // Nobody waits for it: after a panic the engine begins no other.
             Some(transaction) if self.broken.get() => drop(Box::leak(Box::new(transaction))),
-            Some(transaction) => self.health.drop_contained(transaction),
+            Some(transaction) => self.core.health.drop_contained(transaction),
             None => {}
         }
     }

@@ -4,7 +4,10 @@ use std::{
     any::Any,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crate::error::{Error, ErrorKind, Result};
@@ -50,11 +53,18 @@ impl Health {
         })
     }
 
-    pub(super) fn must_reopen(&self) -> bool {
+    /// Whether redb's handle answers nothing any more.
+    pub(super) fn is_latched(&self) -> bool {
         self.latched.load(Ordering::Acquire)
     }
 
-    pub(super) fn reopened(&self) {
+    /// Has the handle replaced before the next write.
+    pub(super) fn latch(&self) {
+        self.latched.store(true, Ordering::Release);
+    }
+
+    /// Another handle is in its place.
+    pub(super) fn unlatch(&self) {
         self.latched.store(false, Ordering::Release);
     }
 
@@ -66,10 +76,17 @@ impl Health {
     /// Drops a handle, unless redb panicked: its destructor may panic again, and again while unwinding.
     pub(super) fn close<T: 'static>(&self, handle: T) {
         if self.panicked() {
-            tracing::error!("a broken page was met; the file stays locked until this process ends");
+            tracing::error!("a broken page was met; the handle that met it stays in memory until this process ends");
             Box::leak(Box::new(handle));
         } else {
             self.drop_contained(handle);
+        }
+    }
+
+    /// The same for a handle that others may have had.
+    pub(super) fn close_shared<T: 'static>(&self, handle: Arc<T>) {
+        if let Some(handle) = Arc::into_inner(handle) {
+            self.close(handle);
         }
     }
 
@@ -87,13 +104,23 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic")
 }
 
+/// The error for a file that somebody else holds.
+pub(super) fn in_use(subject: &str) -> Error {
+    translate("open", subject, redb::Error::DatabaseAlreadyOpen)
+}
+
+/// The error for what the operating system says.
+pub(super) fn os_error(operation: &'static str, subject: &str, err: io::Error) -> Error {
+    translate(operation, subject, redb::Error::Io(err))
+}
+
 /// Says what a redb error means to the caller.
 pub(super) fn translate(operation: &'static str, subject: &str, err: redb::Error) -> Error {
     use redb::Error as E;
     let (kind, message) = match &err {
         E::DatabaseAlreadyOpen => (
             ErrorKind::InUse,
-            "another process holds the store open (or another Store in this one); close it there first",
+            "another process holds the store open (or another Store in this one, or a model of it that is still held); close it there first",
         ),
         E::RepairAborted => {
             (ErrorKind::NeedsRecovery, "it was not closed cleanly; open it once for writing, which repairs it")

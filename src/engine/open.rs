@@ -1,257 +1,289 @@
 //! Opening: look before redb does.
 //!
 //! redb writes to a file that it opens for writing, and repairs or refuses one that it does not understand in words
-//! of its own. So the header is read first, and the stamp through a read-only handle; only a file that is a store of
-//! a known format is opened for writing.
+//! of its own. So the file is locked, and its header and stamp are read first; only a file that is a store of a known format
+//! is opened for writing. What redb trusts without looking, its own tables of free pages, is checked before.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::Path,
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
-use redb::{Builder, Database, ReadTransaction, ReadableDatabase, backends::FileBackend};
+use redb::{Builder, ReadableDatabase};
 
 use super::{
-    EngineOptions, Source,
-    create::{create, stamp_new},
+    EngineOptions, Writer,
+    backend::{Fence, Fenced, Pages},
+    compaction,
+    create::{create, stamp_new, upgrade},
+    file::StoreFile,
     health::{Health, translate},
-    lock::SharedLock,
-    mapped::{
-        Alive, HEADER_BYTES, Header,
-        header::{FORMAT, MAGIC, RECOVERY_REQUIRED},
+    layout::{
+        HEADER_BYTES, Header,
+        header::{FORMAT, GOD_BYTE, MAGIC, may_be_torn},
     },
-    memory::SharedMemory,
-    overlay::Overlay,
-    pin::{Handle, OpenFile, Opened},
-    sparse::{Sparse, StaysLocked},
-    stamp,
+    lock::Sharing,
+    pin::Pin,
+    stamp::{self, Age},
     tables::Table,
+    view::View,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     time::Timestamp,
 };
 
-/// Opens `source`; creates it when it does not exist and `options.create` allows that.
-pub(super) fn open(source: &Source, options: EngineOptions, health: &Arc<Health>) -> Result<Opened> {
-    let subject = source.subject();
-    match source {
-        Source::Memory(memory) => {
-            let backend = SharedMemory { inner: Arc::clone(memory), bytes_max: options.file_bytes_max };
-            let db = health.contain("open", &subject, || Ok(builder(options).create_with_backend(backend)?))?;
-            initialise(&db, &subject, options.now, health)?;
-            Ok(OpenFile::unmapped(Handle::Write(db), health).into())
-        }
-        Source::File(path) => open_path(path, &subject, options, health),
+/// What was opened.
+pub(super) struct Opened {
+    pub(super) pages: Pages,
+    pub(super) view: View,
+    /// `None` when it is only read.
+    pub(super) writer: Option<Writer>,
+}
+
+/// Makes an empty store in memory.
+pub(super) fn in_memory(options: &EngineOptions, now: Timestamp, health: &Health) -> Result<Opened> {
+    open_for_writing(Pages::in_memory(), "memory", options, now, health)
+}
+
+/// Opens the store in the file `path`; creates it when it does not exist and the options allow that.
+pub(super) fn open(path: &Path, options: &EngineOptions, now: Timestamp, health: &Health) -> Result<Opened> {
+    let subject = path.display().to_string();
+    let sharing = if options.read_only { Sharing::Readers } else { Sharing::Exclusive };
+    if let Some(file) = StoreFile::open(path, sharing, &options.disk)? {
+        return open_file(file, &subject, options, now, health);
+    }
+    if options.read_only || !options.create {
+        let message = "there is no such file, and this call does not create one";
+        return Err(Error::new(ErrorKind::NotFound, "open", subject, message));
+    }
+    create(path, &subject, options, now, health)?;
+    match StoreFile::open(path, sharing, &options.disk)? {
+        Some(file) => open_file(file, &subject, options, now, health),
+        None => Err(Error::new(ErrorKind::Replaced, "open", subject, "it was removed while it was being created")),
     }
 }
 
-pub(super) fn builder(options: EngineOptions) -> Builder {
+fn open_file(
+    file: StoreFile,
+    subject: &str,
+    options: &EngineOptions,
+    now: Timestamp,
+    health: &Health,
+) -> Result<Opened> {
+    let pages = Pages::File(Arc::new(file));
+    let bytes = pages.len().map_err(|err| super::health::os_error("open", subject, err))?;
+    if bytes == 0 {
+        if options.read_only {
+            return Err(not_a_store(subject, "it is empty"));
+        }
+        // A user who made an empty file wants a store in it.
+        return open_for_writing(pages, subject, options, now, health);
+    }
+    let looked = look(&pages, bytes, subject, options, health)?;
+    if !options.read_only {
+        compaction::remove_leftover(&pages);
+    }
+    match looked {
+        Some(view) if options.read_only => Ok(Opened { pages, view, writer: None }),
+        _ => open_for_writing(pages, subject, options, now, health),
+    }
+}
+
+pub(super) fn builder(options: &EngineOptions) -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(options.cache_bytes);
     builder
 }
 
-fn open_path(path: &Path, subject: &str, options: EngineOptions, health: &Arc<Health>) -> Result<Opened> {
-    match File::open(path) {
-        Ok(file) => {
-            if let Some(opened) = look(file, path, subject, options, health)? {
-                return Ok(opened);
-            }
-        }
-        Err(err) if err.kind() == io::ErrorKind::NotFound && options.create && !options.read_only => {
-            create(path, subject, options, health)?;
-        }
-        Err(err) if err.kind() == io::ErrorKind::NotFound => {
-            let message = "there is no such file, and this call does not create one";
-            return Err(Error::new(ErrorKind::NotFound, "open", subject, message).with_source(err));
-        }
-        Err(err) => return Err(os_error(subject, err)),
-    }
-    let file = writable(path).map_err(|err| os_error(subject, err))?;
-    open_for_writing(file, subject, options, health)
-}
-
-/// Opens a file that is known to be a store, or empty. The lock, if `file` holds one already, is kept.
-pub(super) fn open_for_writing(
-    file: File,
-    subject: &str,
-    options: EngineOptions,
-    health: &Arc<Health>,
-) -> Result<Opened> {
-    let stays_locked = StaysLocked::default();
+/// Has redb open pages that are known to be a store's, or empty.
+pub(super) fn writer(pages: &Pages, options: &EngineOptions, health: &Health, subject: &str) -> Result<Writer> {
+    let fence = Fence::default();
+    let is_trusted = is_bookkeeping_whole(pages, options, subject)?;
     let db = health.contain("open", subject, || {
-        let backend = Sparse::new(file.try_clone()?, options.file_bytes_max, stays_locked.clone())?;
-        Ok(builder(options).create_with_backend(backend)?)
+        let backend = Fenced::new(pages, options.file_bytes_max, &fence);
+        // Which pages are free is then found out from the trees themselves.
+        let mut builder = builder(options);
+        builder.set_check_integrity_on_open(!is_trusted);
+        Ok(builder.create_with_backend(backend)?)
     })?;
-    initialise(&db, subject, options.now, health)?;
-    Ok(OpenFile::writable(Handle::Write(db), file, stays_locked, options.mapped && cfg!(unix), health).into())
+    Ok(Writer { db: Arc::new(db), fence })
 }
 
-/// Makes sure that an existing file is a store, without changing it; opens it if reading is all that is wanted.
-fn look(
-    file: File,
-    path: &Path,
+fn open_for_writing(
+    pages: Pages,
     subject: &str,
-    options: EngineOptions,
-    health: &Arc<Health>,
-) -> Result<Option<Opened>> {
-    let found = file.metadata().map_err(|err| os_error(subject, err))?;
-    match found.len() {
-        _ if found.is_dir() => return Err(Error::invalid("open", subject, "it is a directory; name a file in it")),
-        0 if options.read_only => return Err(not_a_store(subject, "it is empty")),
-        // A user who made an empty file wants a store in it.
-        0 => return Ok(None),
-        _ => {}
-    }
-    let header = check_redb_header(&file, found.len(), subject)?;
-    if options.mapped
-        && cfg!(unix)
-        && let Some(opened) = look_mapped(file, &header, subject, health)?
-    {
-        return Ok(options.read_only.then_some(opened));
-    }
-    look_copied(path, subject, options, health)
-}
-
-/// Looks at a file through a map; `None` when only redb can tell what it holds: a file that was not closed, whose last
-/// commit may be torn.
-fn look_mapped(file: File, header: &[u8], subject: &str, health: &Arc<Health>) -> Result<Option<Opened>> {
-    let whole = |header: &Header| header.two_phase || !header.recovery_required;
-    if !Header::parse(header).is_ok_and(|header| whole(&header)) {
-        return Ok(None);
-    }
-    let lock = SharedLock::take(file.try_clone().map_err(|err| os_error(subject, err))?, subject)?;
-    let open = Arc::new(OpenFile::locked(lock, file, health));
-    // Of tables that are not a store's, and of broken ones, redb shall say what they are.
-    let Ok(Some(view)) = open.look(&Alive::default(), None) else {
-        return Ok(None);
-    };
-    match view.get(Table::Store, stamp::KEY)? {
-        Some(stamp) => stamp::check(subject, stamp)?,
-        None if view.is_empty() => return Err(not_a_store(subject, "it is a redb file without tables")),
-        None => return Err(foreign(subject)),
-    }
-    Ok(Some(Opened { file: open, view: Some(Arc::new(view)) }))
-}
-
-fn look_copied(path: &Path, subject: &str, options: EngineOptions, health: &Arc<Health>) -> Result<Option<Opened>> {
-    let db = match health.contain("open", subject, || Ok(builder(options).open_read_only(path)?)) {
-        Ok(db) => db,
-        // A writer repairs what a reader may not touch; but whose file it is must be known before.
-        Err(err) if err.kind() == ErrorKind::NeedsRecovery && !options.read_only => {
-            return check_unclean(path, subject, options, health).map(|()| None);
+    options: &EngineOptions,
+    now: Timestamp,
+    health: &Health,
+) -> Result<Opened> {
+    let writer = writer(&pages, options, health, subject)?;
+    match initialise(&writer, &pages, subject, options, now, health) {
+        Ok(view) => Ok(Opened { pages, view, writer: Some(writer) }),
+        Err(err) => {
+            writer.abandon(health);
+            Err(err)
         }
-        Err(err) => return Err(err),
-    };
-    let transaction = health.contain("open", subject, || Ok(db.begin_read()?))?;
-    match check_stamp(&transaction, subject, health)? {
-        _ if !options.read_only => Ok(None),
-        State::Stamped => Ok(Some(OpenFile::unmapped(Handle::Read(db), health).into())),
-        State::Empty => Err(not_a_store(subject, "it is a redb file without tables")),
     }
 }
 
-fn writable(path: &Path) -> io::Result<File> {
-    File::options().read(true).write(true).open(path)
+/// Stamps a database without tables, which a crash left or a user made by creating an empty file; brings an older format up
+/// to date; checks the stamp of any other.
+fn initialise(
+    writer: &Writer,
+    pages: &Pages,
+    subject: &str,
+    options: &EngineOptions,
+    now: Timestamp,
+    health: &Health,
+) -> Result<View> {
+    let look = || View::new(pages, options.mapped, Some(Pin::take(&writer.db, health, subject)?), None);
+    let view = look()?;
+    match check_stamp(&view, subject)? {
+        Some(Age::Current) => return Ok(view),
+        Some(Age::Older) => upgrade(&writer.db, subject, health)?,
+        None => stamp_new(&writer.db, subject, now, health)?,
+    }
+    look()
+}
+
+/// Checks the stamp of a file; `None` for one without any table.
+fn check_stamp(view: &View, subject: &str) -> Result<Option<Age>> {
+    match view.row(Table::Store, stamp::KEY, |stamp, _| stamp::check(subject, stamp)) {
+        Ok(Some(age)) => age.map(Some),
+        Ok(None) if view.tables().is_empty() => Ok(None),
+        Ok(None) => Err(foreign(subject)),
+        Err(err) => Err(err),
+    }
+}
+
+/// Looks at a file that is not empty, and refuses what is not a store. `None` when nobody but redb can tell what it holds,
+/// and it is to be opened for writing: a file that was not closed, whose last commit may be torn.
+fn look(pages: &Pages, bytes: u64, subject: &str, options: &EngineOptions, health: &Health) -> Result<Option<View>> {
+    let header = check_header(pages, bytes, subject)?;
+    let is_whole = header.is_some_and(|header| header.two_phase || !header.recovery_required);
+    if !is_whole {
+        if options.read_only {
+            return Err(translate("open", subject, redb::Error::RepairAborted));
+        }
+        // A writer repairs it; but whose file it is must be known before.
+        return check_unclean(pages, subject, options, health).map(|()| None);
+    }
+    let view = match newer(pages, options, subject)? {
+        Some(newer) => newer,
+        None => View::new(pages, options.mapped, None, None).map_err(|err| err.about(subject))?,
+    };
+    if view.tables().is_foreign() {
+        return Err(foreign(subject));
+    }
+    match check_stamp(&view, subject)? {
+        None if options.read_only => Err(not_a_store(subject, "it is a redb file without tables")),
+        _ => Ok(Some(view)),
+    }
+}
+
+/// The commit that a file which was closed should publish, if it does not and the commit is whole. When the file is to be
+/// written, it is made to.
+fn newer(pages: &Pages, options: &EngineOptions, subject: &str) -> Result<Option<View>> {
+    let mut bytes = [0; HEADER_BYTES];
+    let failed = |err| super::health::os_error("open", subject, err);
+    pages.read_at(&(0..HEADER_BYTES as u64), &mut bytes).map_err(failed)?;
+    let Some(header) = Header::newer(&bytes) else {
+        return Ok(None);
+    };
+    let view = View::of(header, pages, options.mapped, None, None);
+    let Some(view) = view.ok().filter(|view| view.check_all().is_ok()) else {
+        // A commit that was given up.
+        return Ok(None);
+    };
+    tracing::error!(store = subject, commit = header.commit, "the header named an older commit than the last one");
+    if let (Pages::File(file), Some(flags)) = (pages, Header::publishing(&bytes, header.commit))
+        && !options.read_only
+    {
+        file.write_at(GOD_BYTE as u64, &[flags]).and_then(|()| file.sync()).map_err(failed)?;
+    }
+    Ok(Some(view))
 }
 
 /// Repairs a file that was not closed cleanly, in memory alone, and looks whose it is.
-fn check_unclean(path: &Path, subject: &str, options: EngineOptions, health: &Health) -> Result<()> {
-    let db = health.contain("open", subject, || {
-        let overlay = Overlay::new(FileBackend::new(writable(path)?)?)?;
-        Ok(builder(options).create_with_backend(overlay)?)
-    })?;
-    let checked = health
-        .contain("open", subject, || Ok(db.begin_read()?))
-        .and_then(|transaction| check_stamp(&transaction, subject, health));
-    health.close(db);
-    checked.map(drop)
-}
-
-/// Stamps a database without tables, which a crash left or a user made by creating an empty file; checks the stamp of
-/// any other.
-fn initialise(db: &Database, subject: &str, now: Timestamp, health: &Health) -> Result<()> {
-    let transaction = health.contain("open", subject, || Ok(db.begin_read()?))?;
-    match check_stamp(&transaction, subject, health)? {
-        State::Stamped => Ok(()),
-        State::Empty => {
-            drop(transaction);
-            stamp_new(db, subject, now, health)
-        }
-    }
-}
-
-enum State {
-    /// A store of a format that this release reads.
-    Stamped,
-    /// No table at all: new, or left by a crash before the first commit.
-    Empty,
-}
-
-fn check_stamp(transaction: &ReadTransaction, subject: &str, health: &Health) -> Result<State> {
-    health.contain_panic("open", subject, || {
-        let failed = |err: redb::Error| translate("open", subject, err);
+fn check_unclean(pages: &Pages, subject: &str, options: &EngineOptions, health: &Health) -> Result<()> {
+    let db = health.contain("open", subject, || Ok(builder(options).create_with_backend(Fenced::overlay(pages)?)?))?;
+    let checked = health.contain("open", subject, || {
+        let transaction = db.begin_read()?;
         let table = match transaction.open_table(Table::Store.definition()) {
             Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => {
-                let mut tables = transaction.list_tables().map_err(|err| failed(err.into()))?;
-                return if tables.next().is_none() { Ok(State::Empty) } else { Err(foreign(subject)) };
-            }
-            Err(err) => return Err(failed(err.into())),
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(transaction.list_tables()?.next().is_none()),
+            Err(redb::TableError::Storage(err)) => return Err(err.into()),
+            Err(_) => return Ok(false),
         };
-        match table.get(stamp::KEY).map_err(|err| failed(err.into()))? {
-            Some(stamp) => stamp::check(subject, stamp.value()).map(|()| State::Stamped),
-            None => Err(foreign(subject)),
-        }
-    })
+        Ok(table.get(stamp::KEY)?.is_some_and(|stamp| stamp::is_whole(stamp.value())))
+    });
+    health.close(db);
+    if checked? { Ok(()) } else { Err(foreign(subject)) }
 }
 
-/// Reads the first bytes of an existing, non-empty file and refuses what is not a whole redb file of a known format.
-fn check_redb_header(file: &File, file_len: u64, subject: &str) -> Result<Vec<u8>> {
-    let mut header = Vec::with_capacity(HEADER_BYTES);
-    file.take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(|err| os_error(subject, err))?;
+/// Reads the first page of a file that is not empty, and refuses what is not a whole redb file of a known format. `None` when
+/// its header is not whole, which a repair may mend.
+fn check_header(pages: &Pages, bytes: u64, subject: &str) -> Result<Option<Header>> {
+    let front = bytes.min(HEADER_BYTES as u64);
+    let mut header = vec![0; usize::try_from(front).unwrap_or(HEADER_BYTES)];
+    pages.read_at(&(0..front), &mut header).map_err(|err| super::health::os_error("open", subject, err))?;
     if header.iter().zip(MAGIC).any(|(&found, expected)| found != expected) {
         return Err(not_a_store(subject, "it is not a redb file"));
     }
-    let truncated = |needed: u64| {
-        let message = format!("the file has {file_len} bytes where its header needs {needed}: it was cut short");
-        Error::new(ErrorKind::Truncated, "open", subject, message)
+    let (Some(&slot_0), Some(&slot_1)) = (header.get(64), header.get(192)) else {
+        return Err(truncated(subject, bytes, HEADER_BYTES as u64));
     };
-    let field = |at: usize| Some(u64::from(u32::from_le_bytes(*header.get(at..)?.first_chunk()?)));
-    let geometry = || {
-        Some((
-            *header.get(9)?,
-            *header.get(64)?,
-            *header.get(192)?,
-            field(12)?,
-            field(16)?,
-            field(20)?,
-            field(24)?,
-            field(28)?,
-        ))
-    };
-    let Some((flags, slot_0, slot_1, page, region_header, region_max, full, trailing)) = geometry() else {
-        return Err(truncated(HEADER_BYTES as u64));
-    };
+    if front < HEADER_BYTES as u64 {
+        return Err(truncated(subject, bytes, HEADER_BYTES as u64));
+    }
     let version = slot_0.max(slot_1);
     if version > FORMAT {
         let message = format!("it is a redb file of format {version}, this release reads {FORMAT}; upgrade modelkeep");
         return Err(Error::new(ErrorKind::NewerFormat, "open", subject, message));
     }
-    // After a crash redb derives the layout from the length; the counts in the header may be torn then.
-    if flags & RECOVERY_REQUIRED == 0 {
-        // Each field has 32 bits, so the sums fit; the product may not.
-        let trailing_pages = if trailing > 0 { region_header + trailing } else { 0 };
-        let pages = full.saturating_mul(region_header + region_max).saturating_add(1 + trailing_pages);
-        let needed = page.saturating_mul(pages);
-        if file_len < needed {
-            return Err(truncated(needed));
-        }
+    if version < FORMAT {
+        return Err(not_a_store(subject, "it is a redb file of an older format, and no store"));
     }
-    Ok(header)
+    let header = match Header::parse(&header) {
+        Ok(header) => header,
+        // Of a file that was not closed, a repair may find another commit that is whole.
+        Err(_) if may_be_torn(&header) => return Ok(None),
+        Err(broken) => return Err(broken.error("open", subject)),
+    };
+    if bytes < header.file_bytes && (!header.recovery_required || is_cut(pages, bytes)) {
+        return Err(truncated(subject, bytes, header.file_bytes));
+    }
+    Ok(Some(header))
+}
+
+/// Whether a file that was not closed lacks pages. Its header may name a length that it never came to have, so the trees are
+/// asked.
+fn is_cut(pages: &Pages, bytes: u64) -> bool {
+    let view = View::new(pages, false, None, None);
+    view.and_then(|view| view.last_page_end()).map_or(true, |end| end > bytes)
+}
+
+/// Whether redb's own tables, of which pages are free or will be, are as they were written. redb does not look: it would give
+/// pages away that are in use.
+fn is_bookkeeping_whole(pages: &Pages, options: &EngineOptions, subject: &str) -> Result<bool> {
+    let Pages::File(_) = pages else {
+        return Ok(true);
+    };
+    if pages.len().map_err(|err| super::health::os_error("open", subject, err))? == 0 {
+        return Ok(true);
+    }
+    let Ok(view) = View::new(pages, options.mapped, None, None) else {
+        // Let redb report the error.
+        return Ok(true);
+    };
+    let whole = view.check_system();
+    if let Err(error) = &whole {
+        tracing::error!(store = subject, %error, "the list of free pages is damaged, and made anew from all others");
+    }
+    Ok(whole.is_ok())
+}
+
+fn truncated(subject: &str, bytes: u64, needed: u64) -> Error {
+    let message = format!("the file has {bytes} bytes where its header needs {needed}: it was cut short");
+    Error::new(ErrorKind::Truncated, "open", subject, message)
 }
 
 fn foreign(subject: &str) -> Error {
@@ -260,8 +292,4 @@ fn foreign(subject: &str) -> Error {
 
 fn not_a_store(subject: &str, message: &str) -> Error {
     Error::new(ErrorKind::NotAStore, "open", subject, format!("{message}; nothing was written to it"))
-}
-
-pub(super) fn os_error(subject: &str, err: io::Error) -> Error {
-    translate("open", subject, redb::Error::Io(err))
 }

@@ -9,7 +9,7 @@ use super::{
     batch::Batch,
     mapped::Lease,
     snapshot::{Reader, Snapshot, Value},
-    tables::{ARCHIVES_NAME, Table},
+    tables::{ArchiveTable, LARGE_BYTES_MIN, Table},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -21,7 +21,7 @@ use crate::{
         record::{self, Page, Payload, Record},
         schema::{Schema, SchemaTag},
     },
-    limits::{ARCHIVE_BYTES_MAX, MAPPED_BYTES_MIN},
+    limits::ARCHIVE_BYTES_MAX,
 };
 
 /// The row that counts archive ids. An id is never given out twice, so an old archive cannot pass for a newer one.
@@ -80,7 +80,7 @@ pub(crate) fn unverified_columns(value: &[u8]) -> Option<&[u8]> {
     value.get(HEADER_BYTES..)
 }
 
-/// A large value, encoded and hashed, ready to be written: the slow part of a write, done before the transaction.
+/// An archive, encoded and hashed, ready to be written: the slow part of a write, done before the transaction.
 pub(crate) struct Blob<'a> {
     header: Header,
     payload: Cow<'a, [u8]>,
@@ -119,6 +119,23 @@ impl<'a> Blob<'a> {
         Self { header, payload, payload_hash }
     }
 
+    /// The same content for an id in `table`, which was given to it in another encoding; `None` when it will do as it is.
+    ///
+    /// A model that is a page or more raw, and less packed, is filled up with zeros: among large archives no small one may be.
+    fn fit_for(&self, table: ArchiveTable) -> Result<Option<Blob<'static>>> {
+        if ArchiveTable::for_bytes(self.stored_bytes()) == table {
+            return Ok(None);
+        }
+        if table != ArchiveTable::Large || self.header.codec != Codec::Zstd {
+            let message = format!("{} bytes do not belong into the table {}", self.stored_bytes(), table.name());
+            return Err(Error::invalid("write archive", "payload", message));
+        }
+        let mut payload = self.payload.to_vec();
+        payload.resize(LARGE_BYTES_MIN - HEADER_BYTES, 0);
+        let payload_hash = Digest::of(&payload);
+        Ok(Some(Blob { header: self.header, payload: Cow::Owned(payload), payload_hash }))
+    }
+
     /// Bytes that it takes in the file.
     pub(crate) fn stored_bytes(&self) -> u64 {
         (HEADER_BYTES + self.payload.len()) as u64
@@ -146,51 +163,54 @@ impl Batch {
         self.put(table, key, &value)
     }
 
-    /// Writes a large value under a new id and returns the id.
+    /// Writes an archive under a new id and returns the id.
     pub(crate) fn put_blob(&self, blob: &Blob<'_>) -> Result<u64> {
-        let id = self.new_blob_id()?;
+        let id = self.new_blob_id(blob)?;
         self.write_blob(id, blob)?;
         Ok(id)
     }
 
-    /// Returns an id that no large value had before, for [`write_blob`](Self::write_blob).
-    pub(crate) fn new_blob_id(&self) -> Result<u64> {
-        let id = match record::<CounterV1>(self, Table::Store, NEXT_ARCHIVE) {
+    /// Returns an id for `blob` that no archive had before, for [`write_blob`](Self::write_blob). Archives are written in the
+    /// order of their ids.
+    pub(crate) fn new_blob_id(&self, blob: &Blob<'_>) -> Result<u64> {
+        let number = match record::<CounterV1>(self, Table::Store, NEXT_ARCHIVE) {
             Ok(counter) => counter.map_or(1, |counter| counter.next),
             Err(err) if err.kind() == ErrorKind::Corrupt => {
-                let rebuilt = self.last_archive()?.unwrap_or(0) + REBUILT_COUNTER_GAP;
+                let rebuilt = self.last_archive_number()?.unwrap_or(0) + REBUILT_COUNTER_GAP;
                 tracing::error!(error = %err, rebuilt, "the counter of archives is damaged");
                 rebuilt
             }
             Err(err) => return Err(err),
         };
-        self.put_record(Table::Store, NEXT_ARCHIVE, &CounterV1 { next: id + 1 })?;
-        Ok(id)
+        self.put_record(Table::Store, NEXT_ARCHIVE, &CounterV1 { next: number + 1 })?;
+        Ok(ArchiveTable::for_bytes(blob.stored_bytes()).id(number))
     }
 
-    /// Writes a large value under an id that holds the same content in another encoding.
+    /// Writes an archive under an id that holds the same content in another encoding.
     pub(crate) fn put_blob_at(&self, id: u64, blob: &Blob<'_>) -> Result<()> {
-        self.departs(id, blob.stored_bytes());
-        self.write_blob(id, blob)
+        match blob.fit_for(ArchiveTable::of(id))? {
+            Some(padded) => self.write_blob(id, &padded),
+            None => self.write_blob(id, blob),
+        }
     }
 
-    /// Writes a large value under a new id.
+    /// Writes an archive under a new id.
     pub(crate) fn write_blob(&self, id: u64, blob: &Blob<'_>) -> Result<()> {
         let key = id.to_le_bytes();
-        let place = Place { table: ARCHIVES_NAME, key: &key };
+        let place = Place { table: ArchiveTable::of(id).name(), key: &key };
         let header = envelope::seal_hashed(place, &blob.header, blob.payload.len() as u64, blob.payload_hash);
         self.put_archive(id, &header, &blob.payload)
     }
 }
 
-/// A large value as it lies in the file.
+/// An archive as it lies in the file, or a copy of it.
 pub(crate) struct StoredBlob {
     id: u64,
     value: Value,
 }
 
 impl Snapshot {
-    /// Returns the large value under `id`, or an error that names the id when there is none.
+    /// Returns the archive under `id`, or an error that names the id when there is none.
     pub(crate) fn blob(&self, id: u64) -> Result<StoredBlob> {
         match self.archive(id)? {
             Some(value) => Ok(StoredBlob { id, value }),
@@ -206,7 +226,7 @@ impl StoredBlob {
             self.expect_order();
         }
         let key = self.id.to_le_bytes();
-        envelope::open(Place { table: ARCHIVES_NAME, key: &key }, kind, &self.value, verify)
+        envelope::open(place(self.id, &key), kind, &self.value, verify)
     }
 
     /// Says that all of it is going to be read, in order.
@@ -217,7 +237,7 @@ impl StoredBlob {
     /// Opens the envelope of a payload whose hash is known, without checking the payload.
     pub(crate) fn open_known(&self, kind: Kind, hash: Digest) -> Result<Envelope<'_>> {
         let key = self.id.to_le_bytes();
-        envelope::open_known(Place { table: ARCHIVES_NAME, key: &key }, kind, &self.value, hash)
+        envelope::open_known(place(self.id, &key), kind, &self.value, hash)
     }
 
     /// Opens, checks in full and decodes.
@@ -229,19 +249,19 @@ impl StoredBlob {
 }
 
 impl StoredBlob {
-    /// Lends the payload where it lies; `None` when it is not in a map, not aligned there, or too small to be worth it.
+    /// The payload of an archive that is stored as it is, in memory that is aligned for it: where it lies in the file, or a
+    /// copy.
     ///
     /// What is used at once, a page here and a page there, is to be populated when it has been used for the first time.
-    pub(crate) fn lend(&self) -> Option<AlignedBuf> {
-        let Value::Mapped(value, eras) = &self.value else {
-            return None;
-        };
-        if value.len() < HEADER_BYTES + MAPPED_BYTES_MIN {
-            return None;
-        }
-        let lease = Lease::take(eras, self.id, value, &(HEADER_BYTES..value.len()));
-        AlignedBuf::lent(Box::new(lease))
+    pub(crate) fn into_payload(self) -> Result<AlignedBuf> {
+        let id = self.id;
+        let misplaced = || Error::corrupt("read archive", subject(id), "its payload is not aligned");
+        self.value.into_payload().ok_or_else(misplaced)
     }
+}
+
+fn place(id: u64, key: &[u8; 8]) -> Place<'_> {
+    Place { table: ArchiveTable::of(id).name(), key }
 }
 
 impl InPlace for Lease {
@@ -266,7 +286,9 @@ fn header(kind: Kind, schema: &SchemaTag, codec: Codec, raw_len: usize) -> Heade
 pub(crate) fn archives_ever(reader: &Batch) -> Result<u64> {
     match record::<CounterV1>(reader, Table::Store, NEXT_ARCHIVE) {
         Ok(counter) => Ok(counter.map_or(0, |counter| counter.next)),
-        Err(err) if err.kind() == ErrorKind::Corrupt => Ok(reader.last_archive()?.unwrap_or(0) + REBUILT_COUNTER_GAP),
+        Err(err) if err.kind() == ErrorKind::Corrupt => {
+            Ok(reader.last_archive_number()?.unwrap_or(0) + REBUILT_COUNTER_GAP)
+        }
         Err(err) => Err(err),
     }
 }
@@ -293,10 +315,10 @@ pub(crate) fn missing(id: u64) -> Error {
     Error::corrupt("read archive", subject(id), "it is referred to and not in the file")
 }
 
-/// Opens any sealed value of the archives' table and checks all of it.
-pub(crate) fn check_blob(id: u64, value: &[u8]) -> Result<()> {
+/// Opens any sealed value of a table of archives and checks all of it.
+pub(crate) fn check_blob(table: ArchiveTable, id: u64, value: &[u8]) -> Result<()> {
     let key = id.to_le_bytes();
-    let place = Place { table: ARCHIVES_NAME, key: &key };
+    let place = Place { table: table.name(), key: &key };
     let envelope = envelope::open_any(place, value)?;
     envelope::check_payload(place, &envelope)
 }
@@ -319,5 +341,5 @@ pub(crate) fn check_row(table: Table, key: &[u8], value: &[u8]) -> Result<()> {
 }
 
 fn subject(id: u64) -> String {
-    format!("{ARCHIVES_NAME}/{id}")
+    format!("{}/{}", ArchiveTable::of(id).name(), ArchiveTable::number(id))
 }

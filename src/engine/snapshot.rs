@@ -1,22 +1,22 @@
-//! Reading one committed state: in the map of the file, or through redb where there is no map.
-//!
-//! Both ways give the same rows in the same order and the same kinds of errors; the tests run on both.
+//! Reading one committed state.
 
 use std::{ops::Deref, sync::Arc};
 
-use redb::{OwnedAccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata};
-
 use super::{
-    health::Health,
-    mapped::{Eras, MappedScan, MappedValue, View},
-    tables::{ARCHIVES, ARCHIVES_NAME, Definition, Table, TableUsage},
+    mapped::{Lease, Location, PinRegistry},
+    scan::{Rows, Scan},
+    tables::{ArchiveTable, Table, TableUsage},
+    view::View,
 };
 use crate::{
     error::{Error, Result},
-    format::record::Page,
+    format::{
+        buffer::{ALIGNMENT, AlignedBuf},
+        envelope::HEADER_BYTES,
+        record::Page,
+    },
+    limits::{ARCHIVE_BYTES_MAX, MAPPED_BYTES_MIN},
 };
-
-type Rows = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// What both a snapshot and a batch can read: small rows, as owned bytes.
 pub(crate) trait Reader {
@@ -36,37 +36,37 @@ pub(super) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// One committed state of the store; later commits do not show in it.
-pub(crate) enum Snapshot {
-    /// Read in place.
-    Mapped {
-        view: Arc<View>,
-        eras: Arc<Eras>,
-        /// Whether the checksum of a page is as good as the seals of its rows.
-        trusts_pages: bool,
-    },
-    /// Read by redb, into buffers of its own.
-    Copied(Transaction),
+pub(crate) struct Snapshot {
+    view: Arc<View>,
+    pins: Arc<PinRegistry<View>>,
+    /// Whether the checksum of a page is as good as the seals of its rows.
+    trusts_pages: bool,
 }
 
-/// A read transaction of redb.
-pub(crate) struct Transaction {
-    transaction: ReadTransaction,
-    health: Arc<Health>,
-}
+/// Bytes in front of a large value in its page. A copy has as many in front of it, so that its payload is as aligned.
+const PAGE_HEAD: usize = 16;
+const _: () = assert!((PAGE_HEAD + HEADER_BYTES).is_multiple_of(ALIGNMENT), "payloads begin on a cache line");
 
-/// A large value in place, or in redb's own buffer.
+/// An archive, with its envelope: where it lies, or one copy.
 pub(crate) enum Value {
-    Mapped(MappedValue, Arc<Eras>),
-    /// It keeps its transaction alive: redb may free a page as soon as no transaction can see it, whoever holds a
-    /// guard.
-    Copied(OwnedAccessGuard<&'static [u8]>),
+    Leased(Lease),
+    /// With some bytes in front.
+    Copied(AlignedBuf),
 }
 
 impl Value {
     /// Says that all of it is going to be read, in order.
     pub(super) fn expect_order(&self) {
-        if let Self::Mapped(value, _) = self {
-            value.view.expect_order();
+        if let Self::Leased(lease) = self {
+            lease.expect_order();
+        }
+    }
+
+    /// The payload behind the envelope's header, in memory that is aligned for it; `None` if it is not.
+    pub(super) fn into_payload(self) -> Option<AlignedBuf> {
+        match self {
+            Self::Leased(lease) => AlignedBuf::lent(Box::new(lease.skip(HEADER_BYTES))),
+            Self::Copied(copy) => copy.skip(PAGE_HEAD + HEADER_BYTES),
         }
     }
 }
@@ -76,273 +76,108 @@ impl Deref for Value {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Self::Mapped(value, _) => value,
-            Self::Copied(guard) => guard.value(),
+            Self::Leased(lease) => lease.bytes(),
+            Self::Copied(copy) => copy.get(PAGE_HEAD..).unwrap_or(&[]),
         }
     }
 }
 
 impl Snapshot {
-    pub(super) fn copied(transaction: ReadTransaction, health: Arc<Health>) -> Self {
-        Self::Copied(Transaction { transaction, health })
+    pub(super) fn new(view: Arc<View>, pins: &Arc<PinRegistry<View>>, trusts_pages: bool) -> Self {
+        Self { view, pins: Arc::clone(pins), trusts_pages }
     }
 
-    /// Returns the large value under `id`, without copying it.
+    /// Fails when this state was given up after an I/O error, so that nothing more can be read of it.
+    pub(crate) fn check_in_force(&self) -> Result<()> {
+        self.view.hold().map(drop)
+    }
+
+    /// Returns the archive under `id`: where it lies, if it lies there alone and is worth it, and otherwise a copy.
     pub(crate) fn archive(&self, id: u64) -> Result<Option<Value>> {
-        match self {
-            Self::Mapped { view, eras, .. } => {
-                Ok(view.archive(id)?.map(|value| Value::Mapped(value, Arc::clone(eras))))
+        let view = &self.view;
+        let _held = view.hold()?;
+        let Some(found) = view.locate_archive(id)? else {
+            return Ok(None);
+        };
+        let bytes = found.range.end - found.range.start;
+        if let Some(pages) = found.pages.filter(|_| bytes >= (HEADER_BYTES + MAPPED_BYTES_MIN) as u64) {
+            let location = Location { id, range: found.range.clone(), pages };
+            let held = || view.mapped_range(found.range.clone());
+            if let Some(place) = self.pins.register(view, &location, held, |held| view.is_mapped_alike(held)) {
+                return Ok(Some(Value::Leased(Lease::new(place, &self.pins))));
             }
-            Self::Copied(copied) => copied.archive(id),
+        }
+        let name = ArchiveTable::of(id).name();
+        if bytes > ARCHIVE_BYTES_MAX + HEADER_BYTES as u64 {
+            return Err(Error::corrupt("read", name, format!("archive {id} has {bytes} bytes, which is too many")));
+        }
+        let len = PAGE_HEAD + usize::try_from(bytes).unwrap_or(usize::MAX);
+        let copy = AlignedBuf::filled(len, |out| {
+            let (_, out) = out.split_at_mut(PAGE_HEAD);
+            view.extent.read_into(&found.range, out)
+        });
+        match copy {
+            Ok(Ok(copy)) => Ok(Some(Value::Copied(copy))),
+            Ok(Err(err)) => Err(err.error("read", name)),
+            Err(err) => Err(Error::no_memory("read", name, err)),
         }
     }
 
     /// Returns all rows of `table` whose keys begin with `prefix`, in order, one at a time.
-    pub(crate) fn scan(&self, table: Table, prefix: &[u8]) -> Result<Scan> {
+    pub(crate) fn scan(&self, table: Table, prefix: &[u8]) -> Rows {
         self.scan_between(table, prefix, after_prefix(prefix))
     }
 
     /// Returns the rows of `table` from `start` up to `end`, or to the last, in order, one at a time.
-    pub(crate) fn scan_between(&self, table: Table, start: &[u8], end: Option<Vec<u8>>) -> Result<Scan> {
-        match self {
-            Self::Mapped { view, .. } => Ok(Scan::Mapped { rows: view.scan(table, start)?, end }),
-            Self::Copied(copied) => copied.scan(table, start, end),
-        }
+    pub(crate) fn scan_between(&self, table: Table, start: &[u8], end: Option<Vec<u8>>) -> Rows {
+        Rows::new(&self.view, Scan::new(&self.view, table, start, end))
     }
 
-    /// Calls `visit` with the id and the bytes of every large value; stops at the first error.
-    pub(crate) fn for_each_archive(&self, mut visit: impl FnMut(u64, &[u8])) -> Result<()> {
-        match self {
-            Self::Mapped { view, .. } => {
-                let mut rows = view.scan_archives()?;
-                while let Some((id, value, _)) = rows.next(false)? {
-                    visit(id.first_chunk().map_or(0, |id| u64::from_le_bytes(*id)), value);
-                }
-                Ok(())
+    /// Calls `visit` with the id and the bytes of every archive of `table`; with what keeps some from being read.
+    pub(crate) fn for_each_archive(&self, table: ArchiveTable, mut visit: impl FnMut(Result<(u64, &[u8])>)) {
+        let mut rows = Rows::new(&self.view, Scan::of_archives(&self.view, table));
+        let id = |key: &[u8]| key.first_chunk().map_or(0, |id| u64::from_le_bytes(*id));
+        while let Some(row) = rows.next_with(|key, value, _| visit(Ok((id(key), value)))) {
+            if let Err(err) = row {
+                visit(Err(err));
             }
-            Self::Copied(copied) => copied.for_each_archive(visit),
         }
     }
 
     /// Returns what every table takes up.
     pub(crate) fn usage(&self) -> Result<Vec<TableUsage>> {
-        match self {
-            Self::Mapped { view, .. } => mapped_usage(view),
-            Self::Copied(copied) => {
-                // redb measures a tree by recursion, which on a damaged file with a cycle has no end but the stack's.
-                // So every tree is walked first, in a way that ends or fails.
-                for table in Table::ALL {
-                    self.scan(table, b"")?.try_for_each(|row| row.map(drop))?;
-                }
-                self.for_each_archive(|_, _| {})?;
-                copied.usage()
+        let view = &self.view;
+        let measure = |table: &'static str, scan: Scan| {
+            let mut rows = Rows::new(view, scan);
+            let mut usage = TableUsage { table, rows: 0, stored_bytes: 0, overhead_bytes: 0 };
+            while let Some(bytes) = rows.next_with(|key, value, _| (key.len() + value.len()) as u64) {
+                usage.rows += 1;
+                usage.stored_bytes += bytes?;
             }
-        }
+            usage.overhead_bytes = rows.page_bytes().saturating_sub(usage.stored_bytes);
+            Ok(usage)
+        };
+        let small = Table::ALL.into_iter().filter(|&table| view.tables().small(table).is_some());
+        let archives = ArchiveTable::ALL.into_iter().filter(|&table| view.tables().archives(table).is_some());
+        let small = small.map(|table| measure(table.name(), Scan::of_table(view, table)));
+        small.chain(archives.map(|table| measure(table.name(), Scan::of_archives(view, table)))).collect()
+    }
+
+    /// The commit that is read.
+    pub(super) fn view(&self) -> &Arc<View> {
+        &self.view
     }
 }
 
 impl Reader for Snapshot {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<(Vec<u8>, Page)>> {
-        match self {
-            Self::Mapped { view, trusts_pages: true, .. } => {
-                Ok(view.get_checked(table, key)?.map(|(row, page)| (row.to_vec(), page)))
-            }
-            Self::Mapped { view, .. } => Ok(view.get(table, key)?.map(|row| (row.to_vec(), Page::Unchecked))),
-            Self::Copied(copied) => Ok(copied.get(table, key)?.map(|row| (row, Page::Unchecked))),
-        }
+        let page = |page| if self.trusts_pages { page } else { Page::Unchecked };
+        self.view.row(table, key, |row, found| (row.to_vec(), page(found)))
     }
 
     fn prefix(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        self.scan(table, prefix)?.collect()
+        self.scan(table, prefix).collect()
     }
-}
-
-fn mapped_usage(view: &Arc<View>) -> Result<Vec<TableUsage>> {
-    let measure = |table: &'static str, mut rows: MappedScan| {
-        let mut usage = TableUsage { table, rows: 0, stored_bytes: 0, overhead_bytes: 0 };
-        while let Some((key, value, _)) = rows.next(false)? {
-            usage.rows += 1;
-            usage.stored_bytes += (key.len() + value.len()) as u64;
-        }
-        usage.overhead_bytes = rows.page_bytes().saturating_sub(usage.stored_bytes);
-        Ok(usage)
-    };
-    let small = Table::ALL.into_iter().filter(|&table| view.has(table));
-    let mut all: Vec<_> = small.map(|table| measure(table.name(), view.scan(table, b"")?)).collect::<Result<_>>()?;
-    all.push(measure(ARCHIVES_NAME, view.scan_archives()?)?);
-    Ok(all)
-}
-
-impl Transaction {
-    fn table(&self, definition: Definition) -> Result<Option<Rows>, redb::Error> {
-        match self.transaction.open_table(definition) {
-            Ok(table) => Ok(Some(table)),
-            // A table that this release knows and an older file does not have is empty.
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(err) => Err(err.into()),
-        }
-    }
-
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.health.contain("read", table.name(), || {
-            let Some(table) = self.table(table.definition())? else {
-                return Ok(None);
-            };
-            Ok(table.get(key)?.map(|value| value.value().to_vec()))
-        })
-    }
-
-    fn archive(&self, id: u64) -> Result<Option<Value>> {
-        self.health.contain("read", ARCHIVES_NAME, || match self.transaction.open_table(ARCHIVES) {
-            Ok(table) => Ok(table.get_owned(id)?.map(|guard| {
-                // redb cuts the value out of its page here and panics when a broken page gives it a range outside;
-                // once it went well it goes well again, and later reads need no containment.
-                let _: usize = guard.value().len();
-                Value::Copied(guard)
-            })),
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(err) => Err(err.into()),
-        })
-    }
-
-    fn scan(&self, table: Table, start: &[u8], end: Option<Vec<u8>>) -> Result<Scan> {
-        let rows = self.health.contain("list", table.name(), || {
-            let Some(table) = self.table(table.definition())? else {
-                return Ok(None);
-            };
-            Ok(Some(match end {
-                Some(end) => table.range(start..end.as_slice())?,
-                None => table.range(start..)?,
-            }))
-        })?;
-        Ok(Scan::Copied { rows, last: None, table, health: Arc::clone(&self.health) })
-    }
-
-    fn for_each_archive(&self, mut visit: impl FnMut(u64, &[u8])) -> Result<()> {
-        self.health.contain("list", ARCHIVES_NAME, || {
-            let table = match self.transaction.open_table(ARCHIVES) {
-                Ok(table) => table,
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
-                Err(err) => return Err(err.into()),
-            };
-            let mut last = None;
-            for row in table.iter()? {
-                let (id, value) = row?;
-                let id = id.value();
-                if last.is_some_and(|last| last >= id) {
-                    return Err(redb::Error::Corrupted("its keys are out of order".into()));
-                }
-                last = Some(id);
-                visit(id, value.value());
-            }
-            Ok(())
-        })
-    }
-
-    fn usage(&self) -> Result<Vec<TableUsage>> {
-        let usage = |name: &'static str, rows: u64, stats: &redb::TableStats| TableUsage {
-            table: name,
-            rows,
-            stored_bytes: stats.stored_bytes(),
-            overhead_bytes: stats.metadata_bytes() + stats.fragmented_bytes(),
-        };
-        self.health.contain("measure", "tables", || {
-            let mut all = Vec::new();
-            for table in Table::ALL {
-                if let Some(open) = self.table(table.definition())? {
-                    all.push(usage(table.name(), open.len()?, &open.stats()?));
-                }
-            }
-            match self.transaction.open_table(ARCHIVES) {
-                Ok(open) => all.push(usage(ARCHIVES_NAME, open.len()?, &open.stats()?)),
-                Err(redb::TableError::TableDoesNotExist(_)) => {}
-                Err(err) => return Err(err.into()),
-            }
-            Ok(all)
-        })
-    }
-}
-
-/// Rows in key order, read as they are asked for.
-///
-/// Keys ascend; where they do not, the tree is damaged and may have a cycle, and the scan ends with an error.
-pub(crate) enum Scan {
-    Mapped {
-        rows: MappedScan,
-        /// The first key that does not belong to it.
-        end: Option<Vec<u8>>,
-    },
-    Copied {
-        rows: Option<redb::Range<'static, &'static [u8], &'static [u8]>>,
-        last: Option<Vec<u8>>,
-        table: Table,
-        health: Arc<Health>,
-    },
-}
-
-impl Scan {
-    /// Calls `visit` with the next row, in place where it lies in the map, and whether its page is whole; `None` at the
-    /// end.
-    pub(crate) fn next_with<T>(&mut self, visit: impl FnOnce(&[u8], &[u8], Page) -> T) -> Option<Result<T>> {
-        self.next_row(true, visit)
-    }
-
-    /// The same for rows whose seals are going to be checked: nobody asks about their pages.
-    pub(crate) fn next_sealed<T>(&mut self, visit: impl FnOnce(&[u8], &[u8]) -> T) -> Option<Result<T>> {
-        self.next_row(false, |key, value, _| visit(key, value))
-    }
-
-    fn next_row<T>(&mut self, check: bool, visit: impl FnOnce(&[u8], &[u8], Page) -> T) -> Option<Result<T>> {
-        match self {
-            Self::Mapped { rows, end } => match rows.next(check) {
-                Ok(Some((key, value, page))) if end.as_deref().is_none_or(|end| key < end) => {
-                    Some(Ok(visit(key, value, page)))
-                }
-                Ok(_) => None,
-                Err(err) => Some(Err(err)),
-            },
-            Self::Copied { rows, last, table, health } => match next_copied(rows, last, *table, health)? {
-                Ok((key, value)) => Some(Ok(visit(&key, &value, Page::Unchecked))),
-                Err(err) => Some(Err(err)),
-            },
-        }
-    }
-}
-
-impl Iterator for Scan {
-    type Item = Result<(Vec<u8>, Vec<u8>)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_with(|key, value, _| (key.to_vec(), value.to_vec()))
-    }
-}
-
-fn next_copied(
-    rows: &mut Option<redb::Range<'static, &'static [u8], &'static [u8]>>,
-    last: &mut Option<Vec<u8>>,
-    table: Table,
-    health: &Health,
-) -> Option<Result<(Vec<u8>, Vec<u8>)>> {
-    let range = rows.as_mut()?;
-    let row = health.contain("list", table.name(), || match range.next() {
-        None => Ok(None),
-        Some(row) => {
-            let (key, value) = row?;
-            Ok(Some((key.value().to_vec(), value.value().to_vec())))
-        }
-    });
-    let row = match row {
-        Ok(Some((key, _))) if last.as_ref().is_some_and(|last| *last >= key) => {
-            Err(Error::corrupt("list", table.name(), "its keys are out of order"))
-        }
-        row => row,
-    };
-    match &row {
-        // A broken tree is not walked any further: it may never end.
-        Err(_) | Ok(None) => *rows = None,
-        Ok(Some((key, _))) => *last = Some(key.clone()),
-    }
-    row.transpose()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 0   16  "modelkeep store\0"
-//! 16   4  format version (1)
+//! 16   4  format version (2)
 //! 20  12  zero
 //! 32  32  BLAKE3 of the 32 bytes above
 //! ```
@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) const KEY: &[u8] = b"stamp";
 
 /// The format that this release writes, and the newest that it reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const MAGIC: [u8; 16] = *b"modelkeep store\0";
 
 /// Returns the stamp of a file in this release's format.
@@ -33,8 +33,22 @@ fn encode(format: u32) -> [u8; 64] {
     stamp
 }
 
+/// Whether these are the bytes of a stamp, of whatever format.
+pub(super) fn is_whole(stamp: &[u8]) -> bool {
+    stamp.split_first_chunk::<32>().is_some_and(|(head, hash)| {
+        head.starts_with(&MAGIC) && stamp.len() == 64 && blake3::hash(head).as_bytes() == hash
+    })
+}
+
+/// Whether a file has the format that this release writes, or an older one that it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Age {
+    Current,
+    Older,
+}
+
 /// Checks the stamp of the file `subject`.
-pub(super) fn check(subject: &str, stamp: &[u8]) -> Result<()> {
+pub(super) fn check(subject: &str, stamp: &[u8]) -> Result<Age> {
     let error = |kind, message: String| Err(Error::new(kind, "open", subject, message));
     let Some((head, hash)) = stamp.split_first_chunk::<32>() else {
         return error(ErrorKind::NotAStore, "it is a redb file of another program".into());
@@ -52,7 +66,9 @@ pub(super) fn check(subject: &str, stamp: &[u8]) -> Result<()> {
     let format = rest.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
     match format {
         _ if *magic != MAGIC => error(ErrorKind::NotAStore, "it is a redb file of another program".into()),
-        FORMAT => Ok(()),
+        FORMAT => Ok(Age::Current),
+        // Small archives lay beside large ones, and losses were not noted.
+        1 => Ok(Age::Older),
         0 => error(ErrorKind::Corrupt, "the stamp names format 0, which does not exist".into()),
         newer => error(
             ErrorKind::NewerFormat,
@@ -67,8 +83,9 @@ mod tests {
 
     #[test]
     fn stamps_of_today_tomorrow_and_elsewhere_are_told_apart() {
-        assert!(check("f", &write()).is_ok());
-        assert_eq!(check("f", &encode(2)).unwrap_err().kind(), ErrorKind::NewerFormat);
+        assert_eq!(check("f", &write()).unwrap(), Age::Current);
+        assert_eq!(check("f", &encode(1)).unwrap(), Age::Older);
+        assert_eq!(check("f", &encode(3)).unwrap_err().kind(), ErrorKind::NewerFormat);
         assert_eq!(check("f", b"").unwrap_err().kind(), ErrorKind::NotAStore);
         assert_eq!(check("f", &[7; 64]).unwrap_err().kind(), ErrorKind::NotAStore);
     }

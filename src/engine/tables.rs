@@ -5,15 +5,70 @@ use redb::TableDefinition;
 /// The definition of a table with byte keys.
 pub(super) type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
-/// Large values under 8-byte keys. Fixed-width keys put every value that is larger than a page into a page of its
-/// own, at a constant offset, which is what makes it possible to map one.
-pub(super) const ARCHIVES: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new(ARCHIVES_NAME);
+/// A table of values under 8-byte keys: models, artifacts, training columns.
+///
+/// redb puts every value that is larger than a page into a page of its own, at a constant offset if all keys have the same
+/// width, which is what makes it possible to read one in place. A small value can come to lie beside a large one, in the
+/// same page, and move it when it is removed. So small and large values have tables of their own, and ids say which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ArchiveTable {
+    /// Values of a page or more, each alone in its pages.
+    Large,
+    /// Smaller ones.
+    Small,
+}
 
-/// The name of the archives' table, as it is part of their seals.
-pub(crate) const ARCHIVES_NAME: &str = "archives";
+/// The definition of a table of archives.
+pub(super) type ArchiveDefinition = TableDefinition<'static, u64, &'static [u8]>;
+
+/// The bit of an id that says that its value is small.
+const SMALL: u64 = 1 << 63;
+
+/// Bytes from which a value is large: redb shares no leaf between two pairs that do not fit a page together.
+pub(crate) const LARGE_BYTES_MIN: usize = 4096;
+
+impl ArchiveTable {
+    /// Both of them.
+    pub(crate) const ALL: [Self; 2] = [Self::Large, Self::Small];
+
+    /// The table's name in the file, which is also part of the seal of every value in it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Large => "archives",
+            Self::Small => "small_archives",
+        }
+    }
+
+    pub(super) fn definition(self) -> ArchiveDefinition {
+        TableDefinition::new(self.name())
+    }
+
+    /// The table for a value of so many bytes.
+    pub(super) fn for_bytes(bytes: u64) -> Self {
+        if bytes < LARGE_BYTES_MIN as u64 { Self::Small } else { Self::Large }
+    }
+
+    /// The table that the value under an id is in.
+    pub(crate) fn of(id: u64) -> Self {
+        if id & SMALL == 0 { Self::Large } else { Self::Small }
+    }
+
+    /// The id that a number drawn from the counter makes.
+    pub(super) fn id(self, number: u64) -> u64 {
+        match self {
+            Self::Large => number,
+            Self::Small => number | SMALL,
+        }
+    }
+
+    /// The number that an id was made of.
+    pub(crate) fn number(id: u64) -> u64 {
+        id & !SMALL
+    }
+}
 
 /// A table with byte keys and sealed records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Table {
     /// What this store is: one stamp that every release can read, identity, counters.
     Store,
@@ -41,11 +96,13 @@ pub(crate) enum Table {
     Calendars,
     /// Symbol, fingerprint, period -> computed columns, and what they were computed from.
     Features,
+    /// Table, keys -> rows between them may have been lost to a damaged page.
+    Losses,
 }
 
 impl Table {
     /// All tables with byte keys.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Store,
         Self::Heads,
         Self::Metadata,
@@ -59,6 +116,7 @@ impl Table {
         Self::Aggregates,
         Self::Calendars,
         Self::Features,
+        Self::Losses,
     ];
 
     /// The table's name in the file, which is also part of the seal of every value in it.
@@ -77,6 +135,7 @@ impl Table {
             Self::Aggregates => "aggregates",
             Self::Calendars => "calendars",
             Self::Features => "features",
+            Self::Losses => "losses",
         }
     }
 

@@ -15,7 +15,11 @@ use crate::limits::HUGE_BUFFER_BYTES_MIN;
 pub(crate) const ALIGNMENT: usize = 64;
 
 /// Bytes that start at a multiple of 64 and do not move.
-pub(crate) struct AlignedBuf(Inner);
+pub(crate) struct AlignedBuf {
+    inner: Inner,
+    /// Bytes in front that do not belong to it.
+    skipped: usize,
+}
 
 enum Inner {
     Heap(AlignedVec<ALIGNMENT>),
@@ -43,16 +47,22 @@ impl AlignedBuf {
             // At least one byte: an empty vector would have no aligned address.
             let mut heap = AlignedVec::with_capacity(bytes.len().max(1));
             heap.extend_from_slice(bytes);
-            return Ok(Self(Inner::Heap(heap)));
+            return Ok(Inner::Heap(heap).into());
         }
         let mut map = huge_map(bytes.len())?;
         map.copy_from_slice(bytes);
-        Ok(Self(Inner::Map(map)))
+        Ok(Inner::Map(map).into())
     }
 
     /// Returns `lent` as a buffer; `None` when its bytes are not aligned.
     pub(crate) fn lent(lent: Box<dyn InPlace>) -> Option<Self> {
-        lent.bytes().as_ptr().addr().is_multiple_of(ALIGNMENT).then_some(Self(Inner::Lent(lent)))
+        lent.bytes().as_ptr().addr().is_multiple_of(ALIGNMENT).then_some(Inner::Lent(lent).into())
+    }
+
+    /// Returns the buffer without its first bytes; `None` when the rest would not be aligned.
+    pub(crate) fn skip(mut self, bytes: usize) -> Option<Self> {
+        self.skipped += bytes;
+        self.skipped.is_multiple_of(ALIGNMENT).then_some(self)
     }
 
     /// Returns a buffer of `len` bytes, zeros at first, that `fill` has written to.
@@ -60,20 +70,20 @@ impl AlignedBuf {
         if len < HUGE_BUFFER_BYTES_MIN {
             let mut heap = AlignedVec::with_capacity(len.max(1));
             heap.resize(len, 0);
-            return Ok(fill(&mut heap).map(|()| Self(Inner::Heap(heap))));
+            return Ok(fill(&mut heap).map(|()| Inner::Heap(heap).into()));
         }
         let mut map = huge_map(len)?;
-        Ok(fill(&mut map).map(|()| Self(Inner::Map(map))))
+        Ok(fill(&mut map).map(|()| Inner::Map(map).into()))
     }
 
     /// Whether the bytes are somebody else's, who can let them be forgotten and read again.
     pub(crate) fn is_lent(&self) -> bool {
-        matches!(self.0, Inner::Lent(_))
+        matches!(self.inner, Inner::Lent(_))
     }
 
     /// Whether all bytes are in memory already.
     pub(crate) fn is_resident(&self) -> bool {
-        match &self.0 {
+        match &self.inner {
             Inner::Heap(_) | Inner::Map(_) => true,
             Inner::Lent(lent) => lent.is_resident(),
         }
@@ -81,7 +91,7 @@ impl AlignedBuf {
 
     /// Brings all bytes into memory that are not there yet, unless it is told to stop.
     pub(crate) fn populate(&self, stopped: impl Fn() -> bool) {
-        let Inner::Lent(lent) = &self.0 else {
+        let Inner::Lent(lent) = &self.inner else {
             return;
         };
         let mut at = Some(0);
@@ -91,10 +101,16 @@ impl AlignedBuf {
     }
 }
 
+impl From<Inner> for AlignedBuf {
+    fn from(inner: Inner) -> Self {
+        Self { inner, skipped: 0 }
+    }
+}
+
 fn huge_map(len: usize) -> io::Result<MmapMut> {
     let map = MmapMut::map_anon(len)?;
     // Advice: where the kernel refuses it, the pages are ordinary and everything works the same, only slower.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     if let Err(err) = map.advise(memmap2::Advice::HugePage) {
         tracing::debug!(%err, len, "no huge pages for this buffer");
     }
@@ -103,7 +119,7 @@ fn huge_map(len: usize) -> io::Result<MmapMut> {
 
 impl From<AlignedVec<ALIGNMENT>> for AlignedBuf {
     fn from(heap: AlignedVec<ALIGNMENT>) -> Self {
-        Self(Inner::Heap(heap))
+        Inner::Heap(heap).into()
     }
 }
 
@@ -111,17 +127,18 @@ impl Deref for AlignedBuf {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match &self.0 {
+        let bytes = match &self.inner {
             Inner::Heap(heap) => heap.as_slice(),
             Inner::Map(map) => map,
             Inner::Lent(lent) => lent.bytes(),
-        }
+        };
+        bytes.get(self.skipped..).unwrap_or(&[])
     }
 }
 
 impl fmt::Debug for AlignedBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.0 {
+        let kind = match self.inner {
             Inner::Heap(_) => "heap",
             Inner::Map(_) => "map",
             Inner::Lent(_) => "lent",

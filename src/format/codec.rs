@@ -130,7 +130,8 @@ fn split_frames(stored: &[u8], raw_len: usize) -> Result<Vec<&[u8]>> {
         frames.push(frame);
         rest = after;
     }
-    if rest.is_empty() { Ok(frames) } else { Err(broken("bytes follow the last frame")) }
+    // Zeros fill a payload up to the size that its place wants.
+    if rest.iter().all(|&byte| byte == 0) { Ok(frames) } else { Err(broken("bytes follow the last frame")) }
 }
 
 fn too_large(bytes: u64) -> Error {

@@ -191,6 +191,14 @@ pub(crate) fn open_any<'a>(place: Place<'_>, value: &'a [u8]) -> Result<Envelope
     parsed
 }
 
+/// Whether a value was written at `place`: its seal holds. The payload may be damaged, or cut.
+pub(crate) fn is_in_its_place(place: Place<'_>, value: &[u8]) -> bool {
+    let sealed = value.split_first_chunk::<SEALED_BYTES>();
+    sealed.is_some_and(|(sealed, rest)| {
+        sealed.first_chunk() == Some(&MAGIC) && rest.first_chunk() == Some(&seal_hash(place, sealed))
+    })
+}
+
 /// Reads the header, without its seal.
 fn unseal<'a>(place: Place<'_>, value: &'a [u8]) -> Result<Envelope<'a>> {
     let cut = || broken(place, format!("{} bytes are too few for a sealed value", value.len()));

@@ -8,19 +8,19 @@
 //! Linear probing, at most half full. A table that has become too small is emptied and kept, because a reader may still
 //! be in it; all of them together are smaller than the one in use.
 
-use std::{
-    array, ptr,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering},
-    },
-};
+use std::{array, ptr, sync::OnceLock};
 
 use super::{
     hazard::{Guard, Unprotected},
     slot::{Keep, Slot},
 };
-use crate::key::ModelKey;
+use crate::{
+    key::ModelKey,
+    sync::{
+        Arc,
+        atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering},
+    },
+};
 
 /// Buckets of the smallest table, as a power of two.
 const SMALLEST_LOG2: usize = 6;

@@ -203,10 +203,11 @@ impl<V: Keep> Change<'_, V> {
         self.tier.limbo.retire(gone.into_iter().collect());
     }
 
-    /// Forgets every key that `unwanted` says.
-    pub(crate) fn remove_if(&self, unwanted: impl Fn(&ModelKey) -> bool) {
+    /// Forgets every model that `unwanted` says.
+    pub(crate) fn remove_if(&self, unwanted: impl Fn(&ModelKey, &V) -> bool) {
         let mut inner = self.tier.lock();
-        let keys: Vec<ModelKey> = inner.slots.keys().filter(|key| unwanted(key)).cloned().collect();
+        let unwanted = |(key, (slot, _)): &(&ModelKey, &(Arc<Slot<V>>, Node))| unwanted(key, &slot.value);
+        let keys: Vec<ModelKey> = inner.slots.iter().filter(unwanted).map(|(key, _)| key.clone()).collect();
         let gone = keys.iter().filter_map(|key| inner.remove(key, &self.tier.index)).collect();
         drop(inner);
         self.tier.limbo.retire(gone);

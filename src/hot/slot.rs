@@ -1,15 +1,16 @@
 //! A model in the hot tier, with what a hit needs to know of it.
 
-use std::{
-    ops::{AddAssign, SubAssign},
+use std::ops::{AddAssign, SubAssign};
+
+use super::hazard::Limbo;
+use crate::{
+    key::ModelKey,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Timestamp,
 };
-
-use super::hazard::Limbo;
-use crate::{key::ModelKey, time::Timestamp};
 
 /// Bytes that an entry takes: in memory of its own, and in the map of a file, which the operating system can take back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,10 +1,8 @@
 //! What takes up the space of a file.
 
-use std::fs;
-
 use crate::{
-    engine::TableUsage,
-    error::{Error, ErrorKind, Result},
+    engine::{Snapshot, TableUsage},
+    error::Result,
     store::Store,
 };
 
@@ -41,26 +39,7 @@ impl Store {
     /// # Errors
     /// `Corrupt` or `Io` when a tree cannot be walked.
     pub fn usage(&self) -> Result<Usage> {
-        let (file_bytes, allocated_bytes) = match self.path() {
-            None => (0, 0),
-            Some(path) => {
-                let found = fs::metadata(path).map_err(|err| {
-                    Error::new(ErrorKind::Io, "measure", self.subject(), "its length cannot be read").with_source(err)
-                })?;
-                (found.len(), allocated(&found))
-            }
-        };
-        Ok(Usage { file_bytes, allocated_bytes, tables: self.snapshot()?.usage()? })
+        let (file_bytes, allocated_bytes) = self.file_usage()?;
+        Ok(Usage { file_bytes, allocated_bytes, tables: self.look(Snapshot::usage)? })
     }
-}
-
-#[cfg(unix)]
-fn allocated(found: &fs::Metadata) -> u64 {
-    // POSIX counts blocks of 512 bytes, whatever the file system's own block size is.
-    std::os::unix::fs::MetadataExt::blocks(found) * 512
-}
-
-#[cfg(not(unix))]
-fn allocated(found: &fs::Metadata) -> u64 {
-    found.len()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    engine::{Reader, Table, sealed},
+    engine::{ArchiveTable, Reader, Snapshot, Table, sealed},
     error::{Error, Result},
     key::describe_row,
     registry::{artifacts, head, metadata},
@@ -65,39 +65,40 @@ impl Store {
     /// # Errors
     /// `Io` when the file cannot be read at all.
     pub fn verify(&self) -> Result<Verification> {
-        let snapshot = self.snapshot()?;
-        let mut found = Verification::default();
-        let (mut present, mut referenced) = (BTreeSet::new(), BTreeSet::new());
-        let archives = crate::engine::ARCHIVES_NAME;
-        let walked = snapshot.for_each_archive(|id, value| {
-            present.insert(id);
-            found.check(archives, || id.to_string(), value.len(), sealed::check_blob(id, value));
+        self.look(check)
+    }
+}
+
+/// Checks everything that one state of the store has.
+fn check(snapshot: &Snapshot) -> Result<Verification> {
+    let mut found = Verification::default();
+    let (mut present, mut referenced) = (BTreeSet::new(), BTreeSet::new());
+    for table in ArchiveTable::ALL {
+        snapshot.for_each_archive(table, |archive| match archive {
+            Ok((id, value)) => {
+                present.insert(id);
+                let checked = sealed::check_blob(table, id, value);
+                found.check(table.name(), || ArchiveTable::number(id).to_string(), value.len(), checked);
+            }
+            Err(err) => found.add(table.name(), "(a page)".into(), &err),
         });
-        if let Err(err) = walked {
-            found.add(archives, "(the rest)".into(), &err);
-        }
-        for table in Table::ALL {
-            let rows = match snapshot.scan(table, b"") {
-                Ok(rows) => rows,
-                Err(err) => {
-                    found.add(table.name(), "(all of it)".into(), &err);
-                    continue;
-                }
-            };
-            for row in rows {
-                match row {
-                    Err(err) => found.add(table.name(), "(the rest)".into(), &err),
-                    Ok((key, value)) => {
-                        let checked = sealed::check_row(table, &key, &value);
-                        found.check(table.name(), || describe_row(&key), key.len() + value.len(), checked);
-                        check_references(&snapshot, table, &key, &value, &present, &mut referenced, &mut found);
-                    }
+    }
+    for table in Table::ALL {
+        for row in snapshot.scan(table, b"") {
+            match row {
+                Err(err) => found.add(table.name(), "(a page)".into(), &err),
+                Ok((key, value)) => {
+                    let checked = sealed::check_row(table, &key, &value);
+                    found.check(table.name(), || describe_row(&key), key.len() + value.len(), checked);
+                    check_references(snapshot, table, &key, &value, &present, &mut referenced, &mut found);
                 }
             }
         }
-        found.unreferenced = present.difference(&referenced).copied().collect();
-        Ok(found)
     }
+    found.unreferenced = present.difference(&referenced).copied().collect();
+    // A state that was given up is no damage: then the next one is looked at.
+    snapshot.check_in_force()?;
+    Ok(found)
 }
 
 /// Checks that what a readable row refers to is there.

@@ -94,7 +94,9 @@ pub(crate) fn listed(key: &[u8], value: &[u8], page: Page) -> Result<(Option<Ver
 /// current version and without pins takes its place; it numbers on from a bound that no version can have passed.
 pub(crate) fn read_or_rebuild(batch: &Batch, key: &ModelKey) -> Result<(Head, bool)> {
     match read(batch, key) {
-        Ok(head) => Ok((head.unwrap_or_default(), true)),
+        Ok(Some(head)) => Ok((head, true)),
+        // There may have been one before losses were accepted.
+        Ok(None) => Ok((Head { last: floor(batch)?, ..Head::default() }, true)),
         Err(err) if err.kind() == ErrorKind::Corrupt => {
             let last = Version::new(sealed::archives_ever(batch)?);
             tracing::error!(%key, error = %err, rebuilt_at = ?last, "the head is damaged; its pins are lost");
@@ -102,6 +104,26 @@ pub(crate) fn read_or_rebuild(batch: &Batch, key: &ModelKey) -> Result<(Head, bo
         }
         Err(err) => Err(err),
     }
+}
+
+/// The row of the floor in the table `store`.
+const FLOOR: &[u8] = b"version_floor";
+
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct FloorV1 {
+    last: u64,
+}
+
+crate::format::record::schema!(FloorV1, "modelkeep.version_floor", 1);
+
+/// The highest number that a model may have had whose head was lost.
+fn floor(batch: &Batch) -> Result<Option<Version>> {
+    Ok(sealed::record::<FloorV1>(batch, Table::Store, FLOOR)?.and_then(|floor| Version::new(floor.last)))
+}
+
+/// Has every model without a head numbered on from above all that can have been given out.
+pub(crate) fn raise_floor(batch: &Batch) -> Result<()> {
+    batch.put_record(Table::Store, FLOOR, &FloorV1 { last: sealed::archives_ever(batch)? })
 }
 
 /// Writes the head of `key`.

@@ -87,7 +87,7 @@ impl Store {
     /// # Errors
     /// `Io` when the file cannot be read at all.
     pub fn bar_series(&self) -> Result<Vec<(String, Result<BarSummary>)>> {
-        read::summaries(&self.snapshot()?)
+        self.look(read::summaries)
     }
 
     /// Returns the symbols that have bars of this timeframe, in order.
@@ -95,7 +95,7 @@ impl Store {
     /// # Errors
     /// As for [`bar_series`](Self::bar_series).
     pub fn bar_symbols(&self, timeframe: Timeframe) -> Result<Vec<Symbol>> {
-        read::symbols(&self.snapshot()?, timeframe)
+        self.look(|snapshot| read::symbols(snapshot, timeframe))
     }
 
     /// Returns the calendars that judged what is stored, as they were then.
@@ -103,7 +103,7 @@ impl Store {
     /// # Errors
     /// `Corrupt` when one is damaged, `Io` when the file cannot be read.
     pub fn calendars(&self) -> Result<Vec<Calendar>> {
-        coverage::calendars(&self.snapshot()?)
+        self.look(coverage::calendars)
     }
 }
 
@@ -242,7 +242,7 @@ impl<'a> BarSeries<'a> {
     /// # Errors
     /// `Corrupt` when a chunk is damaged, `Io` when the file cannot be read.
     pub fn range(&self, interval: Interval<Timestamp>) -> Result<Bars> {
-        read::range(&self.store.snapshot()?, &self.id, interval)
+        self.store.look(|snapshot| read::range(snapshot, &self.id, interval))
     }
 
     /// Returns one column of the bars that begin in `interval`. A close needs no other column, an open the closes, a high or
@@ -251,7 +251,7 @@ impl<'a> BarSeries<'a> {
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn column(&self, field: Field, interval: Interval<Timestamp>) -> Result<FieldColumn> {
-        let (timestamps, values) = read::field(&self.store.snapshot()?, &self.id, interval, field)?;
+        let (timestamps, values) = self.store.look(|snapshot| read::field(snapshot, &self.id, interval, field))?;
         Ok(FieldColumn { timestamps, values })
     }
 
@@ -262,7 +262,7 @@ impl<'a> BarSeries<'a> {
     /// `NotFound` when something that was known then is not kept any more ([`Options::bar_history`](crate::Options::bar_history));
     /// otherwise as for [`range`](Self::range).
     pub fn range_as_of(&self, interval: Interval<Timestamp>, known_at: Timestamp) -> Result<Bars> {
-        read::as_of(&self.store.snapshot()?, &self.id, interval, known_at)
+        self.store.look(|snapshot| read::as_of(snapshot, &self.id, interval, known_at))
     }
 
     /// Returns the last bar; `None` when there is none.
@@ -270,7 +270,7 @@ impl<'a> BarSeries<'a> {
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn latest(&self) -> Result<Option<Bar>> {
-        read::latest(&self.store.snapshot()?, &self.id)
+        self.store.look(|snapshot| read::latest(snapshot, &self.id))
     }
 
     /// Returns what is known of every part of `interval`, in order.
@@ -278,7 +278,7 @@ impl<'a> BarSeries<'a> {
     /// # Errors
     /// `Corrupt` when the ledger is damaged, `Io` when the file cannot be read.
     pub fn coverage(&self, interval: Interval<Timestamp>) -> Result<Vec<Stretch>> {
-        Ok(coverage::read(&self.store.snapshot()?, &self.account())?.ledger.within(interval))
+        Ok(self.store.look(|snapshot| coverage::read(snapshot, &self.account()))?.ledger.within(interval))
     }
 
     /// Returns the calendar that judged what is known, as it was then; `None` when nothing is known.
@@ -286,7 +286,7 @@ impl<'a> BarSeries<'a> {
     /// # Errors
     /// `Corrupt` when the ledger or the calendar is damaged, `Io` when the file cannot be read.
     pub fn judged_by(&self) -> Result<Option<Calendar>> {
-        coverage::judged_by(&self.store.snapshot()?, &self.account())
+        self.store.look(|snapshot| coverage::judged_by(snapshot, &self.account()))
     }
 
     /// Returns the sessions of `interval` that the calendar expects bars in, that have none at all, and that are not known
@@ -322,7 +322,7 @@ impl<'a> BarSeries<'a> {
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn holes(&self, interval: Interval<Timestamp>, shortest: Duration) -> Result<Vec<Interval<Timestamp>>> {
-        let (at, _) = read::field(&self.store.snapshot()?, &self.id, interval, Field::Volume)?;
+        let (at, _) = self.store.look(|snapshot| read::field(snapshot, &self.id, interval, Field::Volume))?;
         let mut holes = Vec::new();
         for session in self.judge().expected(interval, self.timeframe()) {
             let window = session.window(self.timeframe());

@@ -93,7 +93,7 @@ impl Inner {
 impl Inner {
     /// The bytes of the current version's archive, as a guess at the next one's; 0 when there is none.
     fn archive_bytes_before(&self, key: &ModelKey) -> usize {
-        let current = self.engine.read().and_then(|snapshot| registry::current(&snapshot, key));
+        let current = self.engine.look(|snapshot| registry::current(snapshot, key));
         let bytes = current.ok().flatten().map_or(0, |(_, stored)| stored.metadata.archive_bytes);
         usize::try_from(bytes).unwrap_or(0)
     }

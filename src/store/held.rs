@@ -98,8 +98,12 @@ impl fmt::Display for Decision {
 /// Numbers in an archive are little-endian types with `to_native()`; vectors and options are used as one would. An owned
 /// copy is `rkyv::deserialize::<M, rkyv::rancor::Error>(&*held)`, for a type that derives `rkyv::Deserialize`.
 ///
-/// It stays valid for as long as it is held, whatever happens to the hot tier, or to the model in the file. What was
-/// loaded from a file keeps that file open and locked, also after the store is dropped, since it is read where it lies.
+/// It stays valid for as long as it is held, and shows the same bytes, whatever happens to the hot tier, to the model in the file,
+/// or to the store. As long as it is read where it lies in the file, it keeps that file open and locked, also after the store is
+/// dropped. When its version leaves the file it gets memory of its own, at the same addresses, and keeps nothing any more.
+///
+/// Another program that cuts the file, or a disk that fails under it, can end the process that reads it: see
+/// [`Options::mapped`](crate::Options::mapped).
 ///
 /// A thread that holds up to eight models from the hot tier counts no references; a clone does, and so does what is
 /// held beyond those eight. Held for long, a clone leaves the eight to the calls that are in a hurry.
@@ -178,10 +182,11 @@ impl<M: Model> Held<M> {
         self.entry().load_time
     }
 
-    /// Returns why the model could not be stored after it was trained; `None` when it was stored, or need not be.
+    /// Returns why the model could not be stored after it was trained, or may be lost if the power fails
+    /// ([`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown)); `None` when it was stored, or need not be.
     #[must_use]
     pub fn publish_error(&self) -> Option<&Error> {
-        self.entry().publish_error.as_ref()
+        self.entry().publish_error.get()
     }
 
     /// Returns the archive's bytes: what rkyv wrote, aligned to 64 bytes.

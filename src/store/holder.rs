@@ -1,6 +1,9 @@
 //! What a held model is made of: the entry that it shares with the hot tier, and what keeps that entry.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use super::held::{Decision, Tier};
 use crate::{
@@ -21,8 +24,8 @@ pub(super) struct Entry {
     pub(super) clock: Arc<dyn Clock>,
     /// How long it took to read from disk; zero when it was trained here.
     pub(super) load_time: Duration,
-    /// Why it is not in the file, if it should be.
-    pub(super) publish_error: Option<Error>,
+    /// Why it is not in the file, or may be lost, if it should be there.
+    pub(super) publish_error: OnceLock<Error>,
 }
 
 /// What a hit needs of an entry.
@@ -52,15 +55,18 @@ impl Keep for Entry {
 impl Entry {
     pub(super) fn new(checked: Checked, metadata: Metadata, clock: Arc<dyn Clock>) -> Self {
         let training_nanos = nanos(metadata.training_duration);
-        Self { checked, training_nanos, metadata, clock, load_time: Duration::ZERO, publish_error: None }
+        Self { checked, training_nanos, metadata, clock, load_time: Duration::ZERO, publish_error: OnceLock::new() }
     }
 
     pub(super) fn loaded_in(self, load_time: Duration) -> Self {
         Self { load_time, ..self }
     }
 
-    pub(super) fn not_published(self, publish_error: Option<Error>) -> Self {
-        Self { publish_error, ..self }
+    /// Notes why it is not in the file, once.
+    pub(super) fn mark_unpublished(&self, error: Option<Error>) {
+        if let Some(error) = error {
+            self.publish_error.get_or_init(|| error);
+        }
     }
 
     /// Bytes that it takes in the hot tier.

@@ -1,10 +1,15 @@
 //! Finding models: lists, versions, keys by name.
 
-use std::{cmp::Ordering, collections::BTreeSet, fmt, mem, time::Duration};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeSet, VecDeque},
+    fmt, mem,
+    time::Duration,
+};
 
 use super::Store;
 use crate::{
-    engine::{Scan, Table},
+    engine::{Rows, Table},
     error::{Error, ErrorKind, Result},
     key::{ConfigHash, Label, ModelKey, ModelName},
     registry::{
@@ -210,10 +215,10 @@ impl fmt::Debug for Listed {
 ///
 /// Heads and metadata are walked side by side, each page once. A listing shows the state at the moment that it was made.
 /// It keeps redb from reusing the pages of that state while it lives, so do not keep it for long. A damaged row is one
-/// `Err` item, and the listing goes on.
+/// `Err` item, and the listing goes on. An `Err` of the kind `Io`, or `Expired` after an I/O error elsewhere, is the last item.
 pub struct Listing {
-    heads: Scan,
-    rows: Scan,
+    heads: Rows,
+    rows: Rows,
     /// A row of metadata that was met too early.
     ahead: Option<(Vec<u8>, Result<Row>)>,
     filter: Filter,
@@ -222,13 +227,33 @@ pub struct Listing {
     name: Option<ModelName>,
     /// Room for the keys of rows.
     wanted: Vec<u8>,
+    /// Gaps that were met on the way to a row.
+    gaps: VecDeque<Error>,
+    /// It cannot be read any further.
+    is_over: bool,
 }
 
 impl Iterator for Listing {
     type Item = Result<Listed>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let next = self.advance();
+        self.is_over = next.as_ref().is_none_or(|next| {
+            next.as_ref().is_err_and(|err| matches!(err.kind(), ErrorKind::Io | ErrorKind::Expired))
+        });
+        next
+    }
+}
+
+impl Listing {
+    fn advance(&mut self) -> Option<Result<Listed>> {
         loop {
+            if let Some(gap) = self.gaps.pop_front() {
+                return Some(Err(gap));
+            }
             let mut wanted = mem::take(&mut self.wanted);
             let head = self.heads.next_with(|key, value, page| {
                 wanted.clear();
@@ -247,9 +272,7 @@ impl Iterator for Listing {
             }
         }
     }
-}
 
-impl Listing {
     /// Finds the metadata that a head refers to; `None` when the model does not pass the filter. `wanted` begins as the
     /// head's row and ends as the metadata's.
     fn read(&mut self, wanted: &mut Vec<u8>, version: Version, pins: BTreeSet<Version>) -> Result<Option<Listed>> {
@@ -280,7 +303,15 @@ impl Listing {
                 Ordering::Equal => Some((None, Row::open(key, value, page))),
                 Ordering::Greater => Some((Some(key.to_vec()), Row::open(key, value, page))),
             });
-            match found.transpose()? {
+            let found = match found.transpose() {
+                // What lies behind it may be what is wanted.
+                Err(gap) if gap.kind() == ErrorKind::Corrupt => {
+                    self.gaps.push_back(gap);
+                    continue;
+                }
+                found => found?,
+            };
+            match found {
                 None => return Ok(None),
                 Some(None) => {}
                 Some(Some((None, row))) => return Ok(Some(row)),
@@ -332,9 +363,19 @@ impl Store {
     /// `Io` when the file cannot be read. A damaged row is an `Err` item of the listing.
     pub fn list(&self, filter: Filter) -> Result<Listing> {
         let snapshot = self.snapshot()?;
-        let heads = snapshot.scan(Table::Heads, &filter.prefix())?;
-        let rows = snapshot.scan(Table::Metadata, &filter.prefix())?;
-        Ok(Listing { heads, rows, ahead: None, filter, now: self.inner.clock.now(), name: None, wanted: Vec::new() })
+        let heads = snapshot.scan(Table::Heads, &filter.prefix());
+        let rows = snapshot.scan(Table::Metadata, &filter.prefix());
+        Ok(Listing {
+            heads,
+            rows,
+            ahead: None,
+            filter,
+            now: self.inner.clock.now(),
+            name: None,
+            wanted: Vec::new(),
+            gaps: VecDeque::new(),
+            is_over: false,
+        })
     }
 
     /// Returns the versions of a model, the oldest first.
@@ -342,18 +383,19 @@ impl Store {
     /// # Errors
     /// `Corrupt` when the head or a version's metadata is damaged, `Io` when the file cannot be read.
     pub fn versions(&self, key: &ModelKey) -> Result<Vec<VersionEntry>> {
-        let snapshot = self.snapshot()?;
-        let head: Head = head::read(&snapshot, key)?.unwrap_or_default();
-        let entry = |version| {
-            Ok(VersionEntry {
-                version,
-                metadata: metadata::require(&snapshot, key, version)?.metadata,
-                current: head.current == Some(version),
-                pinned: head.pins.contains(&version),
-                quarantined: quarantine::reason(&snapshot, key, version)?,
-            })
-        };
-        metadata::versions(&snapshot, key)?.into_iter().map(entry).collect()
+        self.look(|snapshot| {
+            let head: Head = head::read(snapshot, key)?.unwrap_or_default();
+            let entry = |version| {
+                Ok(VersionEntry {
+                    version,
+                    metadata: metadata::require(snapshot, key, version)?.metadata,
+                    current: head.current == Some(version),
+                    pinned: head.pins.contains(&version),
+                    quarantined: quarantine::reason(snapshot, key, version)?,
+                })
+            };
+            metadata::versions(snapshot, key)?.into_iter().map(entry).collect()
+        })
     }
 
     /// Returns the key that a person means by `text`: `name`, or `name@` and the first digits of the config hash.
@@ -362,16 +404,19 @@ impl Store {
     /// `NotFound` when no model matches, `InvalidInput` when more than one does; the message lists them.
     pub fn find_key(&self, text: &str) -> Result<ModelKey> {
         let (name, digits) = text.split_once('@').unwrap_or((text, ""));
-        let mut matches = Vec::new();
-        let snapshot = self.snapshot()?;
-        for row in snapshot.scan(Table::Heads, &name_prefix(&ModelName::new(name)?))? {
-            let key = ModelKey::from_bytes(&row?.0)?;
-            let meant = key.config_hash().to_string().starts_with(&digits.to_ascii_lowercase());
-            // The head of a removed model stays behind, to number on.
-            if meant && !metadata::versions(&snapshot, &key)?.is_empty() {
-                matches.push(key);
+        let prefix = name_prefix(&ModelName::new(name)?);
+        let matches = self.look(|snapshot| {
+            let mut matches = Vec::new();
+            for row in snapshot.scan(Table::Heads, &prefix) {
+                let key = ModelKey::from_bytes(&row?.0)?;
+                let meant = key.config_hash().to_string().starts_with(&digits.to_ascii_lowercase());
+                // The head of a removed model stays behind, to number on.
+                if meant && !metadata::versions(snapshot, &key)?.is_empty() {
+                    matches.push(key);
+                }
             }
-        }
+            Ok(matches)
+        })?;
         match matches.as_slice() {
             [key] => Ok(key.clone()),
             [] => {

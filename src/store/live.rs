@@ -10,17 +10,12 @@ use std::{
     collections::HashMap,
     fmt,
     ops::Deref,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
-
-use arc_swap::ArcSwapOption;
-use crossbeam_utils::CachePadded;
 
 use super::{
     Inner, Store,
+    counted::{Counted, UNSEEN},
     held::{Decision, Held, Tier},
     holder::Entry,
     read::Found,
@@ -68,12 +63,19 @@ pub struct Current<'a, M: Model> {
 
 /// What is current, shared by all handles of a key and a type.
 pub(super) struct Cell {
-    count: CachePadded<AtomicU64>,
-    current: ArcSwapOption<Entry>,
+    current: Counted<Entry>,
     key: ModelKey,
     /// Finds the current version again, as the type that is followed.
-    find: fn(&Arc<Inner>, &ModelKey) -> Option<Arc<Entry>>,
+    find: fn(&Arc<Inner>, &ModelKey) -> Sight,
     inner: Weak<Inner>,
+}
+
+/// What a look at a key came to.
+enum Sight {
+    /// A model, or none.
+    Seen(Option<Arc<Entry>>),
+    /// The newest commit cannot be looked at now. Whoever made it sees to it that all is looked at again when it can.
+    Dark,
 }
 
 /// Every cell that somebody follows.
@@ -92,7 +94,7 @@ impl Followed {
         let mut cells = self.lock();
         cells.retain(|_, cell| cell.strong_count() > 0);
         let followed = cells.iter().filter(|((known, _), _)| known == key).filter_map(|(_, cell)| cell.upgrade());
-        followed.for_each(|cell| cell.set(Some(Arc::clone(entry))));
+        followed.for_each(|cell| cell.current.set(Some(Arc::clone(entry))));
     }
 
     /// Looks again at what is current, after heads were moved or removed. The caller does not hold the writer's lock:
@@ -103,22 +105,18 @@ impl Followed {
         cells.iter().for_each(|cell| self.refresh(cell, || (cell.find)(inner, &cell.key)));
     }
 
-    /// Sets a cell to what `find` finds, unless somebody sets it meanwhile: what is published is newer.
-    fn refresh(&self, cell: &Cell, find: impl FnOnce() -> Option<Arc<Entry>>) {
-        let count = cell.count.load(Ordering::Acquire);
-        let found = find();
-        let _cells = self.lock();
-        if cell.count.load(Ordering::Acquire) == count {
-            cell.set(found);
+    /// Sets a cell to what `find` finds; again, when somebody sets it meanwhile, who may have looked earlier.
+    fn refresh(&self, cell: &Cell, mut find: impl FnMut() -> Sight) {
+        loop {
+            let count = cell.current.count();
+            let Sight::Seen(found) = find() else {
+                return;
+            };
+            let _cells = self.lock();
+            if cell.current.count() == count {
+                return cell.current.set(found);
+            }
         }
-    }
-}
-
-impl Cell {
-    fn set(&self, entry: Option<Arc<Entry>>) {
-        self.current.store(entry);
-        // Release: who sees the count sees the entry, or a later one.
-        self.count.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -131,16 +129,16 @@ impl Store {
         let cell = self.inner.cell::<M>(key);
         let mut failure = None;
         self.inner.followed.refresh(&cell, || match self.get::<M>(key) {
-            Ok(found) => found.map(|held| Arc::clone(held.shared())),
+            Ok(found) => Sight::Seen(found.map(|held| Arc::clone(held.shared()))),
             Err(error) => {
                 failure = Some(error);
-                None
+                Sight::Dark
             }
         });
         failure.map_or(Ok(()), Err)?;
         // What a handle sees last may be large: it is freed on the background thread, which is started here.
         self.inner.worker.later(|_| {});
-        Ok(Live { cell, seen: cell::Cell::new(u64::MAX), held: RefCell::new(None) })
+        Ok(Live { cell, seen: cell::Cell::new(UNSEEN), held: RefCell::new(None) })
     }
 }
 
@@ -152,24 +150,18 @@ impl Inner {
             return cell;
         }
         let find = |inner: &Arc<Self>, key: &ModelKey| match inner.find::<M>(key) {
-            Found::Model(held) => Some(Arc::clone(held.shared())),
-            Found::Missing => None,
+            Found::Model(held) => Sight::Seen(Some(Arc::clone(held.shared()))),
+            Found::Missing => Sight::Seen(None),
             Found::OtherSchema { stored, requested } => {
                 tracing::warn!(%key, %stored, %requested, "a followed model has another schema now");
-                None
+                Sight::Seen(None)
             }
             Found::Failed(error) => {
                 tracing::error!(%key, %error, "a followed model cannot be read");
-                None
+                if inner.engine.sees() { Sight::Seen(None) } else { Sight::Dark }
             }
         };
-        let cell = Arc::new(Cell {
-            count: CachePadded::new(AtomicU64::new(0)),
-            current: ArcSwapOption::empty(),
-            key: key.clone(),
-            find,
-            inner: Arc::downgrade(self),
-        });
+        let cell = Arc::new(Cell { current: Counted::empty(), key: key.clone(), find, inner: Arc::downgrade(self) });
         *place = Arc::downgrade(&cell);
         cell
     }
@@ -179,11 +171,12 @@ impl<M: Model> Live<M> {
     /// Returns the current version; `None` when there is none: not yet, not any more, or not of this schema.
     ///
     /// A new version is seen by the first call that begins after its publish returned, unless this handle's last
-    /// [`Current`] is still alive.
+    /// [`Current`] is still alive. After a write whose outcome nobody could read, the version before it is shown until the file
+    /// can be read, and what the file has some milliseconds later.
     #[inline]
     #[must_use]
     pub fn load(&self) -> Option<Current<'_, M>> {
-        if self.cell.count.load(Ordering::Acquire) != self.seen.get() {
+        if self.cell.current.count() != self.seen.get() {
             self.refresh();
         }
         Ref::filter_map(self.held.borrow(), Option::as_ref).ok().map(|held| Current { held })
@@ -200,9 +193,8 @@ impl<M: Model> Live<M> {
         let Ok(mut held) = self.held.try_borrow_mut() else {
             return;
         };
-        // First the count, then the entry: one that is set in between is seen again by the next call.
-        self.seen.set(self.cell.count.load(Ordering::Acquire));
-        let entry = self.cell.current.load_full();
+        let (seen, entry) = self.cell.current.load();
+        self.seen.set(seen);
         let next = entry.and_then(|entry| {
             let schema_fits = entry.metadata.schema.is(&M::SCHEMA);
             schema_fits.then(|| Held::new(entry, Tier::Hot, Decision::Fresh).ok()).flatten()
@@ -220,7 +212,7 @@ impl<M: Model> Live<M> {
 
 impl<M: Model> Clone for Live<M> {
     fn clone(&self) -> Self {
-        Self { cell: Arc::clone(&self.cell), seen: cell::Cell::new(u64::MAX), held: RefCell::new(None) }
+        Self { cell: Arc::clone(&self.cell), seen: cell::Cell::new(UNSEEN), held: RefCell::new(None) }
     }
 }
 
@@ -262,5 +254,26 @@ impl<M: Model> Deref for Current<'_, M> {
 impl<M: Model> fmt::Debug for Current<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Current").field(&*self.held).finish()
+    }
+}
+
+#[cfg(all(test, not(loom), not(shuttle)))]
+mod tests {
+    use super::*;
+
+    /// Of two that look again, after two rollbacks, the one that looked first set the cell last: it stayed there.
+    #[test]
+    fn who_was_overtaken_looks_again() {
+        let key = ModelKey::new("m", &()).unwrap();
+        let cell = Cell { current: Counted::empty(), key, find: |_, _| Sight::Dark, inner: Weak::new() };
+        let mut looks = 0;
+        Followed::default().refresh(&cell, || {
+            looks += 1;
+            if looks == 1 {
+                cell.current.set(None);
+            }
+            Sight::Seen(None)
+        });
+        assert_eq!((looks, cell.current.count()), (2, 2));
     }
 }

@@ -80,7 +80,8 @@ fn bring<S: Source>(source: &S, interval: Interval<Timestamp>) -> Result<FetchRe
     let load = source.load();
     let _flight = inner.loads.board(&load)?;
     let now = inner.clock.now();
-    let mut account = coverage::read_for(&source.store().snapshot()?, &source.account(), source.calendar())?;
+    let mut account =
+        source.store().look(|snapshot| coverage::read_for(snapshot, &source.account(), source.calendar()))?;
     let mut report = FetchReport::default();
     let over = over(source, interval, now, &mut report);
     let due = due(source, &account, over, now);
@@ -107,7 +108,7 @@ fn bring<S: Source>(source: &S, interval: Interval<Timestamp>) -> Result<FetchRe
             |asked| flight::on_behalf_of(me, || source.fetch(asked)),
             |answer| take(source, answer, &due, &mut report),
         )?;
-        account = coverage::read(&source.store().snapshot()?, &source.account())?;
+        account = source.store().look(|snapshot| coverage::read(snapshot, &source.account()))?;
     }
     report.gaps = gaps(source, &account, over);
     let saved = u32::try_from(report.calls_saved).unwrap_or(u32::MAX);

@@ -91,7 +91,7 @@ impl Store {
     fn move_head(&self, key: &ModelKey, to: Option<Version>) -> Result<Version> {
         let operation = "roll back";
         let missing = |message| Error::new(ErrorKind::NotFound, operation, key.to_string(), message);
-        let head = head::read(&self.snapshot()?, key)?.unwrap_or_default();
+        let head = self.look(|snapshot| head::read(snapshot, key))?.unwrap_or_default();
         let target = to.or(head.previous).ok_or_else(|| missing("there is no previous version".to_owned()))?;
         let raw = self.inner.decompressed(key, target)?;
         let change = |batch: &Batch| {
@@ -103,12 +103,14 @@ impl Store {
                 return Err(Error::corrupt(operation, key.to_string(), format!("{target} is quarantined: {reason}")));
             }
             // The current version is read often and in place; superseded ones may have been compressed.
+            head.advance(target);
+            head::write(batch, key, &head)?;
+            // Last, as in a publish.
             if let Some(raw) = &raw {
                 let blob = Blob::encode(Kind::Model, &stored.metadata.schema, Codec::Raw, raw)?;
                 batch.put_blob_at(stored.archive_id, &blob)?;
             }
-            head.advance(target);
-            head::write(batch, key, &head)
+            Ok(())
         };
         self.inner.commit(operation, change, |hot, ()| hot.remove(key))?;
         self.inner.followed.look_again(&self.inner, |known| known == key);
@@ -186,16 +188,17 @@ impl Store {
 impl super::Inner {
     /// The archive of a version in decoded form, if it is stored compressed.
     fn decompressed(&self, key: &ModelKey, version: Version) -> Result<Option<Vec<u8>>> {
-        let snapshot = self.engine.read()?;
-        let Some(stored) = metadata::read(&snapshot, key, version)? else {
-            return Ok(None);
-        };
-        let blob = snapshot.blob(stored.archive_id)?;
-        let envelope = blob.open(Kind::Model, Verify::Full)?;
-        if envelope.header.codec == Codec::Raw {
-            return Ok(None);
-        }
-        Ok(Some(codec::decode(envelope.header.codec, envelope.payload, envelope.header.raw_len)?.to_vec()))
+        self.engine.look(|snapshot| {
+            let Some(stored) = metadata::read(snapshot, key, version)? else {
+                return Ok(None);
+            };
+            let blob = snapshot.blob(stored.archive_id)?;
+            let envelope = blob.open(Kind::Model, Verify::Full)?;
+            if envelope.header.codec == Codec::Raw {
+                return Ok(None);
+            }
+            Ok(Some(codec::decode(envelope.header.codec, envelope.payload, envelope.header.raw_len)?.to_vec()))
+        })
     }
 }
 
@@ -221,7 +224,7 @@ impl Removal<'_> {
         let inner = &self.store.inner;
         let swap = |hot: &Change<'_, _>, (_, gone): &(Removed, Vec<ModelKey>)| match &self.scope {
             // Also what was trained and never reached the file.
-            Scope::Name(name) => hot.remove_if(|key| key.name() == name),
+            Scope::Name(name) => hot.remove_if(|key, _| key.name() == name),
             Scope::Key(key) => hot.remove(key),
             _ => gone.iter().for_each(|key| hot.remove(key)),
         };

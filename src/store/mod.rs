@@ -1,10 +1,11 @@
 //! The store: where the tiers meet.
 //!
-//! A model is looked for in the hot tier, then on disk, and then trained; that order lives here and nowhere else.
+//! A model is looked for in the hot tier, then on disk, and then trained; that order lives in this module and nowhere else.
 //! Every change is one transaction; the hot tier is changed after the commit, while the writer's lock is still held,
 //! so that it can never show an older version than the last one committed here.
 
 mod bars;
+mod counted;
 mod csv;
 mod draft;
 mod features;
@@ -31,7 +32,12 @@ use std::{
     collections::HashMap,
     fmt,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
 };
 
 pub use bars::{BarSeries, FieldColumn};
@@ -54,13 +60,14 @@ pub use vix::{Regime, VixSeries};
 use crate::{
     clock::Clock,
     counters::Counters,
-    engine::{Batch, Engine, Identity, Snapshot, identity},
-    error::Result,
+    engine::{Batch, Compacted, CompactionProgress, Engine, Identity, Snapshot, identity, unless_expired},
+    error::{Error, ErrorKind, Result},
     flight::Flights,
     hot::{Change, HotTier},
     key::ModelKey,
+    registry,
     version::Version,
-    worker::Worker,
+    worker::{Stop, Worker},
 };
 use holder::Entry;
 use live::Followed;
@@ -71,7 +78,8 @@ use options::Settings;
 /// An embedded store of trained models and the data they were trained on.
 ///
 /// A `Store` is a handle: clones share one open file, one hot tier and one set of statistics, and may be used from
-/// any number of threads. Writers take turns; readers are never blocked by a writer. Dropping the last clone closes
+/// any number of threads. Writers take turns; readers are not blocked by a writer (but for one that finds, after an I/O
+/// error, that the file has another state than the one shown: it waits for its turn to put memory right). Dropping the last clone closes
 /// the file, unless a model is held that lies in it: then dropping that one does. Closing commits and syncs: do not do
 /// it on a thread that trades.
 ///
@@ -98,11 +106,27 @@ use options::Settings;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// Dropped after it.
+    _in_use: InUse,
+}
+
+/// Locked by a thread in the background while it uses a store. Whoever drops the last store waits for it, so that the file is
+/// closed then.
+#[derive(Clone)]
+struct InUse(Arc<Mutex<()>>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        drop(self.0.lock());
+    }
 }
 
 struct Inner {
     /// Dropped first: its jobs hold models, and with them the file.
     worker: Worker,
+    /// The file is being looked at until it can be read.
+    looks: AtomicBool,
+    in_use: Arc<Mutex<()>>,
     engine: Engine,
     hot: HotTier<Entry>,
     flights: Flights<ModelKey>,
@@ -121,6 +145,9 @@ struct Inner {
 
 impl Store {
     /// Opens the store in the file `path`, creating the file when there is none, with the default [`Options`].
+    ///
+    /// One store that writes has the file for itself; any number of stores that only read share it, with readers of redb 4.4
+    /// and 4.5 too. A model that is [held](Held) where it lies in the file keeps it open after its store was dropped.
     ///
     /// Costs one look at the file's header and the stamp, and redb's own open: half a millisecond where this was measured,
     /// and 1.6 ms for a new file. After a crash the file is repaired first, as quickly. A store that is only read
@@ -152,6 +179,8 @@ impl Store {
         tracing::info!(store = %engine.subject(), read_only = engine.is_read_only(), "store open");
         let inner = Inner {
             worker: Worker::default(),
+            looks: AtomicBool::new(false),
+            in_use: Arc::default(),
             engine,
             hot,
             flights: Flights::default(),
@@ -164,7 +193,8 @@ impl Store {
             followed: Followed::default(),
             quarantined: Mutex::new(HashMap::new()),
         };
-        Self { inner: Arc::new(inner) }
+        let in_use = InUse(Arc::clone(&inner.in_use));
+        Self { inner: Arc::new(inner), _in_use: in_use }
     }
 
     /// Returns the store's file; `None` for a store in memory.
@@ -178,7 +208,7 @@ impl Store {
     /// # Errors
     /// `Corrupt` when the row that says so is damaged, `Io` when the file cannot be read.
     pub fn identity(&self) -> Result<Identity> {
-        identity::read(&self.snapshot()?)
+        self.look(identity::read)
     }
 
     /// Returns whether the store was opened read-only.
@@ -192,20 +222,72 @@ impl Store {
         self.inner.hot.clear();
     }
 
-    /// Moves the live pages of the file together and gives the rest back to the file system; returns whether anything
-    /// moved. Rewrites up to the whole file, blocks writers meanwhile, and empties the hot tier.
+    /// Copies everything that is stored to a new file, without gaps, which takes the place of this one; says how many bytes
+    /// the two have on the disk. Needs room for both, blocks writers meanwhile, reads everything twice, and empties the hot
+    /// tier; readers go on.
+    ///
+    /// A crash at any moment leaves the one file or the other, whole. Models and listings that are held stay as they are; the
+    /// blocks of the old file are free when none of them is read in it any more. Rows that damage has made unreadable are left
+    /// out, and noted as lost: see [`accept_losses`](Self::accept_losses).
+    ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// let store = Store::in_memory()?;
+    /// let compacted = store.compact()?;
+    /// println!("{} bytes became {}", compacted.bytes_before, compacted.bytes_after);
+    /// # Ok::<(), modelkeep::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// `InUse` while a model that was loaded from the file is held, or a [`Listing`] is being read: they lie where they
-    /// are read. `ReadOnly`, or what a write can fail with.
-    pub fn compact(&self) -> Result<bool> {
-        let _writer = self.inner.lock_writer();
-        self.inner.hot.clear();
-        self.inner.engine.compact()
+    /// `ReadOnly`, `StorageFull`, `Corrupt` when what was copied is not read back as it was, or what a write can fail with.
+    /// The old file stays in its place then. `Replaced` when another program puts a file in its place meanwhile.
+    pub fn compact(&self) -> Result<Compacted> {
+        self.compact_with(|_| {})
+    }
+
+    /// The same, and says how far it is: after each megabyte, or so. `progress` is called while nobody else may write: it must not
+    /// use the store.
+    ///
+    /// # Errors
+    /// As for [`compact`](Self::compact).
+    pub fn compact_with(&self, mut progress: impl FnMut(CompactionProgress)) -> Result<Compacted> {
+        let writer = self.inner.lock_writer();
+        let compacted = self.inner.engine.compact(&mut progress);
+        if compacted.is_ok() {
+            // What is hot would keep the old file; but a model that could not be stored is nowhere else.
+            self.inner.hot.change().remove_if(|_, entry| entry.metadata.version.is_some());
+        }
+        drop(writer);
+        self.inner.catch_up();
+        compacted
+    }
+
+    /// Accepts that rows are missing which damage may have made unreadable: from here on they are taken to be absent, where
+    /// until now every question about them was an error. No number of a version is given out twice all the same.
+    ///
+    /// Call [`compact`](Self::compact) first: it leaves damaged pages behind, and notes what may have been lost with them. As long
+    /// as a damaged page is in the file, what it may have held stays an error. Keep a copy of the file before; [`verify`](Self::verify)
+    /// lists what is damaged and what was lost.
+    ///
+    /// # Errors
+    /// What a write can fail with.
+    pub fn accept_losses(&self) -> Result<()> {
+        let accept = |batch: &Batch| registry::head::raise_floor(batch).and_then(|()| batch.forget_losses());
+        self.inner.commit("accept losses", accept, |_, ()| ())
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
-        self.inner.engine.read()
+        self.inner.snapshot()
+    }
+
+    /// Reads the last committed state with `read`; again, when that state was given up meanwhile.
+    pub(crate) fn look<T>(&self, read: impl Fn(&Snapshot) -> Result<T>) -> Result<T> {
+        self.inner.look(read)
+    }
+
+    /// Bytes of the file, and of those the bytes that are allocated.
+    pub(crate) fn file_usage(&self) -> Result<(u64, u64)> {
+        self.inner.engine.file_usage()
     }
 
     /// Where the store is, for messages.
@@ -213,6 +295,9 @@ impl Store {
         self.inner.engine.subject()
     }
 }
+
+/// How long after a look at a file that cannot be read the next one follows.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 impl Inner {
     fn lock_writer(&self) -> MutexGuard<'_, ()> {
@@ -222,6 +307,17 @@ impl Inner {
     /// Runs `change` in one transaction and commits it; then shows it in the hot tier by `swap`, still holding the
     /// writer's lock.
     fn commit<T>(
+        self: &Arc<Self>,
+        operation: &'static str,
+        change: impl FnOnce(&Batch) -> Result<T>,
+        swap: impl FnOnce(&Change<'_, Entry>, &T),
+    ) -> Result<T> {
+        let done = self.commit_locked(operation, change, swap);
+        self.after_write(done.as_ref().err());
+        done
+    }
+
+    fn commit_locked<T>(
         &self,
         operation: &'static str,
         change: impl FnOnce(&Batch) -> Result<T>,
@@ -231,9 +327,82 @@ impl Inner {
         let batch = self.engine.write(operation)?;
         let value = change(&batch)?;
         let hot = self.hot.change();
-        batch.commit()?;
-        swap(&hot, &value);
+        let committed = batch.commit();
+        // What may have been changed is asked for again in the file.
+        if committed.as_ref().map_or_else(|err| err.kind() == ErrorKind::OutcomeUnknown, |_| true) {
+            swap(&hot, &value);
+        }
+        drop(hot);
+        committed?.finish()?;
         Ok(value)
+    }
+
+    /// Reads the last committed state. Not to be called with the writer's lock held.
+    fn snapshot(self: &Arc<Self>) -> Result<Snapshot> {
+        let snapshot = self.engine.read();
+        self.catch_up();
+        snapshot
+    }
+
+    /// Reads the last committed state with `read`; again, when that state was given up meanwhile. Not to be called with the
+    /// writer's lock held.
+    fn look<T>(self: &Arc<Self>, read: impl Fn(&Snapshot) -> Result<T>) -> Result<T> {
+        unless_expired(|| read(&self.snapshot()?))
+    }
+
+    /// Brings what is in memory in step with the file, after a write that ended with `error`. Not to be called with the writer's
+    /// lock held.
+    fn after_write(self: &Arc<Self>, error: Option<&Error>) {
+        self.catch_up();
+        if error.is_some_and(|err| err.kind() == ErrorKind::OutcomeUnknown) {
+            // It may be in the file, and whoever made it goes no further.
+            self.followed.look_again(self, |_| true);
+        }
+        if !self.engine.sees() {
+            self.look_until_it_sees();
+        }
+    }
+
+    /// Has the file looked at by another thread until it can be read: those who only ask what is in memory would not find out.
+    fn look_until_it_sees(self: &Arc<Self>) {
+        if self.looks.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.later(|inner, stop| {
+            inner.looks.store(false, Ordering::Release);
+            if inner.snapshot().is_ok() || inner.engine.sees() {
+                inner.followed.look_again(inner, |_| true);
+            } else if !stop.is_set() {
+                inner.worker.later(|_| thread::sleep(LOOK_AGAIN));
+                inner.look_until_it_sees();
+            }
+        });
+    }
+
+    /// Has a thread in the background do `work`, unless the store is closed by then.
+    fn later(self: &Arc<Self>, work: impl FnOnce(&Arc<Self>, &Stop) + Send + 'static) {
+        let (inner, in_use) = (Arc::downgrade(self), Arc::clone(&self.in_use));
+        self.worker.later(move |stop| {
+            // Before the store, and until after it.
+            let _in_use = in_use.lock();
+            if let Some(inner) = inner.upgrade() {
+                work(&inner, stop);
+            }
+        });
+    }
+
+    /// Where the file turned out to have another state than the one that was shown, what is in memory goes, and handles that
+    /// follow a model look again. What could not be stored stays: it is nowhere else. Not to be called with the writer's lock
+    /// held.
+    fn catch_up(self: &Arc<Self>) {
+        if !self.engine.take_surprise() {
+            return;
+        }
+        tracing::warn!(store = %self.engine.subject(), "the file has another state than the one that was shown");
+        let writer = self.lock_writer();
+        self.hot.change().remove_if(|_, entry| entry.metadata.version.is_some());
+        drop(writer);
+        self.followed.look_again(self, |_| true);
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     archive::Model,
     counters::Counter,
-    engine::{Batch, sealed::Blob},
+    engine::{Batch, Committed, sealed::Blob},
     error::{Error, ErrorKind, Result},
     format::{
         codec::Codec,
@@ -43,6 +43,32 @@ pub(super) enum Expect {
     Current(Option<Version>),
 }
 
+/// A version that is in the file and in the hot tier.
+pub(super) struct Published {
+    pub(super) version: Version,
+    pub(super) entry: Arc<Entry>,
+    /// Why nobody can say whether it survives a power cut.
+    pub(super) doubt: Option<Error>,
+}
+
+impl Published {
+    /// The model, marked if it is in doubt.
+    pub(super) fn into_entry(self) -> Arc<Entry> {
+        self.entry.mark_unpublished(self.doubt);
+        self.entry
+    }
+}
+
+/// A version that is in the file, and is not shown yet.
+struct Written<'a> {
+    version: Version,
+    metadata: Metadata,
+    /// The begun change of the hot tier.
+    hot: Change<'a, Entry>,
+    writer: MutexGuard<'a, ()>,
+    committed: Committed,
+}
+
 /// A draft that could not be written, and why.
 pub(super) struct Unwritten {
     pub(super) error: Error,
@@ -60,7 +86,9 @@ impl Store {
     ///
     /// # Errors
     /// `InvalidInput` when the model refuses itself, when a name breaks the rules of [`Label`](crate::Label), or when the key knows
-    /// no configuration and none is stored. `LimitExceeded`, `ReadOnly`, `StorageFull` or `Io`. Nothing is changed.
+    /// no configuration and none is stored. `LimitExceeded`, `ReadOnly`, `StorageFull`, `Corrupt` or `Io`. Nothing is
+    /// changed. Or `OutcomeUnknown`: then the new version is there or not, and what [`get`](Self::get) and
+    /// [`metadata`](Self::metadata) say is what the file has.
     pub fn publish<M: Model>(&self, key: &ModelKey, trained: Trained<M>) -> Result<Version> {
         self.publish_expecting(key, Expect::Anything, trained)
     }
@@ -103,10 +131,14 @@ impl Store {
     fn publish_expecting<M: Model>(&self, key: &ModelKey, expect: Expect, trained: Trained<M>) -> Result<Version> {
         self.inner.engine.check_writable("publish").map_err(|err| err.about(key.to_string()))?;
         let draft = self.inner.draft(key, trained, &Origin::default())?;
-        match self.inner.write_draft(key, expect, draft) {
-            Ok((version, _)) => Ok(version),
+        let written = self.inner.write_draft(key, expect, draft);
+        let published = match written {
+            Ok(Published { version, doubt: None, .. }) => Ok(version),
+            Ok(Published { doubt: Some(doubt), .. }) => Err(doubt),
             Err(unwritten) => Err(unwritten.error),
-        }
+        };
+        self.inner.after_write(published.as_ref().err());
+        published
     }
 }
 
@@ -116,9 +148,11 @@ impl Inner {
         if let Some(config) = key.config() {
             return Ok(config.to_owned());
         }
-        let snapshot = self.engine.read()?;
-        let newest = metadata::versions(&snapshot, key)?.into_iter().next_back();
-        match newest.map(|version| metadata::require(&snapshot, key, version)).transpose()? {
+        let newest = self.engine.look(|snapshot| {
+            let newest = metadata::versions(snapshot, key)?.into_iter().next_back();
+            newest.map(|version| metadata::require(snapshot, key, version)).transpose()
+        })?;
+        match newest {
             Some(stored) => Ok(stored.metadata.config),
             None => {
                 let message = "the key was made from a hash and no configuration is stored for it; use ModelKey::new";
@@ -134,27 +168,23 @@ impl Inner {
         key: &ModelKey,
         expect: Expect,
         mut draft: Draft,
-    ) -> Result<(Version, Arc<Entry>), Box<Unwritten>> {
+    ) -> Result<Published, Box<Unwritten>> {
         if let Some(error) = draft.flaw.take() {
             return Err(Box::new(Unwritten { error, draft }));
         }
-        let (version, metadata, hot, writer) = match self.encode_and_write(key, expect, &draft) {
+        let Written { version, metadata, hot, writer, committed } = match self.encode_and_write(key, expect, &draft) {
             Ok(written) => written,
             Err(error) => return Err(Box::new(Unwritten { error, draft })),
         };
         tracing::info!(%key, %version, bytes = metadata.archive_bytes, "published");
         let entry = self.admit(&hot, key, Draft { metadata, ..draft }, None);
-        drop((hot, writer));
-        Ok((version, entry))
+        drop(hot);
+        let doubt = committed.finish().err();
+        drop(writer);
+        Ok(Published { version, entry, doubt })
     }
 
-    /// Returns what was written, the begun change of the hot tier, and the writer's lock.
-    fn encode_and_write(
-        &self,
-        key: &ModelKey,
-        expect: Expect,
-        draft: &Draft,
-    ) -> Result<(Version, Metadata, Change<'_, Entry>, MutexGuard<'_, ()>)> {
+    fn encode_and_write(&self, key: &ModelKey, expect: Expect, draft: &Draft) -> Result<Written<'_>> {
         self.engine.check_writable("publish")?;
         let model = Blob::raw(Kind::Model, &draft.metadata.schema, draft.checked.bytes(), draft.metadata.model_hash)?;
         let artifacts = draft
@@ -164,7 +194,7 @@ impl Inner {
             .collect::<Result<Vec<_>>>()?;
         let superseded = self.superseded(key);
         let samples = match &draft.prepared {
-            Some(prepared) => training::stored::encode(&self.engine.read()?, key, prepared)?,
+            Some(prepared) => self.engine.look(|snapshot| training::stored::encode(snapshot, key, prepared))?,
             None => BTreeMap::new(),
         };
         let mut metadata = draft.metadata.clone();
@@ -180,7 +210,6 @@ impl Inner {
         if let Some(superseded) = superseded.filter(|superseded| head.current == Some(superseded.version)) {
             batch.put_blob_at(superseded.archive_id, &superseded.compressed)?;
         }
-        let archive_id = batch.new_blob_id()?;
         for (name, artifact) in &artifacts {
             artifacts::write(&batch, key, version, name, artifact)?;
         }
@@ -193,10 +222,12 @@ impl Inner {
                 metadata.artifacts.retain(|known| known != name);
             }
         }
-        metadata::write(&batch, key, version, archive_id, &metadata)?;
         if let Some(prepared) = &draft.prepared {
             training::stored::write(&batch, key, prepared, samples)?;
         }
+        // The highest id of all, and the last to be written.
+        let archive_id = batch.new_blob_id(&model)?;
+        metadata::write(&batch, key, version, archive_id, &metadata)?;
         head.advance(version);
         if head_is_whole {
             self.retain(&batch, key, &mut head)?;
@@ -205,19 +236,30 @@ impl Inner {
         // Last, and after the removals: see `put_archive`.
         batch.write_blob(archive_id, &model)?;
         let hot = self.hot.change();
-        batch.commit()?;
-        Ok((version, metadata, hot, writer))
+        let committed = batch.commit().inspect_err(|err| {
+            if err.kind() == ErrorKind::OutcomeUnknown {
+                // Asked for again in the file.
+                hot.remove(key);
+            }
+        })?;
+        Ok(Written { version, metadata, hot, writer, committed })
     }
 
     /// Keeps a model that could not be stored: in the hot tier, too, when the store is at fault and nobody else moved
     /// the head, so that it is not trained again by the next call.
     pub(super) fn keep_unwritten(&self, key: &ModelKey, unwritten: Unwritten) -> Arc<Entry> {
+        use ErrorKind as K;
         let Unwritten { error, draft } = unwritten;
         tracing::error!(%key, %error, "a trained model could not be stored");
         let _writer = self.lock_writer();
         let store_at_fault =
-            matches!(error.kind(), ErrorKind::ReadOnly | ErrorKind::StorageFull | ErrorKind::Io | ErrorKind::Corrupt);
-        if store_at_fault && self.current_version(key) == draft.seen {
+            matches!(error.kind(), K::ReadOnly | K::StorageFull | K::Io | K::Corrupt | K::Replaced | K::OutcomeUnknown);
+        let is_where_it_was = match self.engine.look(|snapshot| head::read(snapshot, key)) {
+            Ok(head) => head.and_then(|head| head.current) == draft.seen,
+            // Nobody could read it before either; unless it may have moved by this very call.
+            Err(_) => draft.seen.is_none() && error.kind() != K::OutcomeUnknown,
+        };
+        if store_at_fault && is_where_it_was {
             self.admit(&self.hot.change(), key, draft, Some(error))
         } else {
             Arc::new(self.entry(draft, Some(error)))
@@ -226,14 +268,15 @@ impl Inner {
 
     /// The version that the stored head names, if it can be read.
     pub(super) fn current_version(&self, key: &ModelKey) -> Option<Version> {
-        let snapshot = self.engine.read().ok()?;
-        head::read(&snapshot, key).ok()??.current
+        self.engine.look(|snapshot| head::read(snapshot, key)).ok()??.current
     }
 
     /// A model that is not to be stored.
     pub(super) fn entry(&self, draft: Draft, publish_error: Option<Error>) -> Entry {
         let Draft { checked, metadata, .. } = draft;
-        Entry::new(checked, metadata, Arc::clone(&self.clock)).not_published(publish_error)
+        let entry = Entry::new(checked, metadata, Arc::clone(&self.clock));
+        entry.mark_unpublished(publish_error);
+        entry
     }
 
     /// Puts a model into the hot tier. The caller holds the writer's lock, so that no newer one can be there.
@@ -255,7 +298,15 @@ impl Inner {
         let Some(keep) = self.settings.retention else {
             return Ok(());
         };
-        let versions = metadata::versions(batch, key)?;
+        let versions = match metadata::versions(batch, key) {
+            Ok(versions) => versions,
+            // It can wait until somebody has seen to the damage.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::error!(%key, %error, "retention cannot see all versions; nothing is pruned");
+                return Ok(());
+            }
+            Err(err) => return Err(err),
+        };
         for version in removal::beyond(&versions, head, keep) {
             let bytes = removal::remove_version(batch, key, version)?;
             head.forget(version);

@@ -62,8 +62,7 @@ impl Store {
     /// # Errors
     /// As for [`get`](Self::get).
     pub fn get_version<M: Model>(&self, key: &ModelKey, version: Version) -> Result<Option<Held<M>>> {
-        let found = self.inner.load::<M>(&self.snapshot()?, key, version);
-        found.into_result(key)
+        self.look(|snapshot| self.inner.load::<M>(snapshot, key, version).into_result(key))
     }
 
     /// Returns the metadata of the current version; `None` when there is none. The archive is not read.
@@ -71,7 +70,7 @@ impl Store {
     /// # Errors
     /// `Corrupt` when the head or the metadata is damaged, `Io` when the file cannot be read.
     pub fn metadata(&self, key: &ModelKey) -> Result<Option<Metadata>> {
-        Ok(registry::current(&self.snapshot()?, key)?.map(|(_, stored)| stored.metadata))
+        self.look(|snapshot| Ok(registry::current(snapshot, key)?.map(|(_, stored)| stored.metadata)))
     }
 
     /// Returns the metadata of a certain version; `None` when there is none of that number.
@@ -79,7 +78,7 @@ impl Store {
     /// # Errors
     /// As for [`metadata`](Self::metadata).
     pub fn metadata_of(&self, key: &ModelKey, version: Version) -> Result<Option<Metadata>> {
-        Ok(metadata::read(&self.snapshot()?, key, version)?.map(|stored| stored.metadata))
+        self.look(|snapshot| Ok(metadata::read(snapshot, key, version)?.map(|stored| stored.metadata)))
     }
 
     /// Returns an artifact of a version, checked in full; `None` when the version has none of that name.
@@ -87,7 +86,8 @@ impl Store {
     /// # Errors
     /// `InvalidInput` when the name breaks the rules of [`Label`], `Corrupt` or `Io` when it cannot be read.
     pub fn artifact(&self, key: &ModelKey, version: Version, name: &str) -> Result<Option<Vec<u8>>> {
-        artifacts::read(&self.snapshot()?, key, version, &Label::new(name)?)
+        let name = Label::new(name)?;
+        self.look(|snapshot| artifacts::read(snapshot, key, version, &name))
     }
 
     /// Returns the training data that is stored for a model; `None` when there is none.
@@ -97,7 +97,7 @@ impl Store {
     /// # Errors
     /// `Corrupt`, naming the symbol, or `Io` when it cannot be read.
     pub fn training_data(&self, key: &ModelKey) -> Result<Option<TrainingSet>> {
-        training::stored::read(&self.snapshot()?, key)
+        self.look(|snapshot| training::stored::read(snapshot, key))
     }
 
     /// Says what training data is stored for a model, symbol by symbol, without reading the columns.
@@ -105,7 +105,7 @@ impl Store {
     /// # Errors
     /// As for [`training_data`](Self::training_data).
     pub fn training_summary(&self, key: &ModelKey) -> Result<Vec<TrainingSummary>> {
-        training::stored::summaries(&self.snapshot()?, key)
+        self.look(|snapshot| training::stored::summaries(snapshot, key))
     }
 
     /// Returns the versions that were found damaged and are not served.
@@ -113,7 +113,7 @@ impl Store {
     /// # Errors
     /// `Io` when the file cannot be read.
     pub fn quarantined(&self) -> Result<Vec<Quarantined>> {
-        quarantine::list(&self.snapshot()?)
+        self.look(quarantine::list)
     }
 
     /// Returns the bytes of a version's archive, decoded and checked in full; `None` when there is none of that number.
@@ -121,13 +121,14 @@ impl Store {
     /// # Errors
     /// `Corrupt` or `Io` when it cannot be read.
     pub fn archive_bytes(&self, key: &ModelKey, version: Version) -> Result<Option<Vec<u8>>> {
-        let snapshot = self.snapshot()?;
-        let Some(stored) = metadata::read(&snapshot, key, version)? else {
-            return Ok(None);
-        };
-        let bytes = snapshot.blob(stored.archive_id)?.read(Kind::Model, &stored.metadata.schema)?;
-        check_hash(key, version, &stored.metadata, &bytes)?;
-        Ok(Some(bytes.to_vec()))
+        self.look(|snapshot| {
+            let Some(stored) = metadata::read(snapshot, key, version)? else {
+                return Ok(None);
+            };
+            let bytes = snapshot.blob(stored.archive_id)?.read(Kind::Model, &stored.metadata.schema)?;
+            check_hash(key, version, &stored.metadata, &bytes)?;
+            Ok(Some(bytes.to_vec()))
+        })
     }
 }
 
@@ -152,18 +153,17 @@ impl Inner {
             Lookup::Miss => {}
         }
         let generation = self.hot.generation();
-        let current = self.engine.read().and_then(|snapshot| {
-            let head = head::read(&snapshot, key)?;
-            Ok((snapshot, head.and_then(|head| head.current)))
+        let found = self.look(|snapshot| {
+            let Some(version) = head::read(snapshot, key)?.and_then(|head| head.current) else {
+                return Ok(Found::Missing);
+            };
+            match self.load::<M>(snapshot, key, version) {
+                Found::Missing => Err(metadata::absent(key, version)),
+                Found::Failed(err) => Err(err),
+                found => Ok(found),
+            }
         });
-        let found = match current {
-            Ok((_, None)) => Found::Missing,
-            Ok((snapshot, Some(version))) => match self.load::<M>(&snapshot, key, version) {
-                Found::Missing => Found::Failed(metadata::absent(key, version)),
-                found => found,
-            },
-            Err(err) => Found::Failed(err),
-        };
+        let found = found.unwrap_or_else(Found::Failed);
         if let Found::Model(held) = &found {
             let entry = Arc::clone(held.shared());
             let evicted = self.hot.admit_loaded(key, self.candidate(entry), generation);
@@ -251,19 +251,19 @@ impl Inner {
             let message = format!("its archive is not the one that was published as {version}");
             return Err(Error::corrupt("read archive", key.to_string(), message));
         }
-        let lent = if raw { blob.lend() } else { None };
-        let bytes = match lent {
-            Some(lent) => lent,
-            None => codec::decode(envelope.header.codec, envelope.payload, envelope.header.raw_len)?,
-        };
-        if !raw && verify == Verify::Full {
-            check_hash(key, version, &stored.metadata, &bytes)?;
-        }
-        Checked::from_bytes::<M>(bytes).map_err(|err| {
-            if blob.open(Kind::Model, Verify::Full).is_err() {
-                return err;
+        let bytes = if raw {
+            blob.into_payload()?
+        } else {
+            let bytes = codec::decode(envelope.header.codec, envelope.payload, envelope.header.raw_len)?;
+            if verify == Verify::Full {
+                check_hash(key, version, &stored.metadata, &bytes)?;
             }
-            whole_but_other::<M>(key, err)
+            bytes
+        };
+        Checked::from_bytes::<M>(bytes).map_err(|err| {
+            let whole =
+                snapshot.blob(stored.archive_id).and_then(|blob| blob.open(Kind::Model, Verify::Full).map(drop));
+            if whole.is_err() { err } else { whole_but_other::<M>(key, err) }
         })
     }
 
@@ -275,7 +275,8 @@ impl Inner {
         if !verify && !populate {
             return;
         }
-        let (inner, key, weak) = (Arc::downgrade(self), key.clone(), Arc::downgrade(entry));
+        let (inner, in_use) = (Arc::downgrade(self), Arc::clone(&self.in_use));
+        let (key, weak) = (key.clone(), Arc::downgrade(entry));
         // What nobody holds any more need not be read in advance; but damage is to be found all the same.
         let strong = verify.then(|| Arc::clone(entry));
         self.worker.later(move |stop| {
@@ -283,11 +284,12 @@ impl Inner {
                 return;
             };
             entry.checked.populate(|| stop.is_set());
-            if verify
-                && let Err(err) = check_hash(&key, version, &entry.metadata, entry.checked.bytes())
-                && let Some(inner) = inner.upgrade()
-            {
-                inner.quarantine(&key, version, &err);
+            if verify && let Err(err) = check_hash(&key, version, &entry.metadata, entry.checked.bytes()) {
+                // Before the store, and until after it.
+                let _in_use = in_use.lock();
+                if let Some(inner) = inner.upgrade() {
+                    inner.quarantine(&key, version, &err);
+                }
             }
         });
     }

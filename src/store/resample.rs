@@ -82,8 +82,8 @@ impl<'a> BarSeries<'a> {
         drop(snapshot);
         let (written, chunks_read, outside) = self.commit("resample", |batch| {
             // Writers take turns, so this is what the transaction changes.
-            let snapshot = self.store.snapshot()?;
-            let chunks = self::chunks(&snapshot, self, all)?;
+            let snapshot = batch.before();
+            let chunks = self::chunks(snapshot, self, all)?;
             let before = aggregate::read(batch, &series.id)?;
             let (mut written, mut outside) = (Written::default(), 0);
             let stale: BTreeSet<i64> = match before.filter(|before| before.calendar == calendar) {
@@ -100,7 +100,7 @@ impl<'a> BarSeries<'a> {
             for period in &stale {
                 let (start, end) = self.id.period().span(*period);
                 let (around, replaced) = buckets.around(Interval::new(start, end)?);
-                let bars = read::range(&snapshot, &self.id, around)?;
+                let bars = read::range(snapshot, &self.id, around)?;
                 let (rows, left_out) = aggregate::aggregate(&bars, &mut buckets);
                 outside += left_out;
                 written += series.apply(batch, &rows, Some(replaced))?;

@@ -170,16 +170,17 @@ impl Inner {
 
     /// Publishes what was trained; keeps it all the same when that fails.
     pub(super) fn publish_trained<M: Model>(
-        &self,
+        self: &Arc<Self>,
         key: &ModelKey,
         expect: Expect,
         draft: Draft,
         decision: Decision,
     ) -> Result<Held<M>, Error> {
         let entry = match self.write_draft(key, expect, draft) {
-            Ok((_, entry)) => entry,
+            Ok(published) => published.into_entry(),
             Err(unwritten) => self.keep_unwritten(key, *unwritten),
         };
+        self.after_write(entry.publish_error.get());
         Held::new(entry, Tier::Trained, decision)
     }
 }

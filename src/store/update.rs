@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     archive::Model,
-    error::{Error, TrainError},
+    error::{Error, ErrorKind, TrainError},
     key::ModelKey,
     registry,
     training::{Merge, TrainingSet, stored},
@@ -92,18 +92,19 @@ impl Store {
     {
         let inner = &self.inner;
         let _flight = inner.flights.board(key)?;
-        let snapshot = self.snapshot()?;
         // Inherited is what is stored, and not what is hot: the two differ after a model could not be written.
-        let (expect, parent) = match registry::head::read(&snapshot, key) {
-            Ok(head) => {
-                let current = head.and_then(|head| head.current);
-                (Expect::Current(current), current)
-            }
-            Err(_) => (Expect::Anything, None),
-        };
-        let inherit = parent.and_then(|version| registry::metadata::read(&snapshot, key, version).ok().flatten());
-        let mut data = stored::read(&snapshot, key)?.unwrap_or_default();
-        drop(snapshot);
+        let (expect, parent, inherit, mut data) = self.look(|snapshot| {
+            let (expect, parent) = match registry::head::read(snapshot, key) {
+                Ok(head) => {
+                    let current = head.and_then(|head| head.current);
+                    (Expect::Current(current), current)
+                }
+                Err(err) if err.kind() == ErrorKind::Expired => return Err(err),
+                Err(_) => (Expect::Anything, None),
+            };
+            let inherit = parent.and_then(|version| registry::metadata::read(snapshot, key, version).ok().flatten());
+            Ok((expect, parent, inherit, stored::read(snapshot, key)?.unwrap_or_default()))
+        })?;
         let merge = data.merge(new_data)?;
         let prior = match inner.find::<M>(key) {
             Found::Model(held) => Some(held),

@@ -67,7 +67,7 @@ impl Store {
     /// # Errors
     /// `Io` when the file cannot be read at all.
     pub fn vix_series(&self) -> Result<Vec<(Symbol, Result<Levels>)>> {
-        vix::series(&self.snapshot()?)
+        self.look(vix::series)
     }
 }
 
@@ -151,7 +151,7 @@ impl VixSeries<'_> {
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn coverage(&self, range: Interval<Day>) -> Result<Vec<Stretch>> {
-        Ok(coverage::read(&self.store.snapshot()?, &self.account())?.ledger.within(range.span()))
+        Ok(self.store.look(|snapshot| coverage::read(snapshot, &self.account()))?.ledger.within(range.span()))
     }
 
     /// Forgets what is known of `range`, so that it is fetched again. The levels stay.
@@ -209,7 +209,7 @@ impl VixSeries<'_> {
     /// # Errors
     /// `Corrupt` when a stored year is damaged, `Io` when the file cannot be read.
     pub fn range(&self, range: Interval<Day>) -> Result<Levels> {
-        vix::range(&self.store.snapshot()?, &self.series, range)
+        self.store.look(|snapshot| vix::range(snapshot, &self.series, range))
     }
 
     /// Returns the runs of sessions of the calendar in `range` that have no level. With [`Calendar::weekdays`] the

@@ -1,349 +1,144 @@
-//! Attacks on the walk: every file that redb writes is read as redb reads it, and no file whatever makes it panic, loop
-//! or read outside.
+//! Leases of archives under commits that remove them, by the engine itself.
 
-use std::{collections::BTreeMap, ops::Range, sync::OnceLock};
+use std::{ops::Range, ptr, sync::Arc};
 
-use proptest::prelude::*;
-use redb::{Database, ReadableDatabase, TableDefinition};
+use super::{Map, MappedRange, pins::Held as _};
 
-use super::{
-    HEADER_BYTES, Header,
-    tables::Tables,
-    tree::{Source, Tree},
+use crate::{
+    clock::SystemClock,
+    engine::{Engine, EngineOptions, Watched, file::StoreFile, lock::Sharing, sealed::Blob},
+    error::ErrorKind,
+    format::{codec::Codec, envelope::Kind, schema::Schema},
 };
-use crate::engine::tables::{ARCHIVES, Table};
 
-/// Bytes in memory that are taken for a file. Counts what is read, so that a walk without an end is noticed.
-struct Bytes<'a> {
-    bytes: &'a [u8],
-    reads: std::cell::Cell<usize>,
-}
-
-impl<'a> Bytes<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, reads: std::cell::Cell::new(0) }
-    }
-}
-
-impl Source for Bytes<'_> {
-    fn get(&self, range: Range<u64>) -> Option<&[u8]> {
-        self.reads.set(self.reads.get() + 1);
-        assert!(self.reads.get() < 1_000_000, "the walk does not end");
-        self.bytes.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
-    }
-}
-
-fn tables(source: &Bytes<'_>) -> Option<Tables> {
-    let header = Header::parse(source.bytes.get(..HEADER_BYTES)?).ok()?;
-    Tables::read(source, header.geometry, header.tables).ok()
-}
-
-type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
-
-fn pairs(tree: &Tree, source: &Bytes<'_>, from: &[u8]) -> Result<Pairs, super::Broken> {
-    let mut cursor = tree.cursor(source, from)?;
-    let mut found = Vec::new();
-    while let Some((key, value)) = cursor.next(source)? {
-        let (start, end) = (usize::try_from(value.start).unwrap(), usize::try_from(value.end).unwrap());
-        found.push((key.to_vec(), source.bytes[start..end].to_vec()));
-    }
-    Ok(found)
-}
-
-/// Does all that the engine does with a file, and takes no notice of what is found.
-fn walk(bytes: &[u8]) {
-    let source = Bytes::new(bytes);
-    let Some(tables) = tables(&source) else {
-        return;
-    };
-    for table in Table::ALL {
-        let Some(tree) = tables.small(table) else { continue };
-        for from in [&b""[..], b"bounce", &[0xff; 40]] {
-            drop(tree.find(&source, from));
-            drop(pairs(tree, &source, from));
-        }
-    }
-    if let Some(tree) = tables.archives() {
-        (0..70u64).for_each(|id| drop(tree.find(&source, &id.to_le_bytes())));
-        drop(pairs(tree, &source, &[0; 8]));
-    }
-}
-
-/// A file with small rows, large values, branches, and pages that were freed.
-fn file() -> &'static [u8] {
-    static FILE: OnceLock<Vec<u8>> = OnceLock::new();
-    FILE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("f.redb");
-        let db = Database::create(&path).unwrap();
-        let write = |rows: Range<u32>, ids: Range<u64>| {
-            let mut transaction = db.begin_write().unwrap();
-            transaction.set_two_phase_commit(true);
-            {
-                let mut table = transaction.open_table(Table::Metadata.definition()).unwrap();
-                for row in rows {
-                    let key = format!("model-{row:05}");
-                    table.insert(key.as_bytes(), vec![row as u8; 200 + row as usize % 700].as_slice()).unwrap();
-                }
-                let mut archives = transaction.open_table(ARCHIVES).unwrap();
-                for id in ids {
-                    let value = vec![id as u8; 100 + (id as usize * 7919) % 30_000];
-                    archives.insert(id, value.as_slice()).unwrap();
-                }
-            }
-            transaction.commit().unwrap();
-        };
-        write(0..400, 0..30);
-        write(200..600, 20..60);
-        drop(db);
-        std::fs::read(&path).unwrap()
-    })
-}
-
-#[test]
-fn what_redb_wrote_is_read_as_redb_reads_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("f.redb");
-    std::fs::write(&path, file()).unwrap();
-    let db = Database::open(&path).unwrap();
-    let transaction = db.begin_read().unwrap();
-    let source = Bytes::new(file());
-    let tables = tables(&source).unwrap();
-
-    let table = transaction.open_table(Table::Metadata.definition()).unwrap();
-    let rows = table.range::<&[u8]>(..).unwrap().map(|row| row.unwrap());
-    let expected: Vec<_> = rows.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())).collect();
-    let tree = tables.small(Table::Metadata).unwrap();
-    assert_eq!(expected.len(), 600);
-    assert_eq!(pairs(tree, &source, b"").unwrap(), expected);
-    for at in [0, 1, 299, 598, 599] {
-        assert_eq!(pairs(tree, &source, &expected[at].0).unwrap(), expected[at..]);
-        let between = [expected[at].0.as_slice(), b"~"].concat();
-        assert_eq!(pairs(tree, &source, &between).unwrap(), expected[at + 1..]);
-        assert_eq!(tree.find(&source, &between).unwrap(), None);
-    }
-    for (key, value) in &expected {
-        let (found, leaf) = tree.find(&source, key).unwrap().unwrap();
-        assert_eq!(&file()[found.start as usize..found.end as usize], value);
-        assert!(tree.is_whole(&source, leaf));
-    }
-
-    let table = transaction.open_table(ARCHIVES).unwrap();
-    let archives: BTreeMap<u64, Vec<u8>> = table
-        .range::<u64>(..)
-        .unwrap()
-        .map(|row| row.map(|(id, value)| (id.value(), value.value().to_vec())).unwrap())
-        .collect();
-    let tree = tables.archives().unwrap();
-    assert_eq!(archives.len(), 60);
-    for (id, value) in &archives {
-        let (found, _) = tree.find(&source, &id.to_le_bytes()).unwrap().unwrap();
-        assert_eq!(&file()[found.start as usize..found.end as usize], value);
-        if value.len() > 4096 {
-            assert_eq!(found.start % 4096, 16, "a large value has a page of its own");
-        }
-    }
-    assert_eq!(tree.find(&source, &60u64.to_le_bytes()).unwrap(), None);
-}
-
-#[test]
-fn every_cut_and_every_flipped_byte_of_the_header_is_survived() {
-    for len in 0..1024 {
-        walk(&file()[..len]);
-    }
-    for at in 0..HEADER_BYTES {
-        for flip in [1, 0x80, 0xff] {
-            let mut bytes = file().to_vec();
-            bytes[at] ^= flip;
-            walk(&bytes);
-        }
-    }
-}
-
-#[test]
-fn a_damaged_branch_is_not_followed() {
-    let trees = |bytes: &[u8]| -> Vec<_> {
-        let source = Bytes::new(bytes);
-        let Some(tables) = tables(&source) else {
-            return vec![None];
-        };
-        let trees = [tables.small(Table::Metadata), tables.archives()];
-        trees.into_iter().flatten().map(|tree| pairs(tree, &source, &[0; 8]).ok()).collect()
-    };
-    let whole = trees(file());
-    let mut refused = 0;
-    // Pages of type 2, and not the inside of a value that is all twos.
-    for page in (0..file().len() / 4096).filter(|page| file()[page * 4096] == 2 && file()[page * 4096 + 1] != 2) {
-        let mut bytes = file().to_vec();
-        // The first child's checksum, and with it what the parent knows of this page.
-        bytes[page * 4096 + 8] ^= 1;
-        let found = trees(&bytes);
-        refused += usize::from(found.contains(&None));
-        assert!(found.iter().zip(&whole).all(|(found, whole)| found.is_none() || found == whole));
-    }
-    assert!(refused >= 2, "each of the two trees has a branch at least; {refused}");
-}
-
-#[test]
-fn a_table_of_another_kind_is_refused() {
-    const FOREIGN: TableDefinition<'static, u64, u64> = TableDefinition::new("metadata");
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("f.redb");
-    let db = Database::create(&path).unwrap();
-    let transaction = db.begin_write().unwrap();
-    transaction.open_table(FOREIGN).unwrap().insert(1, 2).unwrap();
-    transaction.commit().unwrap();
-    drop(db);
-    let bytes = std::fs::read(&path).unwrap();
-    assert!(tables(&Bytes::new(&bytes)).is_none());
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
-    /// Real files with damage, wherever it falls. Checksums are put right where that is cheap, so that the walk goes on
-    /// into the damage.
-    #[test]
-    fn damage_is_survived(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>(), 1usize..9), 1..12)) {
-        let mut bytes = file().to_vec();
-        // Where there is something: the pages at the front, and those of the trees.
-        let used: Vec<usize> = (0..bytes.len() / 4096).filter(|page| bytes[page * 4096..][..4096].iter().any(|&b| b != 0)).collect();
-        for (at, value, len) in damage {
-            let place = at.index(used.len() * 512);
-            let start = used[place / 512] * 4096 + place % 512;
-            let end = (start + len).min(bytes.len());
-            bytes[start..end].copy_from_slice(&value.to_le_bytes()[..end - start]);
-        }
-        walk(&bytes);
-    }
-
-    #[test]
-    fn any_bytes_are_survived(mut bytes in prop::collection::vec(any::<u8>(), 0..20_000), seal in any::<bool>()) {
-        if seal && bytes.len() > HEADER_BYTES {
-            // A header that passes, so that what follows is looked at.
-            bytes[..64].copy_from_slice(&file()[..64]);
-            bytes[9] &= 1;
-            for slot in [64, 192] {
-                bytes[slot] = 3;
-                bytes[slot + 1] = 1;
-                let sum = super::page::checksum(&bytes[slot..slot + 112]);
-                bytes[slot + 112..slot + 128].copy_from_slice(&sum.to_le_bytes());
-            }
-        }
-        walk(&bytes);
-    }
-
-    /// Branches that pass their checksums and lead anywhere: back up, to each other, out of the file.
-    #[test]
-    fn forged_trees_end(
-        pages in prop::collection::vec((any::<bool>(), prop::collection::vec((0u64..6, 0u8..5), 1..6)), 1..5),
-    ) {
-        let bytes = forged(&pages);
-        let source = Bytes::new(&bytes);
-        if let Some(tables) = tables(&source) {
-            for table in Table::ALL {
-                if let Some(tree) = tables.small(table) {
-                    drop(pairs(tree, &source, b""));
-                    drop(tree.find(&source, &[2]));
-                }
-            }
-        }
-    }
-}
-
-/// A file whose table tree, and whose tables, are made of these pages: branches with children among them, or leaves with
-/// keys of one byte. Checksums are computed bottom up, so those of children that come later are wrong on purpose.
-fn forged(pages: &[(bool, Vec<(u64, u8)>)]) -> Vec<u8> {
-    let mut bytes = vec![0; 4096 * (pages.len() + 2)];
-    bytes[..64].copy_from_slice(&file()[..64]);
-    bytes[9] = 0;
-    let header_pages = u32::from_le_bytes(bytes[16..20].try_into().unwrap());
-    let mut sums = [0u128; 6];
-    for (n, (branch, entries)) in pages.iter().enumerate() {
-        let mut page = vec![0; 4];
-        page[0] = if *branch { 2 } else { 1 };
-        page[2] = if *branch { entries.len().saturating_sub(1).max(1) as u8 } else { entries.len() as u8 };
-        let keys: Vec<u8> = entries.iter().map(|(_, key)| *key).collect();
-        if *branch {
-            let children = usize::from(page[2]) + 1;
-            page.extend([0; 4]);
-            let child = |i: usize| entries[i % entries.len()].0;
-            (0..children).for_each(|i| page.extend(sums[child(i) as usize].to_le_bytes()));
-            (0..children).for_each(|i| page.extend(child(i).to_le_bytes()));
-            let start = page.len() + 4 * (children - 1);
-            (1..children).for_each(|i| page.extend(((start + i) as u32).to_le_bytes()));
-            page.extend(&keys[..(children - 1).min(keys.len())]);
-            page.resize(start + children - 1, 0);
-        } else {
-            let start = 4 + 8 * entries.len();
-            (1..=entries.len()).for_each(|i| page.extend(((start + i) as u32).to_le_bytes()));
-            (1..=entries.len()).for_each(|i| page.extend(((start + entries.len() + i) as u32).to_le_bytes()));
-            page.extend(&keys);
-            page.extend(&keys);
-        }
-        sums[n] = super::page::checksum(&page);
-        let at = 4096 * (1 + header_pages as usize + n);
-        if at + page.len() <= bytes.len() {
-            bytes[at..at + page.len()].copy_from_slice(&page);
-        }
-    }
-    let slot = 64;
-    bytes[slot..slot + 8].copy_from_slice(&[3, 1, 0, 0, 0, 0, 0, 0]);
-    let root = pages.len() as u64 - 1;
-    bytes[slot + 8..slot + 16].copy_from_slice(&root.to_le_bytes());
-    bytes[slot + 16..slot + 32].copy_from_slice(&sums[root as usize].to_le_bytes());
-    let sum = super::page::checksum(&bytes[slot..slot + 112]);
-    bytes[slot + 112..slot + 128].copy_from_slice(&sum.to_le_bytes());
-    bytes
-}
-
-/// Found by readers and a writer on a machine that was busy: who looked at the state before a commit, and took its lease
-/// after it, was not known as a reader of what left. When the readers from before were gone, its pages were given back.
-#[test]
-fn a_lease_taken_after_its_archive_left_keeps_the_pages() {
-    use crate::{
-        engine::{Engine, EngineOptions, sealed::Blob},
-        format::{codec::Codec, envelope::Kind, schema::Schema},
-        time::Timestamp,
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let options = EngineOptions {
+pub(crate) fn options() -> EngineOptions {
+    EngineOptions {
         create: true,
         read_only: false,
         cache_bytes: 1 << 20,
         file_bytes_max: u64::MAX,
         mapped: true,
         trusts_pages: false,
-        now: Timestamp::from_nanos(0),
-    };
-    let engine = Engine::open(&folder.path().join("a.redb"), options).unwrap();
+        checks_held: true,
+        disk: Watched::default(),
+    }
+}
+
+/// Found by readers and a writer on a machine that was busy: who looked at the state before a commit, and took its lease
+/// after it, was not known as a reader of what left. When the readers from before were gone, its pages were given back.
+#[test]
+fn a_lease_taken_after_its_archive_left_keeps_the_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::open(&folder.path().join("a.redb"), options(), Arc::new(SystemClock)).unwrap();
     let (schema, bytes) = (Schema::new("test.blob", 1).tag().unwrap(), vec![7_u8; 4 << 20]);
     let put = |remove: Option<u64>| {
         let batch = engine.write("test").unwrap();
         remove.map(|id| batch.remove_archive(id)).transpose().unwrap();
         let id = batch.put_blob(&Blob::encode(Kind::Artifact, &schema, Codec::Raw, &bytes).unwrap()).unwrap();
-        batch.commit().unwrap();
+        batch.commit().unwrap().finish().unwrap();
         id
     };
     let id = put(None);
     let before = engine.read().unwrap();
-    let early = before.blob(id).unwrap().lend().unwrap();
-    let found = before.blob(id).unwrap();
+    let early = before.blob(id).unwrap().into_payload().unwrap();
     let next = put(Some(id));
-    let late = found.lend().unwrap();
-    drop((before, found));
+    let late = before.blob(id).unwrap().into_payload().unwrap();
+    drop(before);
     drop(early);
     assert!(late.iter().all(|byte| *byte == 7), "its pages were given back");
     put(None);
     assert!(late.iter().all(|byte| *byte == 7), "its pages were written to");
-    // The same when the readers from before are gone before it is taken, and the pages wait for the next commit.
     let before = engine.read().unwrap();
-    let early = before.blob(next).unwrap().lend().unwrap();
-    let found = before.blob(next).unwrap();
+    let early = before.blob(next).unwrap().into_payload().unwrap();
     put(Some(next));
     drop(early);
-    let later = found.lend().unwrap();
-    drop((before, found));
-    put(None);
-    assert!(later.iter().all(|byte| *byte == 7), "its pages were given back by a later commit");
+    let later = before.blob(next).unwrap().into_payload().unwrap();
+    drop(before);
+    for _ in 0..4 {
+        put(None);
+    }
+    assert!(late.iter().chain(later.iter()).all(|byte| *byte == 7), "its pages were written to by a later commit");
+}
+
+/// A byte of it is written to by somebody else: the next commit says so.
+#[test]
+fn what_has_changed_under_a_lease_is_reported_by_the_next_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.redb");
+    let engine = Engine::open(&path, options(), Arc::new(SystemClock)).unwrap();
+    let (schema, bytes) = (Schema::new("test.blob", 1).tag().unwrap(), vec![7_u8; 1 << 20]);
+    let put = || {
+        let batch = engine.write("test")?;
+        let id = batch.put_blob(&Blob::encode(Kind::Artifact, &schema, Codec::Raw, &bytes)?)?;
+        batch.commit()?.finish().map(|()| id)
+    };
+    let id = put().unwrap();
+    let held = engine.read().unwrap().blob(id).unwrap().into_payload().unwrap();
+    put().unwrap();
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let stored = std::fs::read(&path).unwrap();
+    // Both archives are the same bytes; which of them is held does not matter.
+    for at in stored.windows(64).enumerate().filter(|(_, some)| *some == [7; 64]).map(|(at, _)| at).step_by(1 << 18) {
+        std::os::unix::fs::FileExt::write_all_at(&file, &[8], at as u64).unwrap();
+    }
+    assert!(held.contains(&8));
+    let failed = put().unwrap_err();
+    assert!(failed.kind() == ErrorKind::Corrupt && failed.to_string().contains("has changed"), "{failed}");
+}
+
+/// A map of a file of pages that say which they are, and two of its pages.
+fn mapped() -> (tempfile::TempDir, Arc<StoreFile>, Arc<Map>, Range<u64>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.redb");
+    let pages: Vec<u8> = (0..16_u8).flat_map(|page| [page; 4096]).collect();
+    std::fs::write(&path, &pages).unwrap();
+    let file = Arc::new(StoreFile::open(&path, Sharing::Exclusive, &Watched::default()).unwrap().unwrap());
+    let map = Arc::new(Map::new(&file, pages.len() as u64).unwrap());
+    (folder, file, map, 4096..3 * 4096)
+}
+
+fn is_whole(held: &MappedRange) -> bool {
+    held.bytes().chunks(4096).zip(1..).all(|(page, number)| page.iter().all(|byte| *byte == number))
+}
+
+/// Somebody was slow to let go of detached pages, and somebody else, who still read the commit that had them, took them anew
+/// and had them detached as well: the one who was slow took the memory of the other away.
+#[test]
+fn memory_that_took_the_place_of_other_memory_is_not_taken_away_with_it() {
+    for map_goes_first in [false, true] {
+        let (_folder, file, map, pages) = mapped();
+        let hold = || MappedRange::new(&map, pages.clone()).unwrap();
+        let slow = hold();
+        slow.detach(&pages).unwrap();
+        let later = hold();
+        later.detach(&pages).unwrap();
+        file.write_at(pages.start, &[9; 2 * 4096]).unwrap();
+        if map_goes_first {
+            drop(map);
+            drop(slow);
+            assert!(is_whole(&later));
+        } else {
+            drop(slow);
+            assert!(is_whole(&later));
+            drop(later);
+            // What nobody holds is the file's again.
+            let now = MappedRange::new(&map, pages).unwrap();
+            assert!(now.bytes().iter().all(|byte| *byte == 9));
+        }
+    }
+}
+
+/// What is detached stays what it was, in the file's map and without it.
+#[test]
+fn what_is_detached_has_its_bytes_to_itself() {
+    let (_folder, file, map, pages) = mapped();
+    let held = MappedRange::new(&map, pages.clone()).unwrap();
+    let at = held.bytes().as_ptr();
+    held.detach(&pages).unwrap();
+    held.detach(&pages).unwrap();
+    assert!(ptr::eq(at, held.bytes().as_ptr()), "at the same addresses");
+    file.write_at(pages.start, &[9; 2 * 4096]).unwrap();
+    assert!(is_whole(&held) && !map.serves(&file, 16 * 4096), "and later commits are looked at elsewhere");
+    drop((map, file));
+    assert!(is_whole(&held));
 }

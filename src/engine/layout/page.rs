@@ -1,7 +1,8 @@
 //! Pages of redb's B-trees: where they are, and what is in them.
-//! (redb 4.4, `docs/design.md`, "B+tree pages".)
+//! (redb 4.5, `docs/design.md`, "B+tree pages".)
 //!
-//! A [`Branch`] or [`Leaf`] borrows the bytes of one page. Every offset in it is checked when it is used.
+//! A [`Branch`] or [`Leaf`] borrows the bytes of one page, or of the front of one: a large value need not be read for its
+//! key. Every offset in it is checked when it is used.
 
 use std::ops::Range;
 
@@ -19,10 +20,25 @@ pub(super) fn checksum(bytes: &[u8]) -> u128 {
 
 /// The sizes that are fixed when a file is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Geometry {
+pub(in crate::engine) struct Geometry {
     page_bytes: u64,
     region_header_pages: u64,
     region_pages_max: u64,
+}
+
+impl Geometry {
+    /// Bytes of the smallest page.
+    pub(super) fn page_bytes(self) -> u64 {
+        self.page_bytes
+    }
+
+    /// Bytes of a file with so many full regions, and so many pages in one more.
+    pub(in crate::engine) fn file_bytes(self, full_regions: u32, trailing_pages: u32) -> u64 {
+        // Each of them has at most 32 bits, so the sums fit; the products may not.
+        let trailing = if trailing_pages > 0 { self.region_header_pages + u64::from(trailing_pages) } else { 0 };
+        let region = self.region_header_pages + self.region_pages_max;
+        u64::from(full_regions).saturating_mul(region).saturating_add(1 + trailing).saturating_mul(self.page_bytes)
+    }
 }
 
 /// Pages of a region at most: their index has 20 bits.
@@ -43,7 +59,7 @@ impl Geometry {
     }
 
     /// Where a page lies in the file.
-    pub(super) fn range(&self, page: PageNumber) -> Result<Range<u64>, Broken> {
+    pub(in crate::engine) fn range(&self, page: PageNumber) -> Result<Range<u64>, Broken> {
         let outside = Broken("a page number points out of its region");
         // At most 2^20 pages of 2^16 bytes in a region and 2^20 regions: nothing below overflows 64 bits.
         let end =
@@ -57,8 +73,8 @@ impl Geometry {
 }
 
 /// The number of a page: region, index in it, and size as a power of two of pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PageNumber {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::engine) struct PageNumber {
     region: u64,
     index: u64,
     order: u32,
@@ -76,10 +92,10 @@ impl PageNumber {
 }
 
 /// A page and the checksum that its parent has of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Root {
-    pub(super) page: PageNumber,
-    pub(super) checksum: u128,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::engine) struct Root {
+    pub(in crate::engine) page: PageNumber,
+    pub(in crate::engine) checksum: u128,
 }
 
 impl Root {
@@ -90,8 +106,8 @@ impl Root {
     }
 }
 
-/// Whether keys, or values, all have the same width.
-pub(super) type Width = Option<usize>;
+/// The width that all keys, or all values, have, if they have the same one.
+pub(in crate::engine) type Width = Option<usize>;
 
 /// A page of either kind.
 pub(super) enum Node<'a> {
@@ -100,26 +116,50 @@ pub(super) enum Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    pub(super) fn new(page: &'a [u8], key: Width, value: Width) -> Result<Self, Broken> {
+    /// Takes the bytes of a page of `page_bytes`, or of its front.
+    pub(super) fn new(page: &'a [u8], page_bytes: u64, key: Width, value: Width) -> Result<Self, Broken> {
         let count = usize::from(u16_at(page, 2)?);
         if count == 0 {
             return Err(Broken("a page is empty"));
         }
         match array(page, 0)? {
-            [1] => Ok(Self::Leaf(Leaf { page, count, key, value })),
+            [1] => Ok(Self::Leaf(Leaf { page, page_bytes, count, key, value })),
             [2] => Ok(Self::Branch(Branch { page, count, key })),
             _ => Err(Broken("a page is neither branch nor leaf")),
         }
     }
 
+    /// How many bytes from the front on are needed, as far as these bytes can tell: for all keys, or for everything that
+    /// the page's checksum covers.
+    pub(super) fn needed(&self, part: Part) -> Result<usize, Broken> {
+        match (self, part) {
+            (Self::Branch(branch), _) => {
+                let table = branch.keys_start();
+                if branch.page.len() < table { Ok(table) } else { branch.key_end(branch.count - 1) }
+            }
+            (Self::Leaf(leaf), _) if leaf.page.len() < leaf.keys_start() => Ok(leaf.keys_start()),
+            (Self::Leaf(leaf), Part::Keys) => leaf.key_end(leaf.count - 1),
+            (Self::Leaf(leaf), Part::All) => leaf.value_end(leaf.count - 1),
+        }
+    }
+
     /// The bytes that the checksum of this page covers.
     pub(super) fn covered(&self) -> Result<&'a [u8], Broken> {
-        let (page, end) = match self {
-            Self::Branch(branch) => (branch.page, branch.key_end(branch.count - 1)?),
-            Self::Leaf(leaf) => (leaf.page, leaf.value_end(leaf.count - 1)?),
+        let page = match self {
+            Self::Branch(branch) => branch.page,
+            Self::Leaf(leaf) => leaf.page,
         };
-        page.get(..end).ok_or(Broken("the last entry ends outside its page"))
+        page.get(..self.needed(Part::All)?).ok_or(Broken("the last entry ends outside its page"))
     }
+}
+
+/// Which part of a page is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All keys, and where the values lie.
+    Keys,
+    /// Everything.
+    All,
 }
 
 /// A branch: `count` keys and one child more.
@@ -175,8 +215,9 @@ impl<'a> Branch<'a> {
 
 /// A leaf: `count` pairs, keys first.
 #[derive(Clone, Copy)]
-pub(super) struct Leaf<'a> {
+pub(in crate::engine) struct Leaf<'a> {
     page: &'a [u8],
+    page_bytes: u64,
     count: usize,
     key: Width,
     value: Width,
@@ -185,11 +226,11 @@ pub(super) struct Leaf<'a> {
 const LEAF_HEAD: usize = 4;
 
 impl<'a> Leaf<'a> {
-    pub(super) fn pairs(&self) -> usize {
+    pub(in crate::engine) fn pairs(&self) -> usize {
         self.count
     }
 
-    pub(super) fn key(&self, n: usize) -> Result<&'a [u8], Broken> {
+    pub(in crate::engine) fn key(&self, n: usize) -> Result<&'a [u8], Broken> {
         let start = match n.checked_sub(1) {
             None => self.keys_start(),
             Some(before) => self.key_end(before)?,
@@ -198,16 +239,21 @@ impl<'a> Leaf<'a> {
     }
 
     /// Where the value of this number lies in the page.
-    pub(super) fn value(&self, n: usize) -> Result<Range<usize>, Broken> {
+    pub(in crate::engine) fn value_range(&self, n: usize) -> Result<Range<usize>, Broken> {
         let start = match n.checked_sub(1) {
             None => self.key_end(self.count - 1)?,
             Some(before) => self.value_end(before)?,
         };
         let end = self.value_end(n)?;
-        if start > end || end > self.page.len() {
+        if start > end || end as u64 > self.page_bytes {
             return Err(Broken("a value lies outside its page"));
         }
         Ok(start..end)
+    }
+
+    /// The value of this number.
+    pub(in crate::engine) fn value(&self, n: usize) -> Result<&'a [u8], Broken> {
+        self.page.get(self.value_range(n)?).ok_or(Broken("a value lies outside its page"))
     }
 
     fn keys_start(&self) -> usize {

@@ -17,12 +17,18 @@ pub(super) fn check_growth(len: u64, bytes_max: u64, now: impl Fn() -> io::Resul
 
 /// Memory that outlives the database on top of it, so that it can be reopened after an error as a file can.
 #[derive(Debug)]
-pub(super) struct SharedMemory {
-    pub(super) inner: Arc<InMemoryBackend>,
-    pub(super) bytes_max: u64,
+pub(super) struct Bounded {
+    inner: Arc<InMemoryBackend>,
+    bytes_max: u64,
 }
 
-impl StorageBackend for SharedMemory {
+impl Bounded {
+    pub(super) fn new(inner: Arc<InMemoryBackend>, bytes_max: u64) -> Self {
+        Self { inner, bytes_max }
+    }
+}
+
+impl StorageBackend for Bounded {
     fn len(&self) -> io::Result<u64> {
         self.inner.len()
     }

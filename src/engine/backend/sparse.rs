@@ -2,52 +2,38 @@
 //!
 //! redb rounds a large value up to a power of two of pages, zeros behind it, and grows its file by doubling. Here the zeros
 //! become holes, which read as zeros and take no disk space, so that what is allocated follows what is stored.
-//!
-//! Every other method is redb's file backend's, the six lock methods included: a wrapper that leaves them out silently
-//! loses the file lock.
 
 use std::{
-    fs::File,
     io,
-    ops::{Bound, Range},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak},
 };
 
-use redb::{BackendError, StorageBackend, backends::FileBackend};
+use redb::StorageBackend;
+
+use super::{StoreFile, memory::check_growth};
 
 /// Zeros at the end of a write that are worth a hole.
 const HOLE_BYTES_MIN: usize = 64 << 10;
 /// Holes begin and end where blocks of file systems do.
 const BLOCK_BYTES: usize = 4096;
-const BLOCK: u64 = BLOCK_BYTES as u64;
 
 /// The file of a store that is open for writing.
+///
+/// A handle of redb that panicked is never dropped. It must not keep the file open, and locked, for that.
 #[derive(Debug)]
 pub(super) struct Sparse {
-    inner: FileBackend,
-    file: File,
+    file: Weak<StoreFile>,
     bytes_max: u64,
-    stays_locked: StaysLocked,
-}
-
-/// Whether closing leaves the file locked, for the next handle on the same open file.
-#[derive(Clone, Debug, Default)]
-pub(super) struct StaysLocked(Arc<AtomicBool>);
-
-impl StaysLocked {
-    pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Release);
-    }
 }
 
 impl Sparse {
-    /// Takes the open `file`, which is not grown beyond `bytes_max`.
-    pub(super) fn new(file: File, bytes_max: u64, stays_locked: StaysLocked) -> Result<Self, redb::Error> {
-        let inner = FileBackend::new(file.try_clone()?)?;
-        Ok(Self { inner, file, bytes_max, stays_locked })
+    /// Takes a file, which is not grown beyond `bytes_max`.
+    pub(super) fn new(file: &Arc<StoreFile>, bytes_max: u64) -> Self {
+        Self { file: Arc::downgrade(file), bytes_max }
+    }
+
+    fn file(&self) -> io::Result<Arc<StoreFile>> {
+        self.file.upgrade().ok_or_else(|| io::Error::other("the file is closed"))
     }
 }
 
@@ -61,87 +47,39 @@ fn dense_len(data: &[u8]) -> usize {
 
 impl StorageBackend for Sparse {
     fn len(&self) -> io::Result<u64> {
-        self.inner.len()
+        self.file()?.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.inner.read(offset, out)
+        self.file()?.read_at(&(offset..offset + out.len() as u64), out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        super::memory::check_growth(len, self.bytes_max, || self.inner.len())?;
-        self.inner.set_len(len)
+        let file = self.file()?;
+        check_growth(len, self.bytes_max, || file.len())?;
+        file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.inner.sync_data()
+        self.file()?.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let file = self.file()?;
         let (dense, zeros) = data.split_at(dense_len(data));
-        self.inner.write(offset, dense)?;
+        file.write_at(offset, dense)?;
         if zeros.is_empty() {
             return Ok(());
         }
         let start = offset + dense.len() as u64;
-        match punch(&self.file, start, zeros.len() as u64) {
+        match file.punch(start, zeros.len() as u64) {
             Ok(()) => Ok(()),
             Err(error) => {
                 tracing::debug!(%error, "no holes in files here");
-                self.inner.write(start, zeros)
+                file.write_at(start, zeros)
             }
         }
     }
-
-    fn close(&self) -> io::Result<()> {
-        if self.stays_locked.0.load(Ordering::Acquire) { Ok(()) } else { self.inner.close() }
-    }
-
-    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.try_lock_range(start, end)
-    }
-
-    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.try_lock_shared_range(start, end)
-    }
-
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.lock_range(start, end)
-    }
-
-    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.lock_shared_range(start, end)
-    }
-
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.unlock_range(start, end)
-    }
-
-    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.query_lock_range(start, end)
-    }
-}
-
-/// Gives back the blocks that lie within `range`, whose bytes nobody reads any more.
-pub(super) fn give_back(file: &File, range: &Range<u64>) {
-    let (start, end) = (range.start.next_multiple_of(BLOCK), range.end - range.end % BLOCK);
-    if end.saturating_sub(start) < HOLE_BYTES_MIN as u64 {
-        return;
-    }
-    if let Err(error) = punch(file, start, end - start) {
-        tracing::debug!(%error, "no holes in files here");
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn punch(file: &File, start: u64, len: u64) -> io::Result<()> {
-    use rustix::fs::{FallocateFlags, fallocate};
-    Ok(fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, start, len)?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn punch(_: &File, _: u64, _: u64) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(test)]
@@ -149,11 +87,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::{disk::Watched, lock::Sharing};
 
-    fn sparse() -> (tempfile::NamedTempFile, Sparse) {
+    fn sparse() -> (tempfile::NamedTempFile, Arc<StoreFile>, Sparse) {
         let named = tempfile::NamedTempFile::new().unwrap();
-        let backend = Sparse::new(named.reopen().unwrap(), u64::MAX, StaysLocked::default()).unwrap();
-        (named, backend)
+        let file = StoreFile::open(named.path(), Sharing::Exclusive, &Watched::default()).unwrap().unwrap();
+        let file = Arc::new(file);
+        let sparse = Sparse::new(&file, u64::MAX);
+        (named, file, sparse)
     }
 
     #[test]
@@ -172,7 +113,7 @@ mod tests {
     #[test]
     fn holes_take_no_room_and_read_as_zeros() {
         use std::os::unix::fs::MetadataExt;
-        let (named, backend) = sparse();
+        let (named, _file, backend) = sparse();
         backend.set_len(8 << 20).unwrap();
         let value = [vec![7; 5 << 20], vec![0; 3 << 20]].concat();
         // Over what was written there before, too.
@@ -191,7 +132,7 @@ mod tests {
         fn it_reads_as_it_was_written(
             writes in prop::collection::vec((0usize..1 << 18, 0usize..1 << 18, 0usize..1 << 18, any::<u8>()), 1..8),
         ) {
-            let (_named, backend) = sparse();
+            let (_named, _file, backend) = sparse();
             let mut expected = vec![0; 3 << 18];
             backend.set_len(expected.len() as u64).unwrap();
             for (at, dense, zeros, byte) in writes {

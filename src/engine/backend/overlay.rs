@@ -6,18 +6,19 @@
 use std::{
     collections::BTreeMap,
     io,
-    ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use redb::{BackendError, StorageBackend, backends::FileBackend};
+use redb::StorageBackend;
+
+use super::Pages;
 
 const PAGE: usize = 4096;
 
 /// A file below, written pages above.
 #[derive(Debug)]
 pub(super) struct Overlay {
-    file: FileBackend,
+    file: Pages,
     above: Mutex<Above>,
 }
 
@@ -30,7 +31,7 @@ struct Above {
 }
 
 impl Overlay {
-    pub(super) fn new(file: FileBackend) -> io::Result<Self> {
+    pub(super) fn new(file: Pages) -> io::Result<Self> {
         let len = file.len()?;
         Ok(Self { file, above: Mutex::new(Above { pages: BTreeMap::new(), len, below_len: len }) })
     }
@@ -46,7 +47,7 @@ impl Overlay {
         let there = below_len.saturating_sub(start).min(PAGE as u64);
         let there = usize::try_from(there).unwrap_or(PAGE);
         if let Some(part) = page.get_mut(..there).filter(|part| !part.is_empty()) {
-            self.file.read(start, part)?;
+            self.file.read_at(&(start..start + part.len() as u64), part)?;
         }
         Ok(page)
     }
@@ -123,43 +124,16 @@ impl StorageBackend for Overlay {
         }
         Ok(())
     }
-
-    fn close(&self) -> io::Result<()> {
-        self.file.close()
-    }
-
-    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.try_lock_range(start, end)
-    }
-
-    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.try_lock_shared_range(start, end)
-    }
-
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.lock_range(start, end)
-    }
-
-    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.lock_shared_range(start, end)
-    }
-
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.unlock_range(start, end)
-    }
-
-    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.query_lock_range(start, end)
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, sync::Arc};
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::{disk::Watched, file::StoreFile, lock::Sharing};
 
     proptest! {
         #[test]
@@ -170,8 +144,8 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("below");
             fs::write(&path, &content).unwrap();
-            let file = fs::File::options().read(true).write(true).open(&path).unwrap();
-            let overlay = Overlay::new(FileBackend::new(file).unwrap()).unwrap();
+            let file = StoreFile::open(&path, Sharing::Exclusive, &Watched::default()).unwrap().unwrap();
+            let overlay = Overlay::new(Pages::File(Arc::new(file))).unwrap();
             let mut expected = content.clone();
             for (op, at, data) in ops {
                 if op == 0 {
