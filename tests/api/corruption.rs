@@ -4,7 +4,9 @@ use std::{fs, panic::AssertUnwindSafe, time::Duration};
 
 use modelkeep::{Decision, ErrorKind, Freshness, Tier, Verify, Version};
 
-use crate::support::{Folder, Weights, damage, error, first_weight, flip_first_bit, key, large, samples, weights};
+use crate::support::{
+    Folder, Weights, damage, error, first_weight, flip_first_bit, key, large, samples, small, weights,
+};
 
 /// A weight that no other byte of the file looks like.
 const MARK: f64 = 123_456.789_012_345;
@@ -277,10 +279,10 @@ fn a_sealed_value_that_was_moved_is_refused() {
     let db = redb::Database::create(folder.path()).unwrap();
     let transaction = db.begin_write().unwrap();
     {
-        let definition: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("archives");
+        let definition: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("small_archives");
         let mut table = transaction.open_table(definition).unwrap();
-        let other = redb::ReadableTable::get(&table, 2).unwrap().unwrap().value().to_vec();
-        table.insert(1, other.as_slice()).unwrap();
+        let other = redb::ReadableTable::get(&table, small(2)).unwrap().unwrap().value().to_vec();
+        table.insert(small(1), other.as_slice()).unwrap();
     }
     transaction.commit().unwrap();
     drop(db);

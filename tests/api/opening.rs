@@ -125,7 +125,7 @@ fn stamp(folder: &Folder, format: u32, spoil: bool) {
 #[test]
 fn a_newer_format_is_refused_and_left_alone() {
     let folder = Folder::new();
-    stamp(&folder, 2, false);
+    stamp(&folder, 3, false);
     refused(&folder, ErrorKind::NewerFormat);
     stamp_again(&folder);
 }

@@ -49,6 +49,11 @@ pub fn large(first: f64) -> Trained<Weights> {
     Trained::new(Weights { weights: std::iter::once(first).chain(noise).collect() })
 }
 
+/// The id of a small archive, by the number that was drawn for it.
+pub fn small(number: u64) -> u64 {
+    number | 1 << 63
+}
+
 pub fn first_weight(held: &Held<Weights>) -> f64 {
     held.weights[0].to_native()
 }
@@ -88,7 +93,7 @@ impl Folder {
     }
 
     pub fn options(&self) -> Options {
-        Store::options().clock(Arc::clone(&self.clock)).mapped(!is_copied())
+        Store::options().clock(Arc::clone(&self.clock)).mapped(!is_copied()).check_held(true)
     }
 
     pub fn open(&self) -> Store {

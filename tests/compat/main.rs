@@ -1,7 +1,7 @@
 //! Files of released formats open, and say what they said when they were written.
 //!
-//! `tests/golden/format1.redb.zst` was written by `writes_the_golden_file` below; a new format gets a file of its own,
-//! and the old ones stay.
+//! The files `tests/golden/format*.redb.zst` were written by `writes_the_golden_file` below, by releases of their time; a new
+//! format gets a file of its own, and the old ones stay.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,10 @@ use modelkeep::{
     estimators::{DecisionTree, LogisticRegression, Node, StandardScaler},
 };
 
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/format1.redb.zst");
+const GOLDEN: [&str; 2] = [
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/format1.redb.zst"),
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/format2.redb.zst"),
+];
 /// Set it to a path to have the golden file written there.
 const WRITE: &str = "MODELKEEP_WRITE_GOLDEN";
 
@@ -107,18 +110,21 @@ fn writes_the_golden_file() {
 }
 
 #[test]
-fn a_file_of_format_1_says_what_it_said() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("golden.redb");
-    let packed = std::fs::read(GOLDEN).unwrap();
-    std::fs::write(&path, zstd::bulk::decompress(&packed, 64 << 20).unwrap()).unwrap();
-    for read_only in [true, false] {
-        let store = Store::options().read_only(read_only).open(&path).unwrap();
-        check(&store);
+fn a_file_of_each_format_says_what_it_said() {
+    for golden_file in GOLDEN {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("golden.redb");
+        let packed = std::fs::read(golden_file).unwrap();
+        std::fs::write(&path, zstd::bulk::decompress(&packed, 64 << 20).unwrap()).unwrap();
+        for read_only in [true, false] {
+            let store = Store::options().read_only(read_only).open(&path).unwrap();
+            check(&store);
+        }
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.publish(&key(), Trained::new(golden(4.0, 10))).unwrap(), Version::new(4).unwrap());
+        store.compact().unwrap();
+        assert!(store.verify().unwrap().is_whole());
     }
-    let store = Store::open(&path).unwrap();
-    assert_eq!(store.publish(&key(), Trained::new(golden(4.0, 10))).unwrap(), Version::new(4).unwrap());
-    assert!(store.verify().unwrap().is_whole());
 }
 
 fn check(store: &Store) {

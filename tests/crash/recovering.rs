@@ -1,0 +1,187 @@
+//! After accesses that failed: reads go on, memory follows the file, and what is written is found again.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use modelkeep::{Access, ErrorKind, Freshness, Store, Tier};
+
+use crate::{
+    disk::{LoggedDisk, broken},
+    faults::{break_syncs, first, stored},
+    support::{Weights, key, model, open, options},
+};
+
+/// Whatever fails while freed pages are taken back, after a publish or before one: reads go on.
+#[test]
+fn one_failed_access_of_a_publish_does_not_end_reads() {
+    for mapped in [true, false] {
+        for at in 0.. {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
+            // Without a cache redb reads its own tables whenever it needs them.
+            let options = options().cache_bytes(0).mapped(mapped).retention(1).compress_superseded(false);
+            let store = options.disk(Arc::clone(&disk) as _).open(&path).unwrap();
+            for first in 1..4 {
+                store.publish(&key("large"), model(first, 40_000)).unwrap();
+            }
+            store.clear_hot();
+            let held = store.get::<Weights>(&key("large")).unwrap().unwrap();
+            store.publish(&key("large"), model(4, 40_000)).unwrap();
+            let (mut count, failed) = (0, Arc::new(AtomicU64::new(0)));
+            disk.plan({
+                let failed = Arc::clone(&failed);
+                move |_| {
+                    count += 1;
+                    let fails = count == at + 1;
+                    failed.fetch_add(u64::from(fails), Ordering::Relaxed);
+                    fails.then(broken)
+                }
+            });
+            let said = store.publish(&key("large"), model(5, 40_000));
+            disk.heal();
+            if failed.load(Ordering::Relaxed) == 0 {
+                assert!(at > 20, "no access was made to fail");
+                break;
+            }
+            store.clear_hot();
+            let version = store.metadata(&key("large")).unwrap().unwrap().version;
+            let found = store.get::<Weights>(&key("large")).unwrap().unwrap();
+            assert_eq!((found.version(), first(&held)), (version, 3.0), "access {at} failed: {said:?}");
+            assert!(said.is_ok_and(|said| Some(said) == version) || [4.0, 5.0].contains(&first(&found)));
+        }
+    }
+}
+
+/// The outcome of a write cannot be read: what is in memory is not taken for it, and is put right as soon as the file can be
+/// read, though nobody asks the file for anything.
+#[test]
+fn memory_follows_the_file_after_an_outcome_that_could_not_be_read() {
+    type Change = fn(&Store) -> Result<(), ErrorKind>;
+    let changes: [Change; 4] = [
+        |store| store.publish(&key("large"), model(9, 20_000)).map(drop).map_err(|err| err.kind()),
+        |store| {
+            let trained =
+                store.get_or_train(&key("large"), &Freshness::forced(), |_| Ok::<_, String>(model(9, 20_000)));
+            trained.unwrap().publish_error().map_or(Ok(()), |err| Err(err.kind()))
+        },
+        |store| store.rollback(&key("large")).map(drop).map_err(|err| err.kind()),
+        |store| store.remove(&key("large")).run().map(drop).map_err(|err| err.kind()),
+    ];
+    for (n, change) in changes.into_iter().enumerate() {
+        let mut unknown = 0;
+        for failing in 0..4 {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
+            let store = stored(&path, &disk);
+            let live = store.live::<Weights>(&key("large")).unwrap();
+            assert_eq!(first(&live.load().unwrap().to_held()), 2.0);
+            let mut syncs = 0;
+            disk.plan(move |access| {
+                syncs += u32::from(matches!(access, Access::Sync { .. }));
+                let reads = matches!(access, Access::Read { .. } | Access::Map { .. });
+                (syncs > failing && (reads || matches!(access, Access::Sync { .. }))).then(broken)
+            });
+            let said = change(&store);
+            if said == Err(ErrorKind::OutcomeUnknown) {
+                unknown += 1;
+                let hot = store.get::<Weights>(&key("large")).map_err(|err| err.kind());
+                assert_eq!(hot.map(drop), Err(ErrorKind::Io), "nobody knows what is current");
+                assert_eq!(store.get::<Weights>(&key("small")).unwrap().map(|held| held.tier()), Some(Tier::Hot));
+            }
+            disk.heal();
+            let shown = || live.load().map(|current| current.version());
+            let inside = || store.get::<Weights>(&key("large")).unwrap().map(|held| held.version());
+            // Without a look at the file by this thread.
+            let before = shown();
+            for _ in 0..200 {
+                if shown() != before {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            let (shown, inside) = (shown(), inside());
+            let stored = store.metadata(&key("large")).unwrap().map(|metadata| metadata.version);
+            assert_eq!((shown, inside), (stored, stored), "change {n}, sync {failing}: {said:?}");
+            drop((live, store));
+            // The thread that looked at the file may be the last to let go of it.
+            let again = std::iter::repeat_with(|| options().open(&path)).take(1000).find_map(|opened| {
+                std::thread::sleep(std::time::Duration::from_millis(u64::from(opened.is_err())));
+                opened.ok()
+            });
+            assert_eq!(again.unwrap().metadata(&key("large")).unwrap().map(|metadata| metadata.version), stored);
+        }
+        assert!(unknown > 0, "change {n} never had an unknown outcome");
+    }
+}
+
+/// Through a link in another folder: the name that is written is the one that the link leads to, and that is made durable.
+#[test]
+fn through_a_link_the_folder_of_the_file_is_synced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (own, other) = (folder.path().join("own"), folder.path().join("other"));
+    [&own, &other].iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
+    let (path, link) = (own.join("models.redb"), other.join("link"));
+    drop(stored(&path, &LoggedDisk::new()));
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let disk = LoggedDisk::new();
+    disk.knows(&path);
+    disk.knows(&link);
+    let folders = Arc::new(Mutex::new(Vec::new()));
+    disk.plan({
+        let folders = Arc::clone(&folders);
+        move |access| {
+            match access {
+                Access::SyncFolder { path } => folders.lock().unwrap().push(path.to_path_buf()),
+                Access::Rename { to, .. } => folders.lock().unwrap().push(to.to_path_buf()),
+                _ => {}
+            }
+            None
+        }
+    });
+    let store = open(&link, &disk).unwrap();
+    store.compact().unwrap();
+    store.publish(&key("other"), model(4, 10)).unwrap();
+    let own = std::fs::canonicalize(&own).unwrap();
+    assert_eq!(*folders.lock().unwrap(), [own.join("models.redb"), own], "renamed, then synced");
+}
+
+/// Somebody puts another file in the place of the store while it is compacted: that file stays.
+#[test]
+fn a_file_that_takes_the_name_during_a_compaction_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("models.redb");
+    let store = stored(&path, &LoggedDisk::new());
+    let mut restored = false;
+    let refused = store.compact_with(|_| {
+        if !std::mem::replace(&mut restored, true) {
+            std::fs::rename(&path, folder.path().join("old.redb")).unwrap();
+            std::fs::write(&path, "a backup").unwrap();
+        }
+    });
+    assert_eq!(refused.map(drop).map_err(|err| err.kind()), Err(ErrorKind::Replaced));
+    assert_eq!(std::fs::read(&path).unwrap(), b"a backup");
+    assert_eq!(first(&store.get(&key("small")).unwrap().unwrap()), 3.0, "what is open can be read");
+}
+
+/// A state that was given up is said to be once, and then the listing is over.
+#[test]
+fn a_listing_that_outlives_an_error_ends_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
+    let store = stored(&path, &disk);
+    let lists = || store.list(modelkeep::Filter::all()).unwrap();
+    let (untouched, mut begun) = (lists(), lists());
+    assert_eq!(*begun.next().unwrap().unwrap().key(), key("large"));
+    store.publish(&key("other"), model(4, 10)).unwrap();
+    break_syncs(&disk);
+    store.publish(&key("other"), model(5, 10)).unwrap_err();
+    disk.heal();
+    store.publish(&key("other"), model(6, 10)).unwrap();
+    for listing in [untouched, begun] {
+        let kinds: Vec<_> = listing.take(10).map(|listed| listed.map_err(|err| err.kind()).map(drop)).collect();
+        assert_eq!(kinds, [Err(ErrorKind::Expired)]);
+    }
+    assert!(lists().all(|listed| listed.is_ok()) && lists().count() == 3);
+}
