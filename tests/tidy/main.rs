@@ -24,6 +24,7 @@ const LAYERS: [&[&str]; 6] = [
     &[
         "error",
         "limits",
+        "sync",
         "hash",
         "clock",
         "time",
@@ -36,8 +37,8 @@ const LAYERS: [&[&str]; 6] = [
         "calendar",
         "ledger",
     ],
-    &["format", "archive"],
-    &["engine", "hot", "flight", "fetch", "counters", "worker"],
+    &["format", "archive", "worker"],
+    &["engine", "hot", "flight", "fetch", "counters"],
     &["registry", "training", "vix", "bars", "coverage", "features"],
     &["store"],
     &["inspect", "estimators"],
@@ -51,15 +52,15 @@ const REACH: [(&str, usize); 1] = [("estimators", 1)];
 
 const LINES_MAX: usize = 500;
 
-/// Where `unsafe` may be: casts of checked bytes, code for certain processors, the map and those who vouch for it, hazard
-/// pointers.
+/// Where `unsafe` may be: casts of checked bytes, code for certain processors, the map, its memory and who vouches for what is
+/// lent of it, hazard pointers.
 const UNSAFE: [&str; 7] = [
     "src/archive.rs",
     "src/format/columns/lanes.rs",
     "src/engine/mapped/map.rs",
-    "src/engine/mapped/view.rs",
-    "src/engine/mapped/lease.rs",
-    "src/hot/hazard.rs",
+    "src/engine/mapped/memory.rs",
+    "src/engine/view.rs",
+    "src/hot/hazard/mod.rs",
     "src/store/holder.rs",
 ];
 
@@ -178,7 +179,7 @@ fn unsafe_is_where_it_belongs_and_says_why() {
             }
         }
     }
-    assert_eq!(used, 18, "a use of unsafe code that this test does not know of, or one less");
+    assert_eq!(used, 34, "a use of unsafe code that this test does not know of, or one less");
 }
 
 #[test]
