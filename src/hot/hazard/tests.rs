@@ -40,6 +40,9 @@ mod running {
     use super::*;
     use crate::lane;
 
+    /// Where the guard of the test below and the thread that retires its slot meet.
+    static MISSED: Barrier = Barrier::new(2);
+
     thread_local! {
         static LATE: Cell<Option<&'static Barrier>> = const { Cell::new(None) };
     }
@@ -90,12 +93,11 @@ mod running {
         .join()
         .unwrap();
         source.store(ptr::null_mut(), Ordering::SeqCst);
-        let missed: &'static Barrier = Box::leak(Box::new(Barrier::new(2)));
         let dropping = thread::spawn(move || {
-            LATE.set(Some(missed));
+            LATE.set(Some(&MISSED));
             drop(guard);
         });
-        missed.wait();
+        MISSED.wait();
         limbo.retire(vec![Arc::clone(&kept)]);
         // Neither does another guard rely on it.
         drop(other);
