@@ -19,7 +19,7 @@ use super::{
     backend::Pages,
     batch,
     disk::{Access, Watched},
-    file::{StoreFile, draw_number, sync_folder},
+    file::{StoreFile, draw_number, folder, sync_folder},
     health::{Health, os_error},
     identity, open, stamp,
     tables::{ArchiveTable, Table},
@@ -214,10 +214,6 @@ fn link_unnamed(file: &File, path: &Path) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 fn link_unnamed(_: &File, _: &Path) -> io::Result<()> {
     Err(io::ErrorKind::NotFound.into())
-}
-
-pub(super) fn folder(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A name that is removed when it is dropped.

@@ -202,6 +202,12 @@ impl StoreFile {
         Ok(())
     }
 
+    /// Fails when the file is not what it was, by another program's doing: then nothing is to be written to it.
+    pub(super) fn check(&self, operation: &'static str) -> Result<()> {
+        self.check_name(operation)?;
+        self.check_length()
+    }
+
     /// Fails when somebody else cut the file: reading it in a map may end the process.
     pub(super) fn check_length(&self) -> Result<()> {
         let mut expected = self.expected_bytes.load(Ordering::Acquire);
@@ -317,10 +323,15 @@ fn lock(file: &File, sharing: Sharing, subject: &str) -> Result<FileLock> {
     })
 }
 
+/// The folder that a path names a file in.
+pub(super) fn folder(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Makes the names in the folder of `path` durable.
 pub(super) fn sync_folder(path: &Path, disk: &Watched) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    disk.access(Access::SyncFolder { path: parent }, || File::open(parent)?.sync_all())
+    let folder = folder(path);
+    disk.access(Access::SyncFolder { path: folder }, || File::open(folder)?.sync_all())
 }
 
 #[cfg(unix)]

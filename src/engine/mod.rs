@@ -226,8 +226,7 @@ impl Engine {
         })?;
         let (pages, db) = core.writer(operation)?;
         if let Pages::File(file) = &pages {
-            file.check_name(operation)?;
-            file.check_length()?;
+            file.check(operation)?;
             file.sync_name().map_err(|err| health::os_error(operation, &self.subject(), err))?;
         }
         // Detach first, so that the next commit can reuse what this one frees.
@@ -329,7 +328,7 @@ impl Core {
     /// Fails when the file is not what it was, by another program's doing.
     fn check_file(&self) -> Result<()> {
         match &self.handle().pages {
-            Pages::File(file) => file.check_length().and_then(|()| file.check_name("close")),
+            Pages::File(file) => file.check("close"),
             Pages::Memory(..) => Ok(()),
         }
     }

@@ -170,18 +170,23 @@ impl Batch {
         Ok(id)
     }
 
-    /// Returns an id for `blob` that no archive had before, for [`write_blob`](Self::write_blob). Archives are written in the
-    /// order of their ids.
-    pub(crate) fn new_blob_id(&self, blob: &Blob<'_>) -> Result<u64> {
-        let number = match record::<CounterV1>(self, Table::Store, NEXT_ARCHIVE) {
-            Ok(counter) => counter.map_or(1, |counter| counter.next),
+    /// The number that the next archive gets; `None` before the first one.
+    fn next_archive_number(&self) -> Result<Option<u64>> {
+        match record::<CounterV1>(self, Table::Store, NEXT_ARCHIVE) {
+            Ok(counter) => Ok(counter.map(|counter| counter.next)),
             Err(err) if err.kind() == ErrorKind::Corrupt => {
                 let rebuilt = self.last_archive_number()?.unwrap_or(0) + REBUILT_COUNTER_GAP;
                 tracing::error!(error = %err, rebuilt, "the counter of archives is damaged");
-                rebuilt
+                Ok(Some(rebuilt))
             }
-            Err(err) => return Err(err),
-        };
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Returns an id for `blob` that no archive had before, for [`write_blob`](Self::write_blob). Archives are written in the
+    /// order of their ids.
+    pub(crate) fn new_blob_id(&self, blob: &Blob<'_>) -> Result<u64> {
+        let number = self.next_archive_number()?.unwrap_or(1);
         self.put_record(Table::Store, NEXT_ARCHIVE, &CounterV1 { next: number + 1 })?;
         Ok(ArchiveTable::for_bytes(blob.stored_bytes()).id(number))
     }
@@ -283,14 +288,8 @@ fn header(kind: Kind, schema: &SchemaTag, codec: Codec, raw_len: usize) -> Heade
 }
 
 /// How many archives were ever written here, at least: no version number is higher.
-pub(crate) fn archives_ever(reader: &Batch) -> Result<u64> {
-    match record::<CounterV1>(reader, Table::Store, NEXT_ARCHIVE) {
-        Ok(counter) => Ok(counter.map_or(0, |counter| counter.next)),
-        Err(err) if err.kind() == ErrorKind::Corrupt => {
-            Ok(reader.last_archive_number()?.unwrap_or(0) + REBUILT_COUNTER_GAP)
-        }
-        Err(err) => Err(err),
-    }
+pub(crate) fn archives_ever(batch: &Batch) -> Result<u64> {
+    Ok(batch.next_archive_number()?.unwrap_or(0))
 }
 
 fn check_size(raw: &[u8]) -> Result<()> {

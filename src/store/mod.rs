@@ -254,8 +254,8 @@ impl Store {
         let writer = self.inner.lock_writer();
         let compacted = self.inner.engine.compact(&mut progress);
         if compacted.is_ok() {
-            // What is hot would keep the old file; but a model that could not be stored is nowhere else.
-            self.inner.hot.change().remove_if(|_, entry| entry.metadata.version.is_some());
+            // What is hot would keep the old file.
+            self.inner.forget_stored();
         }
         drop(writer);
         self.inner.catch_up();
@@ -391,6 +391,12 @@ impl Inner {
         });
     }
 
+    /// Takes what the file has out of memory. A model that could not be stored stays: it is nowhere else. The caller holds the
+    /// writer's lock.
+    fn forget_stored(&self) {
+        self.hot.change().remove_if(|_, entry| entry.metadata.version.is_some());
+    }
+
     /// Where the file turned out to have another state than the one that was shown, what is in memory goes, and handles that
     /// follow a model look again. What could not be stored stays: it is nowhere else. Not to be called with the writer's lock
     /// held.
@@ -400,7 +406,7 @@ impl Inner {
         }
         tracing::warn!(store = %self.engine.subject(), "the file has another state than the one that was shown");
         let writer = self.lock_writer();
-        self.hot.change().remove_if(|_, entry| entry.metadata.version.is_some());
+        self.forget_stored();
         drop(writer);
         self.followed.look_again(self, |_| true);
     }

@@ -254,8 +254,8 @@ impl Inner {
         let _writer = self.lock_writer();
         let store_at_fault =
             matches!(error.kind(), K::ReadOnly | K::StorageFull | K::Io | K::Corrupt | K::Replaced | K::OutcomeUnknown);
-        let is_where_it_was = match self.engine.look(|snapshot| head::read(snapshot, key)) {
-            Ok(head) => head.and_then(|head| head.current) == draft.seen,
+        let is_where_it_was = match self.current_version(key) {
+            Ok(current) => current == draft.seen,
             // Nobody could read it before either; unless it may have moved by this very call.
             Err(_) => draft.seen.is_none() && error.kind() != K::OutcomeUnknown,
         };
@@ -266,9 +266,9 @@ impl Inner {
         }
     }
 
-    /// The version that the stored head names, if it can be read.
-    pub(super) fn current_version(&self, key: &ModelKey) -> Option<Version> {
-        self.engine.look(|snapshot| head::read(snapshot, key)).ok()??.current
+    /// The version that the stored head names.
+    pub(super) fn current_version(&self, key: &ModelKey) -> Result<Option<Version>> {
+        Ok(self.engine.look(|snapshot| head::read(snapshot, key))?.and_then(|head| head.current))
     }
 
     /// A model that is not to be stored.

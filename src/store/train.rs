@@ -121,7 +121,7 @@ impl Store {
         }
         let _flight = inner.flights.board(key)?;
         // While this call waited, another one may have done the work.
-        let seen = inner.current_version(key);
+        let seen = inner.current_version(key).ok().flatten();
         let (prior, decision) = match inner.find::<M>(key) {
             Found::Model(held) => match expired(&held, freshness) {
                 _ if freshness.force_refresh => (Some(held), Decision::Forced),

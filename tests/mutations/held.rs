@@ -348,9 +348,9 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     ),
     plain(
         "name-before-every-write",
-        "src/engine/mod.rs",
-        "file.check_name(operation)?;",
-        "",
+        "src/engine/file.rs",
+        "        self.check_name(operation)?;\n",
+        "        let _ = operation;\n",
         "api",
         &["surroundings::nothing_is_written_to_a_file_that_is_no_longer_the_store"],
     ),
