@@ -1,7 +1,8 @@
-//! What holding costs those who write: a commit of bars while many models are held in place, and giving a held model memory
-//! of its own when it leaves the file.
+//! What holding costs those who write: a commit of bars while many models are held in place, and giving a held model
+//! memory of its own when it leaves the file.
 //!
-//! `MODELKEEP_LEASES=100000` holds as many beside the default counts: 7 GB on the disk, and some minutes to publish them.
+//! `MODELKEEP_LEASES=100000` holds as many beside the default counts: 7 GB on the disk, and some minutes to publish
+//! them.
 
 #![allow(
     missing_docs,

@@ -1,7 +1,7 @@
 //! Training again and again on data that hardly changes: what a store of bars and features saves.
 //!
-//! Four runs over 25 symbols and three years of real daily bars from a vendor who takes his time: nothing on disk; all of
-//! it on disk; the last year lost; the day after. Each run loads bars, computes features and trains.
+//! Four runs over 25 symbols and three years of real daily bars from a vendor who takes his time: nothing on disk; all
+//! of it on disk; the last year lost; the day after. Each run loads bars, computes features and trains.
 //!
 //!     cargo run --release --example retrain [-- --json] [--latency-ms N] [--store FILE] [--data DIR]
 

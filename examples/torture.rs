@@ -1,9 +1,10 @@
-//! Tortures a store: writers, readers that hold what they took, reopenings, and a disk that fails, for as long as it is told.
+//! Tortures a store: writers, readers that hold what they took, reopenings, and a disk that fails, for as long as it is
+//! told.
 //!
 //!     cargo run --release --example torture -- --seconds 3600
 //!
-//! Everything that is taken is compared with what was stored: when it is taken, while it is held, and when it is dropped. The
-//! first wrong answer ends the run with status 101 and says what was wrong.
+//! Everything that is taken is compared with what was stored: when it is taken, while it is held, and when it is
+//! dropped. The first wrong answer ends the run with status 101 and says what was wrong.
 
 #![allow(
     clippy::print_stdout,

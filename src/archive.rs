@@ -43,9 +43,9 @@ use crate::{
 /// A type that can be kept: any `Sized` type that derives rkyv's `Archive` and `Serialize`.
 ///
 /// Stored types hold no hash maps, no `Rc`, `Arc` or `Box<dyn Trait>`, no recursion and no vectors of zero-sized
-/// elements: a hostile or broken file could make rkyv's view of those crash or hang. No part of one wants an alignment of more
-/// than 64 bytes: archives in memory have no more. Sorted vectors and flat arenas
-/// with `u32` indices do the same work; [`validate`](Model::validate) is where indices are checked.
+/// elements: a hostile or broken file could make rkyv's view of those crash or hang. No part of one wants an alignment
+/// of more than 64 bytes: archives in memory have no more. Sorted vectors and flat arenas with `u32` indices do the
+/// same work; [`validate`](Model::validate) is where indices are checked.
 ///
 /// ```
 /// use modelkeep::{Invalid, Model, Schema};
@@ -87,8 +87,8 @@ pub trait Model:
     }
 }
 
-/// What rkyv checks the bytes of a model with: its own validator, which also refuses parts that want to be aligned more than
-/// archives are. Types that derive `rkyv::Archive` can be checked with it.
+/// What rkyv checks the bytes of a model with: its own validator, which also refuses parts that want to be aligned more
+/// than archives are. Types that derive `rkyv::Archive` can be checked with it.
 pub type ModelValidator<'a> = Strategy<Validator<ModelBytes<'a>, SharedValidator>, rancor::Error>;
 
 /// The bytes of a model while they are checked.
@@ -328,8 +328,8 @@ impl<M: Model, H> Deref for Typed<M, H> {
 
     #[inline]
     fn deref(&self) -> &M::Archived {
-        // SAFETY: `new` has it from `check::<M>`, run now or when the holder's bytes were made; and the holder keeps them
-        // where they are and as they are.
+        // SAFETY: `new` has it from `check::<M>`, run now or when the holder's bytes were made; and the holder keeps
+        // them where they are and as they are.
         unsafe { self.root.as_ref() }
     }
 }

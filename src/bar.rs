@@ -60,8 +60,8 @@ impl Flaws {
     pub const DUPLICATE: Self = Self(8);
     /// It was written after a row that it lies before.
     pub const UNSORTED: Self = Self(16);
-    /// No bar of this timeframe begins then: bars of days begin at midnight UTC, and those of a length that half an hour is a
-    /// multiple of at multiples of it.
+    /// No bar of this timeframe begins then: bars of days begin at midnight UTC, and those of a length that half an
+    /// hour is a multiple of at multiples of it.
     pub const OFF_GRID: Self = Self(32);
 
     const NAMES: [(Self, &'static str); 6] = [

@@ -1,8 +1,8 @@
 //! Event counters that cost a hit next to nothing.
 //!
-//! Every thread adds in its own lane, each on cache lines of its own, with a plain load and store: no other thread writes
-//! there. Threads without a lane share one and add atomically. Reading sums the lanes; a sum is exact once the counted
-//! threads are still.
+//! Every thread adds in its own lane, each on cache lines of its own, with a plain load and store: no other thread
+//! writes there. Threads without a lane share one and add atomically. Reading sums the lanes; a sum is exact once the
+//! counted threads are still.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

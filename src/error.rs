@@ -15,8 +15,8 @@ use crate::version::Version;
 pub enum ErrorKind {
     /// A file, a model or a version that must exist does not. Create it, or ask for another.
     NotFound,
-    /// Another process holds the file, or another `Store` in this one, or a model of it that is still held. Close it there, or
-    /// open another file.
+    /// Another process holds the file, or another `Store` in this one, or a model of it that is still held. Close it
+    /// there, or open another file.
     InUse,
     /// The file belongs to another program. Nothing was written to it.
     NotAStore,
@@ -27,9 +27,10 @@ pub enum ErrorKind {
     Truncated,
     /// The file was not closed cleanly and read-only access cannot repair it. Open it once for writing.
     NeedsRecovery,
-    /// Stored bytes do not match their seal, or their structure is broken. They were not served. A version that is damaged is
-    /// quarantined: train and publish anew, or roll back. Where rows may be missing, [`Store::compact`](crate::Store::compact) and
-    /// then [`Store::accept_losses`](crate::Store::accept_losses) make an end of it. A file that cannot be opened is to be restored.
+    /// Stored bytes do not match their seal, or their structure is broken. They were not served. A version that is
+    /// damaged is quarantined: train and publish anew, or roll back. Where rows may be missing,
+    /// [`Store::compact`](crate::Store::compact) and then [`Store::accept_losses`](crate::Store::accept_losses) make an
+    /// end of it. A file that cannot be opened is to be restored.
     Corrupt,
     /// The stored model has another schema than the type that was asked for.
     SchemaMismatch,
@@ -50,16 +51,17 @@ pub enum ErrorKind {
     Pinned,
     /// There is no room for the write, on the device or under `Options::file_bytes_max`.
     StorageFull,
-    /// Another program renamed, replaced or removed the file while the store had it open. What was read stays readable, and
-    /// nothing is written unless the name comes to mean this file again: drop the store, see what has its name, and open it.
+    /// Another program renamed, replaced or removed the file while the store had it open. What was read stays readable,
+    /// and nothing is written unless the name comes to mean this file again: drop the store, see what has its name, and
+    /// open it.
     Replaced,
-    /// A write may or may not have survived: its commit failed, and what became of it cannot be read, or not be made sure
-    /// of. Ask the store what it has; what it answers is what the file has.
+    /// A write may or may not have survived: its commit failed, and what became of it cannot be read, or not be made
+    /// sure of. Ask the store what it has; what it answers is what the file has.
     OutcomeUnknown,
     /// A listing or a snapshot outlived an I/O error, and its state was given up. Ask again.
     Expired,
-    /// The operating system or the storage engine failed. Nothing was changed. Reads go on; the next write tries again, so
-    /// there is no need to open the store anew.
+    /// The operating system or the storage engine failed. Nothing was changed. Reads go on; the next write tries again,
+    /// so there is no need to open the store anew.
     Io,
 }
 
@@ -204,8 +206,8 @@ impl std::error::Error for Error {
 /// The failure of a call that trains: either the caller's own error, untouched, or the store's.
 ///
 /// `Display` and `Error` are there for every `E` that prints itself, so that `?` works with `Box<dyn Error>` and with
-/// the caller's own enum alike. That `E` may be any of them has a price: `source()` does not lead into the caller's error.
-/// Match on [`TrainError::Train`] to get the value back, causes and all.
+/// the caller's own enum alike. That `E` may be any of them has a price: `source()` does not lead into the caller's
+/// error. Match on [`TrainError::Train`] to get the value back, causes and all.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError<E: fmt::Debug + fmt::Display> {
     /// What the training closure returned.

@@ -1,8 +1,9 @@
 //! modelkeep keeps trained trading models, and the data they were trained on, one pointer away from a trading engine.
 //!
 //! One crash-safe [redb](https://docs.rs/redb) file holds models as zero-copy [rkyv](https://docs.rs/rkyv) archives,
-//! their metadata, training data and artifacts, and the bars, features and daily index levels such as VIX behind them. A model is found in memory, or loaded
-//! from the file and verified, or trained by your own closure and published; the result says which, and why.
+//! their metadata, training data and artifacts, and the bars, features and daily index levels such as VIX behind them.
+//! A model is found in memory, or loaded from the file and verified, or trained by your own closure and published; the
+//! result says which, and why.
 //!
 //! ```
 //! use modelkeep::{Freshness, Held, Model, ModelKey, Schema, Store, Tier, Trained};
@@ -41,10 +42,10 @@
 //!
 //! # Data to train on
 //!
-//! [`Store::load_or_fetch`] is the first place to ask for bars: it returns what is on disk, and asks your fetcher for what is
-//! missing, by a trading [`Calendar`] and a ledger of what was asked for before. [`Store::features`] computes features where
-//! bars changed, and nowhere else. [`BarSeries::range_as_of`] reads bars as they were known at a time, and never one that
-//! was stored later.
+//! [`Store::load_or_fetch`] is the first place to ask for bars: it returns what is on disk, and asks your fetcher for
+//! what is missing, by a trading [`Calendar`] and a ledger of what was asked for before. [`Store::features`] computes
+//! features where bars changed, and nowhere else. [`BarSeries::range_as_of`] reads bars as they were known at a time,
+//! and never one that was stored later.
 //!
 //! ```
 //! use modelkeep::{Bar, Bars, Day, FeatureSpec, FetchError, Interval, Lookback, Store, Symbol, Timeframe, Timestamp};
@@ -76,28 +77,29 @@
 //!
 //! # What a crash leaves, and an error
 //!
-//! A publish, an update, a rollback, a removal or a compaction is committed in two phases: after a crash all of it is there or
-//! nothing, and what a call returned is there. The file can be read at once; the next open for writing repairs it, in under a
-//! millisecond. Every stored value is sealed with its place and its content; what does not match its seal is never served, and
-//! that there is no such row is said only of a page that is whole.
+//! A publish, an update, a rollback, a removal or a compaction is committed in two phases: after a crash all of it is
+//! there or nothing, and what a call returned is there. The file can be read at once; the next open for writing repairs
+//! it, in under a millisecond. Every stored value is sealed with its place and its content; what does not match its
+//! seal is never served, and that there is no such row is said only of a page that is whole.
 //!
-//! After an error of a write nothing has changed, unless its kind is [`OutcomeUnknown`](ErrorKind::OutcomeUnknown): then ask the
-//! store, which answers what the file has. Reads go on while a disk fails; the first write after it works again goes through.
+//! After an error of a write nothing has changed, unless its kind is [`OutcomeUnknown`](ErrorKind::OutcomeUnknown):
+//! then ask the store, which answers what the file has. Reads go on while a disk fails; the first write after it works
+//! again goes through.
 //!
 //! # What is held
 //!
-//! A [`Held`] or [`Current`] never changes and stays readable, whatever is published, removed, compacted or dropped meanwhile.
-//! Nobody has to let go for a write or a compaction to succeed, on Linux: elsewhere, and where there is no memory for it, a model
-//! that left the file keeps its pages in it until it is let go of. One thing is beyond this crate: another program that
-//! cuts the file, or a disk that cannot read a sector, ends a process that reads there through a map, by SIGBUS. Where that may
-//! happen, use [`Options::mapped`]`(false)`.
+//! A [`Held`] or [`Current`] never changes and stays readable, whatever is published, removed, compacted or dropped
+//! meanwhile. Nobody has to let go for a write or a compaction to succeed, on Linux: elsewhere, and where there is no
+//! memory for it, a model that left the file keeps its pages in it until it is let go of. One thing is beyond this
+//! crate: another program that cuts the file, or a disk that cannot read a sector, ends a process that reads there
+//! through a map, by SIGBUS. Where that may happen, use [`Options::mapped`]`(false)`.
 //!
 //! # Memory
 //!
 //! Bytes used = [`Options::hot_bytes`] at most for models in memory + [`Options::cache_bytes`] at most for file pages +
 //! the models that callers hold after they were evicted. Archives from 64 KiB on are read in place: their bytes are the
-//! operating system's, which takes them back when it needs to. While a model of `n` bytes is published, up to `4 n`, and
-//! the compressed archive of the version before it.
+//! operating system's, which takes them back when it needs to. While a model of `n` bytes is published, up to `4 n`,
+//! and the compressed archive of the version before it.
 //!
 //! # Features
 //!

@@ -50,6 +50,6 @@ pub(crate) const HISTORY_ROWS_MAX: usize = 1 << 16;
 pub(crate) const LOAD_CALLS_MAX: u64 = 100_000;
 /// Bytes of the reason that a ledger keeps of a failure.
 pub(crate) const REASON_BYTES_MAX: usize = 256;
-/// Archives that have memory of their own because they left the file while held: each takes up to two of the memory maps
-/// that the kernel allows a process, 65,530 by default. What is beyond keeps its pages in the file.
+/// Archives that have memory of their own because they left the file while held: each takes up to two of the memory
+/// maps that the kernel allows a process, 65,530 by default. What is beyond keeps its pages in the file.
 pub(crate) const DETACHED_MAX: usize = 8192;

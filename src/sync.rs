@@ -1,7 +1,7 @@
 //! Locks, counted references and atomics, by the names that a model checker replaces.
 //!
-//! Code whose interleavings are checked takes them from here: locks by `shuttle`, at random, and what has no lock by `loom`,
-//! one by one and under the rules of weak memory. In the library itself they are those of the standard library.
+//! Code whose interleavings are checked takes them from here: locks by `shuttle`, at random, and what has no lock by
+//! `loom`, one by one and under the rules of weak memory. In the library itself they are those of the standard library.
 
 #[cfg(not(all(test, any(loom, shuttle))))]
 pub(crate) use std::{

@@ -79,8 +79,8 @@ impl TryFrom<DateTime<Utc>> for Timestamp {
 impl std::str::FromStr for Timestamp {
     type Err = OutOfRange;
 
-    /// Parses RFC 3339 (`2018-12-24T14:30:00Z`, `2018-12-24T09:30:00-05:00`), or a date and a time without an offset, which
-    /// is UTC then (`2018-12-24 14:30:00`).
+    /// Parses RFC 3339 (`2018-12-24T14:30:00Z`, `2018-12-24T09:30:00-05:00`), or a date and a time without an offset,
+    /// which is UTC then (`2018-12-24 14:30:00`).
     fn from_str(text: &str) -> Result<Self, OutOfRange> {
         if let Ok(at) = DateTime::parse_from_rfc3339(text) {
             return at.to_utc().try_into();

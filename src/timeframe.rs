@@ -113,8 +113,8 @@ impl Timeframe {
         self.0 > DAY
     }
 
-    /// Nanoseconds that bars of this length begin at multiples of: days begin at midnight UTC, and what half an hour is a
-    /// multiple of begins at multiples of itself, for sessions open on the half hour.
+    /// Nanoseconds that bars of this length begin at multiples of: days begin at midnight UTC, and what half an hour is
+    /// a multiple of begins at multiples of itself, for sessions open on the half hour.
     pub(crate) fn grid(self) -> Option<i64> {
         let grid = if self.0.is_multiple_of(DAY) {
             DAY

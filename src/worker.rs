@@ -1,8 +1,8 @@
 //! One thread for what can wait: reading an archive's pages in advance, hashing what is in use already.
 //!
-//! It is started by the first job and ends with its owner, who waits for the job at hand. Jobs are told to stop then, and
-//! look often enough that nobody waits long. Jobs that were not begun are forgotten: all of them are about being faster
-//! or sooner, never about being right.
+//! It is started by the first job and ends with its owner, who waits for the job at hand. Jobs are told to stop then,
+//! and look often enough that nobody waits long. Jobs that were not begun are forgotten: all of them are about being
+//! faster or sooner, never about being right.
 
 use std::{
     fmt,

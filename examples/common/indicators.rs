@@ -1,9 +1,10 @@
 //! Indicators as columns, one value per bar; NaN where there are not enough bars yet.
 //!
 //! Two kinds. Those over a *window* are computed for every bar from its window alone, so that they are the same to the
-//! last bit wherever the bars begin: they look back `n - 1` bars (`n` for what is made of returns). Those with a *memory*
-//! (RSI, ATR, MACD) come from the crate `kand`, which follows TA-Lib; they depend on every bar before, and features made of
-//! them declare `Lookback::All`. kand's own windows are running sums, which depend on where they began.
+//! last bit wherever the bars begin: they look back `n - 1` bars (`n` for what is made of returns). Those with a
+//! *memory* (RSI, ATR, MACD) come from the crate `kand`, which follows TA-Lib; they depend on every bar before, and
+//! features made of them declare `Lookback::All`. kand's own windows are running sums, which depend on where they
+//! began.
 
 use modelkeep::{Bars, Levels};
 

@@ -1,7 +1,7 @@
 //! A long, random run against one file: writers, readers that hold, reopenings, and a disk that fails now and then.
 //!
-//! Everything that is stored is made of a number, which is stored with it, so that whoever holds it can check all of it. The
-//! writers know what they stored: after each operation the store must say the same.
+//! Everything that is stored is made of a number, which is stored with it, so that whoever holds it can check all of
+//! it. The writers know what they stored: after each operation the store must say the same.
 
 #![allow(
     clippy::unwrap_used,

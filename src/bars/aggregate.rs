@@ -1,8 +1,8 @@
 //! Bars made of shorter bars: hours of minutes, days of hours.
 //!
-//! Aggregates of an exchange follow its sessions: an hour begins at the open and every hour after it, a day is a session,
-//! and bars outside of sessions do not count. Where a calendar has no sessions, aggregates follow the clock in UTC. Weeks,
-//! and other numbers of days, are counted from a Monday.
+//! Aggregates of an exchange follow its sessions: an hour begins at the open and every hour after it, a day is a
+//! session, and bars outside of sessions do not count. Where a calendar has no sessions, aggregates follow the clock in
+//! UTC. Weeks, and other numbers of days, are counted from a Monday.
 
 use std::collections::BTreeMap;
 
@@ -125,8 +125,8 @@ impl<'a> Buckets<'a> {
     pub(crate) fn around(&mut self, span: Interval<Timestamp>) -> (Interval<Timestamp>, Interval<Timestamp>) {
         let last = Timestamp::from_nanos(span.end().as_nanos().saturating_sub(1));
         if !self.target.is_daily() {
-            // An aggregate that begins before `span` ends with its session, or after its length: bars of the next one do no
-            // harm, for they are read and replaced as well, or not at all.
+            // An aggregate that begins before `span` ends with its session, or after its length: bars of the next one
+            // do no harm, for they are read and replaced as well, or not at all.
             let start = self.of(span.start()).map_or(span.start(), |at| at.min(span.start()));
             let end = self.of(last).map_or(span.end(), |at| at.after(self.target.duration()).max(span.end()));
             return (Interval::between(start, end), Interval::between(start, end));
@@ -146,8 +146,8 @@ impl<'a> Buckets<'a> {
     }
 }
 
-/// Aggregates bars that are in order: first open, highest high, lowest low, last close, sum of the volume. Returns also how
-/// many bars lie outside of sessions.
+/// Aggregates bars that are in order: first open, highest high, lowest low, last close, sum of the volume. Returns also
+/// how many bars lie outside of sessions.
 pub(crate) fn aggregate(bars: &Bars, buckets: &mut Buckets<'_>) -> (Columns, u64) {
     let mut columns = Columns::default();
     let mut outside = 0;

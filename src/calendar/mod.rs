@@ -27,10 +27,10 @@ use crate::{
 /// A trading calendar. Clones are cheap.
 ///
 /// [`nyse`](Self::nyse) and [`nasdaq`](Self::nasdaq) know 1999 to 2030: the holidays by the exchange's rules, the early
-/// closes, and the days on which it stayed closed for mourning, attacks and storms, as the NYSE announced them. What they
-/// say was compared, opens and closes of every day from 1999 to October 2027, with the calendar XNYS of the Python package
-/// `exchange_calendars` 4.13.2 (Apache-2.0), and with the days that the S&P 500 has a level on from 1999 to 2018. Days after
-/// the present follow the rules as they are.
+/// closes, and the days on which it stayed closed for mourning, attacks and storms, as the NYSE announced them. What
+/// they say was compared, opens and closes of every day from 1999 to October 2027, with the calendar XNYS of the Python
+/// package `exchange_calendars` 4.13.2 (Apache-2.0), and with the days that the S&P 500 has a level on from 1999 to
+/// 2018. Days after the present follow the rules as they are.
 ///
 /// ```
 /// use modelkeep::Calendar;
@@ -94,8 +94,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Returns the time in which bars of this session begin: from open to close, or, for bars of a day and longer, all of
-    /// the day in UTC, by which they are labelled.
+    /// Returns the time in which bars of this session begin: from open to close, or, for bars of a day and longer, all
+    /// of the day in UTC, by which they are labelled.
     #[must_use]
     pub fn window(&self, timeframe: Timeframe) -> Interval<Timestamp> {
         let (start, end) =

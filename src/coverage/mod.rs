@@ -70,8 +70,8 @@ impl Account {
     }
 }
 
-/// Reads the account under `key` for `calendar` to judge: what another one, or another version of it, found to be empty is
-/// not known any more.
+/// Reads the account under `key` for `calendar` to judge: what another one, or another version of it, found to be empty
+/// is not known any more.
 pub(crate) fn read_for(reader: &impl Reader, key: &[u8], calendar: &Calendar) -> Result<Account> {
     let mut account = read(reader, key)?;
     if account.judge.as_ref().is_some_and(|judge| *judge != Judge::of(calendar)) {

@@ -32,7 +32,8 @@ pub(super) fn begin_write(db: &Database) -> Result<WriteTransaction, redb::Error
 
 /// One write transaction. Dropped without a commit, it changes nothing.
 ///
-/// What it reads is the state that it began with, checked as every snapshot is, under its own writes; redb is not asked.
+/// What it reads is the state that it began with, checked as every snapshot is, under its own writes; redb is not
+/// asked.
 pub(crate) struct Batch {
     transaction: Option<WriteTransaction>,
     operation: &'static str,
@@ -102,8 +103,8 @@ impl Batch {
         })
     }
 
-    /// Makes sure that writing the row under `key` covers up no damage: what redb is about to write anew is whole, or what
-    /// is missing there is written down first.
+    /// Makes sure that writing the row under `key` covers up no damage: what redb is about to write anew is whole, or
+    /// what is missing there is written down first.
     fn prepare(&self, table: Table, key: &[u8], removes: bool) -> Result<()> {
         if self.core.is_in_memory() {
             return Ok(());
@@ -175,8 +176,8 @@ impl Batch {
         Ok(())
     }
 
-    /// Writes an archive in two parts, straight into its page. Best done last in a transaction: every page that redb takes up
-    /// after it pushes it out of the write buffer, and then it is read back at the commit for its checksum.
+    /// Writes an archive in two parts, straight into its page. Best done last in a transaction: every page that redb
+    /// takes up after it pushes it out of the write buffer, and then it is read back at the commit for its checksum.
     ///
     /// A large one is alone in its pages, whatever comes later: no value beside it is small enough to share a leaf.
     pub(crate) fn put_archive(&self, id: u64, header: &[u8], payload: &[u8]) -> Result<()> {

@@ -1,9 +1,9 @@
 //! Compaction: everything is copied to a new file, which is verified and then takes the name of the old one.
 //!
-//! At every moment the name stands for a whole, closed or committed file, the old one or the new: a crash, a power cut or a
-//! failed sync in the middle leaves the old one, and perhaps a file beside it that the next open for writing removes. Whoever
-//! holds a model of the old file keeps it: nobody writes to that file any more, so its pages stay what they are. What is
-//! held for long is given memory of its own, and then the old file's blocks are free.
+//! At every moment the name stands for a whole, closed or committed file, the old one or the new: a crash, a power cut
+//! or a failed sync in the middle leaves the old one, and perhaps a file beside it that the next open for writing
+//! removes. Whoever holds a model of the old file keeps it: nobody writes to that file any more, so its pages stay what
+//! they are. What is held for long is given memory of its own, and then the old file's blocks are free.
 //!
 //! The new file is locked before it has its name, so that nobody can come in between.
 //!
@@ -67,7 +67,7 @@ impl Core {
         let view = self.current()?;
         view.check_length()?;
         let (pages, _) = self.writer("compact")?;
-        let total_bytes = measure(&view)?;
+        let total_bytes = view.row_bytes()?;
         let mut report =
             Report { at: CompactionProgress { copied_bytes: 0, verified_bytes: 0, total_bytes }, progress };
         let before = allocated(&pages);
@@ -207,23 +207,6 @@ impl Core {
         self.advance(View::new(pages, self.options.mapped, None, None)?, Seen::Shown);
         self.install_writer(pages, Seen::Shown, || Ok(()))
     }
-}
-
-/// Bytes of all keys and values, as far as they can be read.
-fn measure(view: &View) -> Result<u64> {
-    let rows = Table::ALL.into_iter().map(|table| Scan::rows_of(view, table));
-    let archives = ArchiveTable::ALL.into_iter().map(|table| Scan::of_archives(view, table));
-    let mut bytes = 0;
-    for mut scan in rows.chain(archives) {
-        while let Some(row) = scan.next_or_gap(view, |key, value, _| (key.len() + value.len()) as u64) {
-            match row {
-                Ok(more) => bytes += more,
-                Err(Missing::Gap(_)) => {}
-                Err(Missing::Failed(err)) => return Err(err),
-            }
-        }
-    }
-    Ok(bytes)
 }
 
 /// Rows on their way to another file.

@@ -1,8 +1,8 @@
 //! Creating a store's file: without a name first, so that the name never stands for half a file.
 //!
-//! A crash leaves no file, or a whole one. Two processes that create the same store at the same time both succeed in making
-//! the file, one of them in naming it. Where a file cannot be without a name it gets a temporary one, which a crash may
-//! leave behind.
+//! A crash leaves no file, or a whole one. Two processes that create the same store at the same time both succeed in
+//! making the file, one of them in naming it. Where a file cannot be without a name it gets a temporary one, which a
+//! crash may leave behind.
 
 use std::{
     fs::{self, File},

@@ -1,16 +1,16 @@
 //! What can still be said of a page that is damaged, and what a store remembers of rows that were lost.
 //!
-//! A leaf that does not have the checksum its parent knows may still have rows in their place: seals that hold for their keys,
-//! which lie in order where the leaf lies. If all of them are, the damage is in their values, and nothing is missing. If one is not,
-//! the others still are what was written, and that is all that can be said: how many rows there were, and where, are numbers in
-//! the page, too. So all that lies between the keys that bound the leaf is a *gap*: rows may be missing there, and "there is no
-//! such row" is not an answer.
+//! A leaf that does not have the checksum its parent knows may still have rows in their place: seals that hold for
+//! their keys, which lie in order where the leaf lies. If all of them are, the damage is in their values, and nothing
+//! is missing. If one is not, the others still are what was written, and that is all that can be said: how many rows
+//! there were, and where, are numbers in the page, too. So all that lies between the keys that bound the leaf is a
+//! *gap*: rows may be missing there, and "there is no such row" is not an answer.
 //!
-//! A page in which every row is whole, and which still has another checksum, is not damaged: it is another page, such as the
-//! one that was there before a write that the disk lost. Of that no row is taken.
+//! A page in which every row is whole, and which still has another checksum, is not damaged: it is another page, such
+//! as the one that was there before a write that the disk lost. Of that no row is taken.
 //!
-//! A write gives the page a new checksum, damage and all. So before redb writes to a damaged page, its gaps are written down
-//! ([`Losses`]), and absence stays unproved in them until somebody accepts the loss.
+//! A write gives the page a new checksum, damage and all. So before redb writes to a damaged page, its gaps are written
+//! down ([`Losses`]), and absence stays unproved in them until somebody accepts the loss.
 
 use std::collections::BTreeMap;
 
@@ -90,8 +90,8 @@ pub(super) struct Salvaged {
     pub(super) can_be_written: bool,
 }
 
-/// Whether redb finds its way in a leaf that is damaged: every row can be read, the keys are in order as they stand, and belong
-/// where they are. Otherwise a write would spread the damage to what is whole.
+/// Whether redb finds its way in a leaf that is damaged: every row can be read, the keys are in order as they stand,
+/// and belong where they are. Otherwise a write would spread the damage to what is whole.
 pub(super) fn can_be_written(leaf: &Leaf<'_>, keys: Keys, bounds: &Bounds) -> bool {
     let mut before = bounds.above.as_deref();
     (0..leaf.pairs()).all(|n| {

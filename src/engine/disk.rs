@@ -1,7 +1,7 @@
 //! What passes between the engine and the disk, shown to whoever wants to watch it or to make it fail.
 //!
-//! Every access to a store's file, and to the folder that names it, goes by a [`Disk`] if there is one. Tests stand in for
-//! disks that are full, that fail, and that lose what was not synced; a store without one does not notice.
+//! Every access to a store's file, and to the folder that names it, goes by a [`Disk`] if there is one. Tests stand in
+//! for disks that are full, that fail, and that lose what was not synced; a store without one does not notice.
 
 #![cfg_attr(not(feature = "faults"), allow(unreachable_pub, reason = "public with the feature `faults`"))]
 
@@ -123,8 +123,8 @@ impl From<io::Error> for Fault {
     }
 }
 
-/// Watches what passes between a store and its disk, and may make it fail. Called on any thread, with locks held: it must
-/// not use the store.
+/// Watches what passes between a store and its disk, and may make it fail. Called on any thread, with locks held: it
+/// must not use the store.
 pub trait Disk: fmt::Debug + Send + Sync {
     /// Called before an access.
     ///

@@ -1,7 +1,7 @@
 //! The open file of a store: its descriptor, its lock, and whether it is still the one that its path names.
 //!
-//! It is shared by redb's backend, by the views, and by every model that is read where it lies. The lock is let go of when
-//! the last of them is gone, and not before.
+//! It is shared by redb's backend, by the views, and by every model that is read where it lies. The lock is let go of
+//! when the last of them is gone, and not before.
 
 use std::{
     fmt,

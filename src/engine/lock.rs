@@ -1,13 +1,14 @@
 //! The lock of a store's file, taken by the engine itself: redb could let go of it too early.
 //!
-//! redb locks the file that it opens, and unlocks it when it closes it *or fails to open it again*; but a map of the file may
-//! outlive redb's handle, and after an I/O error the file is opened anew under maps that are in use. So the engine takes the
-//! lock before redb sees the file and keeps it until nobody reads the file any more, and redb is told that every lock it
-//! asks for is taken.
+//! redb locks the file that it opens, and unlocks it when it closes it *or fails to open it again*; but a map of the
+//! file may outlive redb's handle, and after an I/O error the file is opened anew under maps that are in use. So the
+//! engine takes the lock before redb sees the file and keeps it until nobody reads the file any more, and redb is told
+//! that every lock it asks for is taken.
 //!
-//! The ranges, their order and the queries are those of redb 4.5 (`docs/design.md`, "Multi-process concurrency", exclusive
-//! writer), so that stores, redb itself, and the locks of redb 4.4, whose ranges these cover, exclude each other as they
-//! should. The locks themselves are taken by redb's file backend, which also takes the whole-file lock of redb before 4.3.
+//! The ranges, their order and the queries are those of redb 4.5 (`docs/design.md`, "Multi-process concurrency",
+//! exclusive writer), so that stores, redb itself, and the locks of redb 4.4, whose ranges these cover, exclude each
+//! other as they should. The locks themselves are taken by redb's file backend, which also takes the whole-file lock of
+//! redb before 4.3.
 
 use std::{fs::File, ops::Bound};
 
@@ -182,8 +183,8 @@ mod tests {
         all.then_some(backend)
     }
 
-    /// Nobody of redb 4.4 has a file open beside a writer of this release, nor the other way round. Readers of both may:
-    /// nobody writes then.
+    /// Nobody of redb 4.4 has a file open beside a writer of this release, nor the other way round. Readers of both
+    /// may: nobody writes then.
     #[test]
     fn locks_of_redb_4_4_and_these_exclude_each_other() {
         for older in REDB_4_4 {

@@ -1,13 +1,13 @@
 //! The storage engine: redb, and the only module that names it.
 //!
-//! Owns the file, its lock and its transactions. A [`Snapshot`] reads one committed state, without redb; a [`Batch`] is one
-//! transaction that is committed as a whole or not at all, always in two phases and with quick repair, because with redb's
-//! default single phase a failed fsync followed by a reopen can lose the file. Values are bytes here; what they mean is said
-//! above.
+//! Owns the file, its lock and its transactions. A [`Snapshot`] reads one committed state, without redb; a [`Batch`] is
+//! one transaction that is committed as a whole or not at all, always in two phases and with quick repair, because with
+//! redb's default single phase a failed fsync followed by a reopen can lose the file. Values are bytes here; what they
+//! mean is said above.
 //!
-//! After an I/O error another handle of redb takes the place of the one that failed ([`recovery`]). redb panics on some pages that are corrupt; such a
-//! panic is contained and becomes an error, and the handle that saw it is never dropped, because its destructor could panic
-//! again and take the process down; it is not written through again either.
+//! After an I/O error another handle of redb takes the place of the one that failed ([`recovery`]). redb panics on some
+//! pages that are corrupt; such a panic is contained and becomes an error, and the handle that saw it is never dropped,
+//! because its destructor could panic again and take the process down; it is not written through again either.
 
 mod backend;
 mod batch;
@@ -67,8 +67,8 @@ use mapped::{PinRegistry, Seen};
 use pin::Pin;
 use view::View;
 
-/// How long an archive that left the file may be held before its bytes are given memory of their own. Most are let go of
-/// in microseconds; of those that are not, one cannot know for how long they will be held.
+/// How long an archive that left the file may be held before its bytes are given memory of their own. Most are let go
+/// of in microseconds; of those that are not, one cannot know for how long they will be held.
 const HELD_SHORTLY: Duration = Duration::from_millis(5);
 
 /// How to open an engine.
@@ -257,8 +257,8 @@ impl Engine {
         self.core.pins.sees()
     }
 
-    /// Moves everything to a new file that takes the place of this one; see [`compaction`]. Call it when no transaction is
-    /// under way.
+    /// Moves everything to a new file that takes the place of this one; see [`compaction`]. Call it when no transaction
+    /// is under way.
     pub(crate) fn compact(&self, progress: &mut dyn FnMut(CompactionProgress)) -> Result<Compacted> {
         self.check_writable("compact")?;
         self.core.recover()?;
@@ -269,7 +269,8 @@ impl Engine {
 /// How often a read begins anew because an I/O error elsewhere took its state away: each time there was one.
 const READS_MAX: u32 = 16;
 
-/// Reads again when the state that was read was given up meanwhile, after an I/O error elsewhere: then there is another one.
+/// Reads again when the state that was read was given up meanwhile, after an I/O error elsewhere: then there is another
+/// one.
 pub(crate) fn unless_expired<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
     let mut found = read();
     for _ in 0..READS_MAX {
@@ -351,8 +352,8 @@ impl Core {
             let handle = self.handle();
             (handle.pages.clone(), handle.writer.as_ref().map(|writer| Arc::clone(&writer.db)))
         };
-        // A handle that answers nothing gives no pin. It writes nothing either, until another one is in its place; and that one
-        // pins the newest commit, and ends the others.
+        // A handle that answers nothing gives no pin. It writes nothing either, until another one is in its place; and
+        // that one pins the newest commit, and ends the others.
         let db = db.filter(|_| !self.health.is_latched());
         let pin = match db.map(|db| Pin::take(&db, &self.health, &self.subject())).transpose() {
             Err(_) if self.health.is_latched() => None,

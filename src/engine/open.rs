@@ -1,8 +1,8 @@
 //! Opening: look before redb does.
 //!
-//! redb writes to a file that it opens for writing, and repairs or refuses one that it does not understand in words
-//! of its own. So the file is locked, and its header and stamp are read first; only a file that is a store of a known format
-//! is opened for writing. What redb trusts without looking, its own tables of free pages, is checked before.
+//! redb writes to a file that it opens for writing, and repairs or refuses one that it does not understand in words of
+//! its own. So the file is locked, and its header and stamp are read first; only a file that is a store of a known
+//! format is opened for writing. What redb trusts without looking, its own tables of free pages, is checked before.
 
 use std::{path::Path, sync::Arc};
 
@@ -124,8 +124,8 @@ fn open_for_writing(
     }
 }
 
-/// Stamps a database without tables, which a crash left or a user made by creating an empty file; brings an older format up
-/// to date; checks the stamp of any other.
+/// Stamps a database without tables, which a crash left or a user made by creating an empty file; brings an older
+/// format up to date; checks the stamp of any other.
 fn initialise(
     writer: &Writer,
     pages: &Pages,
@@ -154,8 +154,8 @@ fn check_stamp(view: &View, subject: &str) -> Result<Option<Age>> {
     }
 }
 
-/// Looks at a file that is not empty, and refuses what is not a store. `None` when nobody but redb can tell what it holds,
-/// and it is to be opened for writing: a file that was not closed, whose last commit may be torn.
+/// Looks at a file that is not empty, and refuses what is not a store. `None` when nobody but redb can tell what it
+/// holds, and it is to be opened for writing: a file that was not closed, whose last commit may be torn.
 fn look(pages: &Pages, bytes: u64, subject: &str, options: &EngineOptions, health: &Health) -> Result<Option<View>> {
     let header = check_header(pages, bytes, subject)?;
     let is_whole = header.is_some_and(|header| header.two_phase || !header.recovery_required);
@@ -179,8 +179,8 @@ fn look(pages: &Pages, bytes: u64, subject: &str, options: &EngineOptions, healt
     }
 }
 
-/// The commit that a file which was closed should publish, if it does not and the commit is whole. When the file is to be
-/// written, it is made to.
+/// The commit that a file which was closed should publish, if it does not and the commit is whole. When the file is to
+/// be written, it is made to.
 fn newer(pages: &Pages, options: &EngineOptions, subject: &str) -> Result<Option<View>> {
     let mut bytes = [0; HEADER_BYTES];
     let failed = |err| super::health::os_error("open", subject, err);
@@ -219,8 +219,8 @@ fn check_unclean(pages: &Pages, subject: &str, options: &EngineOptions, health: 
     if checked? { Ok(()) } else { Err(foreign(subject)) }
 }
 
-/// Reads the first page of a file that is not empty, and refuses what is not a whole redb file of a known format. `None` when
-/// its header is not whole, which a repair may mend.
+/// Reads the first page of a file that is not empty, and refuses what is not a whole redb file of a known format.
+/// `None` when its header is not whole, which a repair may mend.
 fn check_header(pages: &Pages, bytes: u64, subject: &str) -> Result<Option<Header>> {
     let front = bytes.min(HEADER_BYTES as u64);
     let mut header = vec![0; usize::try_from(front).unwrap_or(HEADER_BYTES)];
@@ -254,15 +254,15 @@ fn check_header(pages: &Pages, bytes: u64, subject: &str) -> Result<Option<Heade
     Ok(Some(header))
 }
 
-/// Whether a file that was not closed lacks pages. Its header may name a length that it never came to have, so the trees are
-/// asked.
+/// Whether a file that was not closed lacks pages. Its header may name a length that it never came to have, so the
+/// trees are asked.
 fn is_cut(pages: &Pages, bytes: u64) -> bool {
     let view = View::new(pages, false, None, None);
     view.and_then(|view| view.last_page_end()).map_or(true, |end| end > bytes)
 }
 
-/// Whether redb's own tables, of which pages are free or will be, are as they were written. redb does not look: it would give
-/// pages away that are in use.
+/// Whether redb's own tables, of which pages are free or will be, are as they were written. redb does not look: it
+/// would give pages away that are in use.
 fn is_bookkeeping_whole(pages: &Pages, options: &EngineOptions, subject: &str) -> Result<bool> {
     let Pages::File(_) = pages else {
         return Ok(true);

@@ -1,8 +1,8 @@
 //! Going on after an I/O error, while the store is open.
 //!
-//! redb latches its handle after an I/O error and answers nothing more. Reads do not notice, for they do not go through it. The
-//! call that failed reads from the file what became of its commit, and puts another handle in the place of the one that
-//! failed; if it cannot, the next write does. The file stays open and locked meanwhile.
+//! redb latches its handle after an I/O error and answers nothing more. Reads do not notice, for they do not go through
+//! it. The call that failed reads from the file what became of its commit, and puts another handle in the place of the
+//! one that failed; if it cannot, the next write does. The file stays open and locked meanwhile.
 
 use std::sync::PoisonError;
 
@@ -17,11 +17,11 @@ use super::{
 use crate::error::{Error, ErrorKind, Result};
 
 impl Core {
-    /// Finds out what became of a commit that failed with `error`, and opens the file again. `before` is the number of the
-    /// commit before it.
+    /// Finds out what became of a commit that failed with `error`, and opens the file again. `before` is the number of
+    /// the commit before it.
     ///
-    /// `Ok(None)`: it is in the file, and durable. `Ok(Some(doubt))`: it is in the file, and may be gone after a power cut.
-    /// `Err`: it is not in the file, or, with the kind `OutcomeUnknown`, nobody can read whether it is.
+    /// `Ok(None)`: it is in the file, and durable. `Ok(Some(doubt))`: it is in the file, and may be gone after a power
+    /// cut. `Err`: it is not in the file, or, with the kind `OutcomeUnknown`, nobody can read whether it is.
     pub(super) fn resolve(&self, operation: &'static str, before: u64, error: Error) -> Result<Option<Error>> {
         self.health.latch();
         let mut found = None;
@@ -50,8 +50,8 @@ impl Core {
         }
     }
 
-    /// After an I/O error: puts another handle of redb in the place of the one that answers nothing more. The file stays
-    /// open and locked, and everything that is held stays as it is. Does nothing if there was no error.
+    /// After an I/O error: puts another handle of redb in the place of the one that answers nothing more. The file
+    /// stays open and locked, and everything that is held stays as it is. Does nothing if there was no error.
     ///
     /// The state to go on from is read from the file, before redb sees it.
     pub(super) fn recover(&self) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Rows of a table in the order of their keys, read as they are asked for.
 //!
-//! Each leaf is compared with its checksum when the scan comes to it. One that is damaged gives the rows that can still be
-//! trusted, and an error for each gap in which others may be missing; and so does what was lost earlier.
+//! Each leaf is compared with its checksum when the scan comes to it. One that is damaged gives the rows that can still
+//! be trusted, and an error for each gap in which others may be missing; and so does what was lost earlier.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -80,8 +80,8 @@ impl Scan {
         self.page_bytes
     }
 
-    /// Calls `visit` with the next row, where it lies, and whether its page is whole; `None` at the end. `view` is always the
-    /// same one; `visit` must not read it.
+    /// Calls `visit` with the next row, where it lies, and whether its page is whole; `None` at the end. `view` is
+    /// always the same one; `visit` must not read it.
     pub(super) fn next_with<T>(
         &mut self,
         view: &View,

@@ -119,9 +119,11 @@ impl<'a> Blob<'a> {
         Self { header, payload, payload_hash }
     }
 
-    /// The same content for an id in `table`, which was given to it in another encoding; `None` when it will do as it is.
+    /// The same content for an id in `table`, which was given to it in another encoding; `None` when it will do as it
+    /// is.
     ///
-    /// A model that is a page or more raw, and less packed, is filled up with zeros: among large archives no small one may be.
+    /// A model that is a page or more raw, and less packed, is filled up with zeros: among large archives no small one
+    /// may be.
     fn fit_for(&self, table: ArchiveTable) -> Result<Option<Blob<'static>>> {
         if ArchiveTable::for_bytes(self.stored_bytes()) == table {
             return Ok(None);
@@ -183,8 +185,8 @@ impl Batch {
         }
     }
 
-    /// Returns an id for `blob` that no archive had before, for [`write_blob`](Self::write_blob). Archives are written in the
-    /// order of their ids.
+    /// Returns an id for `blob` that no archive had before, for [`write_blob`](Self::write_blob). Archives are written
+    /// in the order of their ids.
     pub(crate) fn new_blob_id(&self, blob: &Blob<'_>) -> Result<u64> {
         let number = self.next_archive_number()?.unwrap_or(1);
         self.put_record(Table::Store, NEXT_ARCHIVE, &CounterV1 { next: number + 1 })?;
@@ -254,8 +256,8 @@ impl StoredBlob {
 }
 
 impl StoredBlob {
-    /// The payload of an archive that is stored as it is, in memory that is aligned for it: where it lies in the file, or a
-    /// copy.
+    /// The payload of an archive that is stored as it is, in memory that is aligned for it: where it lies in the file,
+    /// or a copy.
     ///
     /// What is used at once, a page here and a page there, is to be populated when it has been used for the first time.
     pub(crate) fn into_payload(self) -> Result<AlignedBuf> {

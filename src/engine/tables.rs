@@ -7,9 +7,10 @@ pub(super) type Definition = TableDefinition<'static, &'static [u8], &'static [u
 
 /// A table of values under 8-byte keys: models, artifacts, training columns.
 ///
-/// redb puts every value that is larger than a page into a page of its own, at a constant offset if all keys have the same
-/// width, which is what makes it possible to read one in place. A small value can come to lie beside a large one, in the
-/// same page, and move it when it is removed. So small and large values have tables of their own, and ids say which.
+/// redb puts every value that is larger than a page into a page of its own, at a constant offset if all keys have the
+/// same width, which is what makes it possible to read one in place. A small value can come to lie beside a large one,
+/// in the same page, and move it when it is removed. So small and large values have tables of their own, and ids say
+/// which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ArchiveTable {
     /// Values of a page or more, each alone in its pages.

@@ -1,8 +1,8 @@
 //! One commit of a store's file, read page by page: in a map of the file, or in copies of its pages.
 //!
-//! A view does not change. What it says of a row is proved: a row that is there is in a page that has its checksum, or has a
-//! seal that holds in a page that is damaged elsewhere; a row that is not there is not in the one page where it would be. What
-//! nobody can know is an error.
+//! A view does not change. What it says of a row is proved: a row that is there is in a page that has its checksum, or
+//! has a seal that holds in a page that is damaged elsewhere; a row that is not there is not in the one page where it
+//! would be. What nobody can know is an error.
 
 #![allow(unsafe_code, reason = "a view vouches for the map's bytes with its pin; see `Extent::get`")]
 
@@ -100,8 +100,8 @@ pub(super) struct ArchiveLocation {
 }
 
 impl View {
-    /// Looks at the current commit of `pages`, under `pin`. With `mapped`, in a map of the file; the map of `earlier`, if it
-    /// will do.
+    /// Looks at the current commit of `pages`, under `pin`. With `mapped`, in a map of the file; the map of `earlier`,
+    /// if it will do.
     pub(super) fn new(pages: &Pages, mapped: bool, pin: Option<Arc<Pin>>, earlier: Option<&Self>) -> Result<Self> {
         let header = Header::read(|out| pages.read_at(&(0..HEADER_BYTES as u64), out));
         let header = header.map_err(|err| err.error("read", "header"))?;
@@ -202,6 +202,29 @@ impl View {
         Ok(end)
     }
 
+    /// Bytes of all keys and values of all tables, as far as pages can be found. No value is read for it.
+    pub(super) fn row_bytes(&self) -> Result<u64> {
+        let _held = self.hold()?;
+        let mut bytes = 0;
+        for tree in self.trees() {
+            let mut cursor = tree.cursor(&[]);
+            loop {
+                let leaf = match cursor.next_leaf(&self.extent) {
+                    Ok(Some(leaf)) => leaf,
+                    Ok(None) => break,
+                    Err(err @ Unreadable::Io(_)) => return Err(err.error("read", "pages")),
+                    Err(_) => continue,
+                };
+                match tree.look_at_keys(&self.extent, leaf, |rows| rows.and_then(|rows| rows.bytes().ok())) {
+                    Ok(found) => bytes += found.unwrap_or(0) as u64,
+                    Err(err @ Unreadable::Io(_)) => return Err(err.error("read", "pages")),
+                    Err(_) => {}
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
     /// Fails when somebody else cut the file: reading it in a map may end the process.
     pub(super) fn check_length(&self) -> Result<()> {
         match &self.extent.pages {
@@ -249,8 +272,8 @@ impl View {
         salvaged.map_err(|err| err.error("read", table.name()))
     }
 
-    /// What redb would give another checksum if it wrote the row under `key`, or removed it, and is not whole now: gaps to be
-    /// written down before. An error when redb would lose its way.
+    /// What redb would give another checksum if it wrote the row under `key`, or removed it, and is not whole now: gaps
+    /// to be written down before. An error when redb would lose its way.
     ///
     /// A write touches the leaf of the row; a removal may join it with one beside it.
     pub(super) fn damage_around(&self, table: Table, key: &[u8], removes: bool) -> Result<Vec<Gap>> {

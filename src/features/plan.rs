@@ -19,8 +19,8 @@ pub(crate) struct Segment {
 
 /// Divides bars, which begin with the first bar that any of them depends on.
 ///
-/// `from_start` says that they begin with the first bar of all. Segments in front, whose own lookback reaches further than
-/// these bars, come out with a hash that no complete one has.
+/// `from_start` says that they begin with the first bar of all. Segments in front, whose own lookback reaches further
+/// than these bars, come out with a hash that no complete one has.
 pub(crate) fn segments(bars: &Bars, period: Period, lookback: Lookback, from_start: bool) -> Vec<Segment> {
     let at = bars.timestamps();
     let mut cut: Vec<(i64, Range<usize>, Digest)> = Vec::new();
@@ -73,8 +73,8 @@ fn hash(bars: &Bars) -> Digest {
     Digest::of(&bytes)
 }
 
-/// The hash of the chunks of bars in front of a chunk, as far as its lookback reaches; the newest first. `from_start` says
-/// that there are none before the last of them.
+/// The hash of the chunks of bars in front of a chunk, as far as its lookback reaches; the newest first. `from_start`
+/// says that there are none before the last of them.
 pub(crate) fn before(chunks: impl Iterator<Item = (usize, Digest)>, lookback: Lookback, from_start: bool) -> Digest {
     let mut all = Vec::new();
     let mut reached = 0;

@@ -13,11 +13,11 @@ use crate::{
 /// How many bars before a bar its features depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lookback {
-    /// So many: a mean over 20 bars looks back 19, a return over one looks back 1. Features must be the same whatever comes
-    /// before: sum a window anew for every bar, for a running sum depends on where it began.
+    /// So many: a mean over 20 bars looks back 19, a return over one looks back 1. Features must be the same whatever
+    /// comes before: sum a window anew for every bar, for a running sum depends on where it began.
     Bars(usize),
-    /// All there are: exponential means, and whatever else has a memory without end. Every change of a bar makes all that
-    /// follows be computed again, from the first bar on.
+    /// All there are: exponential means, and whatever else has a memory without end. Every change of a bar makes all
+    /// that follows be computed again, from the first bar on.
     All,
 }
 
@@ -52,12 +52,12 @@ struct Canonical<'a, P> {
 }
 
 impl FeatureSpec {
-    /// Returns the features `columns` of bars of this timeframe, without parameters. Raise the version whenever the code
-    /// that computes them changes what it computes.
+    /// Returns the features `columns` of bars of this timeframe, without parameters. Raise the version whenever the
+    /// code that computes them changes what it computes.
     ///
     /// # Errors
-    /// `InvalidInput` when a name breaks the rules of [`Label`], when there is no column, or when two have the same name;
-    /// `LimitExceeded` beyond 4096 columns.
+    /// `InvalidInput` when a name breaks the rules of [`Label`], when there is no column, or when two have the same
+    /// name; `LimitExceeded` beyond 4096 columns.
     pub fn new(
         name: &str,
         version: u32,

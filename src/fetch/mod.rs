@@ -1,8 +1,8 @@
 //! Asking somebody else for data: several calls at a time, not more often than allowed, again when that may help.
 //!
 //! What is asked for, and what the answers mean, is said above. Here is how: calls are taken in turn by a few threads,
-//! each waits for the rate limit (the `governor` crate) before every attempt, errors that the fetcher calls transient are
-//! tried again after growing pauses (the `backon` crate), and answers are handed over one by one as they arrive.
+//! each waits for the rate limit (the `governor` crate) before every attempt, errors that the fetcher calls transient
+//! are tried again after growing pauses (the `backon` crate), and answers are handed over one by one as they arrive.
 
 mod policy;
 
@@ -44,15 +44,15 @@ impl FetchError {
         Self { transient: true, retry_after: None, source: err.into() }
     }
 
-    /// Returns an error that will be the same when the call is made again now: an unknown symbol, a wrong key. Later loads
-    /// ask again, when [`FetchPolicy::failed_pause`] is over.
+    /// Returns an error that will be the same when the call is made again now: an unknown symbol, a wrong key. Later
+    /// loads ask again, when [`FetchPolicy::failed_pause`] is over.
     #[must_use]
     pub fn permanent(err: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { transient: false, retry_after: None, source: err.into() }
     }
 
-    /// Says how long to wait before the next call, in place of the policy's pauses. If that is longer than the longest of
-    /// them, the call is not made again now, and the interval is left alone for so long.
+    /// Says how long to wait before the next call, in place of the policy's pauses. If that is longer than the longest
+    /// of them, the call is not made again now, and the interval is left alone for so long.
     #[must_use]
     pub fn retry_after(mut self, pause: Duration) -> Self {
         self.retry_after = Some(pause);

@@ -53,16 +53,16 @@ impl Default for FetchPolicy {
 }
 
 impl FetchPolicy {
-    /// Calls that run at the same time, for one series; at least 1. Default: 4. To load several series at once, load each
-    /// on a thread of its own: they share the rate limit of the policy.
+    /// Calls that run at the same time, for one series; at least 1. Default: 4. To load several series at once, load
+    /// each on a thread of its own: they share the rate limit of the policy.
     pub fn concurrency(mut self, calls: usize) -> Self {
         self.concurrency = calls.max(1);
         self
     }
 
-    /// How many calls may be made in a time, over all series that share this policy: `rate(5, Duration::from_secs(60))` for
-    /// five a minute. As many may come at once after a pause. At least one call; a time of zero is no limit, which is the
-    /// default. Waiting takes real time, whatever the store's clock says.
+    /// How many calls may be made in a time, over all series that share this policy: `rate(5, Duration::from_secs(60))`
+    /// for five a minute. As many may come at once after a pause. At least one call; a time of zero is no limit, which
+    /// is the default. Waiting takes real time, whatever the store's clock says.
     pub fn rate(mut self, calls: u32, per: Duration) -> Self {
         let calls = NonZeroU32::new(calls).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::with_period(per / calls.get());
@@ -70,8 +70,8 @@ impl FetchPolicy {
         self
     }
 
-    /// The longest interval that one call may ask for; at least one bar is asked for. Default: no limit. Longer ones are split, and missing intervals
-    /// that lie close together are joined where that saves a call.
+    /// The longest interval that one call may ask for; at least one bar is asked for. Default: no limit. Longer ones
+    /// are split, and missing intervals that lie close together are joined where that saves a call.
     pub fn span_max(mut self, span: Duration) -> Self {
         self.span_max = Some(span);
         self
@@ -104,15 +104,15 @@ impl FetchPolicy {
         self
     }
 
-    /// How long after the close of a session its last bars may still be on their way: what is not there by then counts as
-    /// not there. Default: 15 minutes.
+    /// How long after the close of a session its last bars may still be on their way: what is not there by then counts
+    /// as not there. Default: 15 minutes.
     pub fn settle(mut self, time: Duration) -> Self {
         self.settle = time;
         self
     }
 
-    /// What becomes of fetched rows that cannot be right. Default: [`BadRows::Refuse`], which fails the call that they came
-    /// with, and names the row.
+    /// What becomes of fetched rows that cannot be right. Default: [`BadRows::Refuse`], which fails the call that they
+    /// came with, and names the row.
     pub fn bad_rows(mut self, bad_rows: BadRows) -> Self {
         self.bad_rows = bad_rows;
         self

@@ -57,8 +57,8 @@ pub(crate) enum Kind {
 /// How much of a value is checked when it is loaded.
 ///
 /// The policy is about archives. Metadata and all other small records are always checked whole: by their seals, and
-/// under the other policies, where the file is mapped, by the 128-bit checksums that redb keeps of its pages, which find
-/// the same damage and cost a tenth.
+/// under the other policies, where the file is mapped, by the 128-bit checksums that redb keeps of its pages, which
+/// find the same damage and cost a tenth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verify {

@@ -1,9 +1,10 @@
 //! The hot tier: models in memory, bounded by bytes.
 //!
 //! A hit takes no lock, counts no references and writes to no cache line that another core reads: it probes an
-//! [`index`] that others may be changing, protects what it found by a hazard pointer ([`hazard`]), and sets a
-//! "visited" bit if that is not set yet. What is handed out stays valid after an eviction, until it is dropped. Admission,
-//! eviction ([`sieve`]) and removal happen under a lock. Age is checked when an entry is read, if there is a bound on it.
+//! [`index`] that others may be changing, protects what it found by a hazard pointer ([`hazard`]), and sets a "visited"
+//! bit if that is not set yet. What is handed out stays valid after an eviction, until it is dropped. Admission,
+//! eviction ([`sieve`]) and removal happen under a lock. Age is checked when an entry is read, if there is a bound on
+//! it.
 //!
 //! The tier carries a generation number: even while nothing changes, odd from before a commit until the tier shows it.
 //! What a reader loaded from disk is admitted only if the generation is even and was the same when the load began.

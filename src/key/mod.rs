@@ -53,8 +53,8 @@ impl ModelKey {
     ///
     /// The configuration is brought into the canonical JSON form of RFC 8785 and hashed with BLAKE3. The order of
     /// fields, the order of map entries and the spelling of a number (`1`, `1.0`, `1e0`) do not change the hash; any
-    /// value does. An `f32` is the double next to it, so that `0.1f32` and `0.1f64` differ; an `Option` that is `None` is
-    /// `null` and counts, unless serde is told to skip it.
+    /// value does. An `f32` is the double next to it, so that `0.1f32` and `0.1f64` differ; an `Option` that is `None`
+    /// is `null` and counts, unless serde is told to skip it.
     ///
     /// # Errors
     /// `InvalidInput` when the name breaks the rules of [`ModelName`], or when the configuration holds something that

@@ -120,8 +120,8 @@ name_type! {
     /// The symbol of an instrument or of an index series: 1 to 64 bytes of ASCII letters, digits and `. _ - ^ = / :`,
     /// the first a letter, a digit or `^` (`AAPL`, `BRK.B`, `BTC-USD`, `9988.HK`, `^VIX`, `EURUSD=X`, `ES/Z18`).
     ///
-    /// Symbols are compared byte by byte: `AAPL` and `aapl` are two. What a vendor spells otherwise (`$SPX`, `AT&T`) has to be
-    /// mapped.
+    /// Symbols are compared byte by byte: `AAPL` and `aapl` are two. What a vendor spells otherwise (`$SPX`, `AT&T`)
+    /// has to be mapped.
     Symbol, "symbol", b"._-=/:", b"^", limits::SYMBOL_BYTES_MAX
 }
 

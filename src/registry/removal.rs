@@ -25,8 +25,8 @@ pub(crate) fn remove_version(batch: &Batch, key: &ModelKey, version: Version) ->
     Ok(bytes)
 }
 
-/// The versions that keeping the newest `keep` would delete: not the current one, not a pinned one, and not the one that
-/// a rollback leads to when more than one is to be kept.
+/// The versions that keeping the newest `keep` would delete: not the current one, not a pinned one, and not the one
+/// that a rollback leads to when more than one is to be kept.
 pub(crate) fn beyond(versions: &[Version], head: &Head, keep: usize) -> Vec<Version> {
     let newest_first = versions.iter().rev().copied();
     newest_first

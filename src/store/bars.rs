@@ -44,15 +44,15 @@ use crate::{
 ///
 /// # Looking ahead
 ///
-/// [`range`](Self::range) returns what is known now. A vendor that corrects a bar next week changes what `range` says of
-/// last week, and a backtest over it sees what nobody could see. [`range_as_of`](Self::range_as_of) returns what this store
-/// knew at a time: **a bar that was stored later is never in it**, and a bar that was corrected or deleted later is in it as
-/// it was. When a bar was stored is what this store's [`Clock`](crate::Clock) said in the transaction that wrote it, so a
-/// history that was imported today was not known yesterday. To replay a history as if it had come day by day, write it day by
-/// day under a [`ManualClock`](crate::ManualClock).
+/// [`range`](Self::range) returns what is known now. A vendor that corrects a bar next week changes what `range` says
+/// of last week, and a backtest over it sees what nobody could see. [`range_as_of`](Self::range_as_of) returns what
+/// this store knew at a time: **a bar that was stored later is never in it**, and a bar that was corrected or deleted
+/// later is in it as it was. When a bar was stored is what this store's [`Clock`](crate::Clock) said in the transaction
+/// that wrote it, so a history that was imported today was not known yesterday. To replay a history as if it had come
+/// day by day, write it day by day under a [`ManualClock`](crate::ManualClock).
 ///
-/// This is about bars. Features, aggregates and levels are of what is known now: a backtest over restated bars computes its
-/// features from `range_as_of` itself.
+/// This is about bars. Features, aggregates and levels are of what is known now: a backtest over restated bars computes
+/// its features from `range_as_of` itself.
 #[derive(Clone, Debug)]
 pub struct BarSeries<'a> {
     pub(super) store: &'a Store,
@@ -81,8 +81,8 @@ impl Store {
         Ok(BarSeries { store: self, id, calendar: None, policy: None })
     }
 
-    /// Returns what is stored of every series of bars, in order of symbol and timeframe, or the error that keeps a series
-    /// from being read, under its name.
+    /// Returns what is stored of every series of bars, in order of symbol and timeframe, or the error that keeps a
+    /// series from being read, under its name.
     ///
     /// # Errors
     /// `Io` when the file cannot be read at all.
@@ -165,14 +165,14 @@ impl<'a> BarSeries<'a> {
         }
     }
 
-    /// Writes bars, in one durable transaction. A bar that is there already gets the new values, and what it had before can
-    /// be read as it was known (see [Looking ahead](#looking-ahead)). The ledger learns that the sessions of these bars, from the
-    /// first bar to the last, need not be fetched; one bar is enough for a session.
+    /// Writes bars, in one durable transaction. A bar that is there already gets the new values, and what it had before
+    /// can be read as it was known (see [Looking ahead](#looking-ahead)). The ledger learns that the sessions of these
+    /// bars, from the first bar to the last, need not be fetched; one bar is enough for a session.
     ///
     /// # Errors
-    /// `InvalidInput`, naming the row, for bars that are not in order, that repeat a timestamp, or have [`Flaws`](crate::Flaws):
-    /// nothing is written then. `LimitExceeded` for more than 1,048,576 bars in one chunk. Otherwise what a write can
-    /// fail with.
+    /// `InvalidInput`, naming the row, for bars that are not in order, that repeat a timestamp, or have
+    /// [`Flaws`](crate::Flaws): nothing is written then. `LimitExceeded` for more than 1,048,576 bars in one chunk.
+    /// Otherwise what a write can fail with.
     pub fn write(&self, bars: &Bars) -> Result<Written> {
         self.write_with(bars, BadRows::Refuse)
     }
@@ -200,7 +200,8 @@ impl<'a> BarSeries<'a> {
     /// were can be read as it was known. A damaged chunk goes, uncounted, when all of it lies in the interval.
     ///
     /// # Errors
-    /// `Corrupt` for a damaged chunk that lies in the interval in part; otherwise what a write can fail with.
+    /// `Corrupt` for a damaged chunk that lies in the interval in part; otherwise
+    /// [what a write can fail with](crate::Store#what-a-write-can-fail-with).
     pub fn delete(&self, interval: Interval<Timestamp>) -> Result<Written> {
         self.check_given("delete bars")?;
         self.commit("delete bars", |batch| {
@@ -213,7 +214,7 @@ impl<'a> BarSeries<'a> {
     /// Forgets what is known of `interval`, so that it is fetched again. The bars stay.
     ///
     /// # Errors
-    /// What a write can fail with.
+    /// [What a write can fail with](crate::Store#what-a-write-can-fail-with).
     pub fn forget(&self, interval: Interval<Timestamp>) -> Result<()> {
         self.check_given("forget coverage")?;
         self.commit("forget coverage", |batch| self.mark_missing(batch, interval))
@@ -236,8 +237,8 @@ impl<'a> BarSeries<'a> {
         write::apply(batch, &self.id, rows, remove, terms)
     }
 
-    /// Returns the bars that begin in `interval`, in order. Chunks are read in place and decoded once; the parts of a chunk
-    /// that lie outside are cut off without copying. Long ranges are decoded on several threads.
+    /// Returns the bars that begin in `interval`, in order. Chunks are read in place and decoded once; the parts of a
+    /// chunk that lie outside are cut off without copying. Long ranges are decoded on several threads.
     ///
     /// # Errors
     /// `Corrupt` when a chunk is damaged, `Io` when the file cannot be read.
@@ -245,8 +246,8 @@ impl<'a> BarSeries<'a> {
         self.store.look(|snapshot| read::range(snapshot, &self.id, interval))
     }
 
-    /// Returns one column of the bars that begin in `interval`. A close needs no other column, an open the closes, a high or
-    /// a low all prices; the volume stands alone.
+    /// Returns one column of the bars that begin in `interval`. A close needs no other column, an open the closes, a
+    /// high or a low all prices; the volume stands alone.
     ///
     /// # Errors
     /// As for [`range`](Self::range).
@@ -255,12 +256,12 @@ impl<'a> BarSeries<'a> {
         Ok(FieldColumn { timestamps, values })
     }
 
-    /// Returns the bars that begin in `interval` as this store knew them at `known_at`: nothing that was stored later, and
-    /// what was changed or deleted later as it was.
+    /// Returns the bars that begin in `interval` as this store knew them at `known_at`: nothing that was stored later,
+    /// and what was changed or deleted later as it was.
     ///
     /// # Errors
-    /// `NotFound` when something that was known then is not kept any more ([`Options::bar_history`](crate::Options::bar_history));
-    /// otherwise as for [`range`](Self::range).
+    /// `NotFound` when something that was known then is not kept any more
+    /// ([`Options::bar_history`](crate::Options::bar_history)); otherwise as for [`range`](Self::range).
     pub fn range_as_of(&self, interval: Interval<Timestamp>, known_at: Timestamp) -> Result<Bars> {
         self.store.look(|snapshot| read::as_of(snapshot, &self.id, interval, known_at))
     }
@@ -289,8 +290,8 @@ impl<'a> BarSeries<'a> {
         self.store.look(|snapshot| coverage::judged_by(snapshot, &self.account()))
     }
 
-    /// Returns the sessions of `interval` that the calendar expects bars in, that have none at all, and that are not known
-    /// to be empty; those that are over. For what is missing within sessions see [`holes`](Self::holes).
+    /// Returns the sessions of `interval` that the calendar expects bars in, that have none at all, and that are not
+    /// known to be empty; those that are over. For what is missing within sessions see [`holes`](Self::holes).
     ///
     /// # Errors
     /// As for [`range`](Self::range); `InvalidInput` for bars of more than a day.
@@ -315,9 +316,9 @@ impl<'a> BarSeries<'a> {
         Ok(())
     }
 
-    /// Returns the stretches within sessions, as far as they lie in `interval`, of at least `shortest` that no bar covers. A
-    /// load takes a session with a bar for complete, because a thinly traded symbol has minutes without one; this finds
-    /// what a vendor cut off. [`forget`](Self::forget) such a stretch to have it fetched again.
+    /// Returns the stretches within sessions, as far as they lie in `interval`, of at least `shortest` that no bar
+    /// covers. A load takes a session with a bar for complete, because a thinly traded symbol has minutes without one;
+    /// this finds what a vendor cut off. [`forget`](Self::forget) such a stretch to have it fetched again.
     ///
     /// # Errors
     /// As for [`range`](Self::range).

@@ -36,17 +36,18 @@ const TIME_NAMES: [&str; 4] = ["timestamp", "date", "datetime", "time"];
 const VALUE_NAMES: [&str; 5] = ["open", "high", "low", "close", "volume"];
 
 impl BarSeries<'_> {
-    /// Reads bars from a CSV file and writes them, in one durable transaction. `progress` is called every 4,096 rows, and at
-    /// the end.
+    /// Reads bars from a CSV file and writes them, in one durable transaction. `progress` is called every 4,096 rows,
+    /// and at the end.
     ///
-    /// The first line names the columns: `timestamp` (or `date`, `datetime`, `time`), `open`, `high`, `low`, `close` and
-    /// `volume`, in any order and any case; others are left out. Times are RFC 3339 (`2018-12-24T14:30:00Z`,
-    /// `2018-12-24T09:30:00-05:00`), or without an offset (`2018-12-24 14:30:00`), or days (`2018-12-24`), which stand for midnight
-    /// UTC. **A time without an offset is UTC**: the local times of an exchange have to be converted before.
+    /// The first line names the columns: `timestamp` (or `date`, `datetime`, `time`), `open`, `high`, `low`, `close`
+    /// and `volume`, in any order and any case; others are left out. Times are RFC 3339 (`2018-12-24T14:30:00Z`,
+    /// `2018-12-24T09:30:00-05:00`), or without an offset (`2018-12-24 14:30:00`), or days (`2018-12-24`), which stand
+    /// for midnight UTC. **A time without an offset is UTC**: the local times of an exchange have to be converted
+    /// before.
     ///
     /// # Errors
-    /// `NotFound` or `Io` when the file cannot be read. `InvalidInput`, naming the line, for what is no time or no number;
-    /// and, naming the row, what [`write_with`](Self::write_with) refuses. Nothing is written then.
+    /// `NotFound` or `Io` when the file cannot be read. `InvalidInput`, naming the line, for what is no time or no
+    /// number; and, naming the row, what [`write_with`](Self::write_with) refuses. Nothing is written then.
     pub fn import_csv(
         &self,
         path: impl AsRef<Path>,
@@ -61,9 +62,9 @@ impl BarSeries<'_> {
         self.write_with(&bars, bad_rows)
     }
 
-    /// Writes the bars of `interval` to a CSV file, which appears when it is whole, and returns how many there were. What is
-    /// read back from it is the same to the last bit, but for the payloads of NaNs. `progress` is called every 4,096 rows,
-    /// and at the end.
+    /// Writes the bars of `interval` to a CSV file, which appears when it is whole, and returns how many there were.
+    /// What is read back from it is the same to the last bit, but for the payloads of NaNs. `progress` is called every
+    /// 4,096 rows, and at the end.
     ///
     /// # Errors
     /// As for [`range`](Self::range); `Io` when the file cannot be written.

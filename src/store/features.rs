@@ -24,9 +24,9 @@ use crate::{
 
 /// Features of one symbol: computed from its bars once, and again only where the bars changed.
 ///
-/// Whatever else goes into them, such as levels of an index or bars of a market, belongs into the spec's parameters, by a
-/// hash or a version: the store cannot see it change. Features are of the bars as they are now; there is no reading them as
-/// of a time.
+/// Whatever else goes into them, such as levels of an index or bars of a market, belongs into the spec's parameters, by
+/// a hash or a version: the store cannot see it change. Features are of the bars as they are now; there is no reading
+/// them as of a time.
 #[derive(Clone, Debug)]
 pub struct FeatureSet<'a> {
     store: &'a Store,
@@ -123,11 +123,11 @@ impl FeatureSet<'_> {
     /// Returns the features of the bars that begin in `interval`: those on disk whose bars are what they were, and the
     /// others computed, and stored in one durable transaction.
     ///
-    /// `compute` is called with bars in order of time, and returns one column for each of the spec's names, as long as the
-    /// bars; the first [`Lookback`] bars of them are there to look back at, and what comes out for them is left out. It is
-    /// called once for each run of months that changed, and not at all if none did. It may be called with fewer bars in front
-    /// only where there are no others. So the result is that of computing everything anew, bit for bit, if what is computed
-    /// for a bar depends on that bar and its lookback alone.
+    /// `compute` is called with bars in order of time, and returns one column for each of the spec's names, as long as
+    /// the bars; the first [`Lookback`] bars of them are there to look back at, and what comes out for them is left
+    /// out. It is called once for each run of months that changed, and not at all if none did. It may be called with
+    /// fewer bars in front only where there are no others. So the result is that of computing everything anew, bit for
+    /// bit, if what is computed for a bar depends on that bar and its lookback alone.
     ///
     /// ```
     /// use modelkeep::{Bar, Bars, Day, FeatureSpec, Interval, Lookback, Store, Timeframe};
@@ -154,8 +154,8 @@ impl FeatureSet<'_> {
     /// ```
     ///
     /// # Errors
-    /// `InvalidInput` when what `compute` returns has another shape. `Corrupt` when bars are damaged; damaged features are
-    /// computed again. Otherwise what a write can fail with.
+    /// `InvalidInput` when what `compute` returns has another shape. `Corrupt` when bars are damaged; damaged features
+    /// are computed again. Otherwise [what a write can fail with](crate::Store#what-a-write-can-fail-with).
     pub fn get_or_compute(
         &self,
         interval: Interval<Timestamp>,
@@ -208,7 +208,7 @@ impl FeatureSet<'_> {
     /// Removes what is stored of these features, in one durable transaction; returns its bytes.
     ///
     /// # Errors
-    /// What a write can fail with.
+    /// [What a write can fail with](crate::Store#what-a-write-can-fail-with).
     pub fn remove(&self) -> Result<u64> {
         let remove = |batch: &crate::engine::Batch| stored::remove(batch, &self.series.symbol, self.fingerprint);
         self.store.inner.commit("remove features", remove, |_, _| ())

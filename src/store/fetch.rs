@@ -15,11 +15,12 @@ use crate::{
 
 /// Brings bars from elsewhere: a vendor, a broker, a folder. Closures are fetchers, too.
 ///
-/// Called from several threads at a time, as many as [`FetchPolicy::concurrency`](crate::FetchPolicy::concurrency) says.
+/// Called from several threads at a time, as many as [`FetchPolicy::concurrency`](crate::FetchPolicy::concurrency)
+/// says.
 pub trait BarFetcher: Sync {
-    /// Returns the bars of `symbol` that begin in `interval`, in any order. Bars outside of it are left out, of bars with
-    /// the same timestamp the last is taken; none at all is an answer, too. Bars of a day and longer have midnight UTC of
-    /// their day for a timestamp, whenever the session opens.
+    /// Returns the bars of `symbol` that begin in `interval`, in any order. Bars outside of it are left out, of bars
+    /// with the same timestamp the last is taken; none at all is an answer, too. Bars of a day and longer have midnight
+    /// UTC of their day for a timestamp, whenever the session opens.
     ///
     /// # Errors
     /// Whether it is worth asking again is for the fetcher to say: see [`FetchError`].
@@ -47,8 +48,8 @@ where
 
 /// Brings daily levels of an index from elsewhere. Closures are fetchers, too.
 pub trait LevelFetcher: Sync {
-    /// Returns the levels of `series` on the days in `days`, in any order. Days outside are left out, of levels of the same
-    /// day the last is taken.
+    /// Returns the levels of `series` on the days in `days`, in any order. Days outside are left out, of levels of the
+    /// same day the last is taken.
     ///
     /// # Errors
     /// As for [`BarFetcher::fetch`].
@@ -103,9 +104,9 @@ pub struct Loaded<T> {
 }
 
 impl<T> Loaded<T> {
-    /// Returns whether nothing is missing that the calendar expects: sessions, as a whole. A session that has a bar counts
-    /// as there; what is missing inside of it, [`BarSeries::holes`](crate::BarSeries::holes) finds. About days that the
-    /// calendar does not know it expects nothing.
+    /// Returns whether nothing is missing that the calendar expects: sessions, as a whole. A session that has a bar
+    /// counts as there; what is missing inside of it, [`BarSeries::holes`](crate::BarSeries::holes) finds. About days
+    /// that the calendar does not know it expects nothing.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.report.gaps.is_empty()

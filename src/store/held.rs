@@ -95,12 +95,13 @@ impl fmt::Display for Decision {
 
 /// A model that is ready to be used: dereferences to the archived type, read in place.
 ///
-/// Numbers in an archive are little-endian types with `to_native()`; vectors and options are used as one would. An owned
-/// copy is `rkyv::deserialize::<M, rkyv::rancor::Error>(&*held)`, for a type that derives `rkyv::Deserialize`.
+/// Numbers in an archive are little-endian types with `to_native()`; vectors and options are used as one would. An
+/// owned copy is `rkyv::deserialize::<M, rkyv::rancor::Error>(&*held)`, for a type that derives `rkyv::Deserialize`.
 ///
-/// It stays valid for as long as it is held, and shows the same bytes, whatever happens to the hot tier, to the model in the file,
-/// or to the store. As long as it is read where it lies in the file, it keeps that file open and locked, also after the store is
-/// dropped. When its version leaves the file it gets memory of its own, at the same addresses, and keeps nothing any more.
+/// It stays valid for as long as it is held, and shows the same bytes, whatever happens to the hot tier, to the model
+/// in the file, or to the store. As long as it is read where it lies in the file, it keeps that file open and locked,
+/// also after the store is dropped. When its version leaves the file it gets memory of its own, at the same addresses,
+/// and keeps nothing any more.
 ///
 /// Another program that cuts the file, or a disk that fails under it, can end the process that reads it: see
 /// [`Options::mapped`](crate::Options::mapped).

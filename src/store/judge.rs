@@ -37,7 +37,8 @@ pub(super) fn given(ledger: &mut Ledger, calendar: &Calendar, timeframe: Timefra
     }
 }
 
-/// Where what is present before `first` ends, if no whole session lies between: bars that come one by one are one stretch.
+/// Where what is present before `first` ends, if no whole session lies between: bars that come one by one are one
+/// stretch.
 fn connected(ledger: &Ledger, calendar: &Calendar, timeframe: Timeframe, first: Timestamp) -> Timestamp {
     const FAR: Duration = Duration::from_secs(10 * 86_400);
     let before = ledger.within(Interval::between(first.before(FAR), first));
@@ -63,8 +64,8 @@ pub(super) fn answered(
 ) {
     let before = ledger.clone();
     ledger.mark(asked, if at.is_empty() { Coverage::KnownEmpty } else { Coverage::Present });
-    // Sessions that follow each other make one stretch, for between them nothing is expected; but each counts how often it
-    // was asked for.
+    // Sessions that follow each other make one stretch, for between them nothing is expected; but each counts how often
+    // it was asked for.
     let mut run: Option<(Interval<Timestamp>, u32)> = None;
     for Window { session, span: window, is_empty } in windows(calendar, timeframe, asked, at) {
         let is_open = session.close.after(policy.settle) > now;

@@ -196,7 +196,8 @@ impl Listed {
         self.row.metric(name)
     }
 
-    /// Decodes all that is known of the current version. Costs some microseconds; the other methods cost next to nothing.
+    /// Decodes all that is known of the current version. Costs some microseconds; the other methods cost next to
+    /// nothing.
     ///
     /// # Errors
     /// `Corrupt` when the metadata breaks its own rules.
@@ -213,9 +214,10 @@ impl fmt::Debug for Listed {
 
 /// Models in order of name and config hash, read as they are asked for.
 ///
-/// Heads and metadata are walked side by side, each page once. A listing shows the state at the moment that it was made.
-/// It keeps redb from reusing the pages of that state while it lives, so do not keep it for long. A damaged row is one
-/// `Err` item, and the listing goes on. An `Err` of the kind `Io`, or `Expired` after an I/O error elsewhere, is the last item.
+/// Heads and metadata are walked side by side, each page once. A listing shows the state at the moment that it was
+/// made. It keeps redb from reusing the pages of that state while it lives, so do not keep it for long. A damaged row
+/// is one `Err` item, and the listing goes on. An `Err` of the kind `Io`, or `Expired` after an I/O error elsewhere, is
+/// the last item.
 pub struct Listing {
     heads: Rows,
     rows: Rows,

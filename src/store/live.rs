@@ -1,8 +1,8 @@
 //! Following the current version of a model, for the inner loop of an engine.
 //!
-//! A [`Cell`] holds what is current and counts how often that changed; whoever publishes, rolls back or removes sets it,
-//! on the writer's thread and under the registry's lock, after the hot tier. A [`Live`] remembers what it saw: as long as
-//! the count is the same, that is all there is to look at.
+//! A [`Cell`] holds what is current and counts how often that changed; whoever publishes, rolls back or removes sets
+//! it, on the writer's thread and under the registry's lock, after the hot tier. A [`Live`] remembers what it saw: as
+//! long as the count is the same, that is all there is to look at.
 
 use std::{
     any::TypeId,
@@ -171,8 +171,8 @@ impl<M: Model> Live<M> {
     /// Returns the current version; `None` when there is none: not yet, not any more, or not of this schema.
     ///
     /// A new version is seen by the first call that begins after its publish returned, unless this handle's last
-    /// [`Current`] is still alive. After a write whose outcome nobody could read, the version before it is shown until the file
-    /// can be read, and what the file has some milliseconds later.
+    /// [`Current`] is still alive. After a write whose outcome nobody could read, the version before it is shown until
+    /// the file can be read, and what the file has some milliseconds later.
     #[inline]
     #[must_use]
     pub fn load(&self) -> Option<Current<'_, M>> {

@@ -1,8 +1,8 @@
 //! Data from disk, and from a fetcher only what is missing: for bars and for levels.
 //!
 //! One load per series runs at a time; who waits looks at the ledger again, and finds what the other one brought. Every
-//! answer is committed with what it says of its interval as it arrives, so that a load that was interrupted goes on where
-//! it stopped.
+//! answer is committed with what it says of its interval as it arrives, so that a load that was interrupted goes on
+//! where it stopped.
 
 use std::fmt;
 
@@ -276,11 +276,11 @@ impl<F: BarFetcher> Source for BarSource<'_, F> {
 }
 
 impl BarSeries<'_> {
-    /// Returns the bars of `interval`: from disk, and from the fetcher what is missing. What was asked for in vain is not
-    /// asked for again before its time, by whoever; callers that want the same at once make one of them fetch.
+    /// Returns the bars of `interval`: from disk, and from the fetcher what is missing. What was asked for in vain is
+    /// not asked for again before its time, by whoever; callers that want the same at once make one of them fetch.
     ///
-    /// What cannot be fetched is not an error: the report names the gaps, and [`Loaded::complete`] insists on none. Bars
-    /// that are not over yet are not asked for. Answers are committed as they arrive.
+    /// What cannot be fetched is not an error: the report names the gaps, and [`Loaded::complete`] insists on none.
+    /// Bars that are not over yet are not asked for. Answers are committed as they arrive.
     ///
     /// ```
     /// use modelkeep::{Bar, Bars, Day, FetchError, Interval, Store, Symbol, Timeframe, Timestamp};
@@ -302,8 +302,8 @@ impl BarSeries<'_> {
     ///
     /// # Errors
     /// `InvalidInput` for bars of more than a day: resample daily ones. `LimitExceeded` for more than 100,000 calls.
-    /// `Corrupt` when what is stored is damaged, or what a write can fail with. A fetcher that asks for these very bars is
-    /// refused with `InvalidInput`; one that has another thread ask waits for ever.
+    /// `Corrupt` when what is stored is damaged, or what a write can fail with. A fetcher that asks for these very bars
+    /// is refused with `InvalidInput`; one that has another thread ask waits for ever.
     pub fn load_or_fetch(&self, interval: Interval<Timestamp>, fetcher: &impl BarFetcher) -> Result<Loaded<Bars>> {
         self.check_given("load")?;
         self.check_sessions("load")?;

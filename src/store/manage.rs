@@ -75,7 +75,8 @@ impl Store {
     /// left, and on its new rows. To leave bad rows behind, publish with a whole [`TrainingSet`](crate::TrainingSet).
     ///
     /// # Errors
-    /// `NotFound` when there is no previous version, `Corrupt` when it is quarantined, or what a write can fail with.
+    /// `NotFound` when there is no previous version, `Corrupt` when it is quarantined, or
+    /// [what a write can fail with](crate::Store#what-a-write-can-fail-with).
     pub fn rollback(&self, key: &ModelKey) -> Result<Version> {
         self.move_head(key, None)
     }
@@ -121,7 +122,8 @@ impl Store {
     /// Pins a version: no prune, retention or clear deletes it, and a removal of the whole model refuses.
     ///
     /// # Errors
-    /// `NotFound` when there is no such version, `LimitExceeded` beyond 1024 pins, or what a write can fail with.
+    /// `NotFound` when there is no such version, `LimitExceeded` beyond 1024 pins, or
+    /// [what a write can fail with](crate::Store#what-a-write-can-fail-with).
     pub fn pin(&self, key: &ModelKey, version: Version) -> Result<()> {
         self.set_pin(key, version, true)
     }
@@ -158,8 +160,8 @@ impl Store {
         self.removal(Scope::BeyondAll { keep })
     }
 
-    /// Deletes a model: every version and the training data, on disk and in memory; nothing, if there is none. Fails with `Pinned` when a version
-    /// is pinned. Its number goes on where it was when the key is published again.
+    /// Deletes a model: every version and the training data, on disk and in memory; nothing, if there is none. Fails
+    /// with `Pinned` when a version is pinned. Its number goes on where it was when the key is published again.
     pub fn remove(&self, key: &ModelKey) -> Removal<'_> {
         self.removal(Scope::Key(key.clone()))
     }
@@ -218,8 +220,9 @@ impl Removal<'_> {
     /// shrinks when it is compacted.
     ///
     /// # Errors
-    /// `Pinned`, `ReadOnly`, `Corrupt` when the head of the model is damaged (a publish makes a new one), or what a
-    /// write can fail with. Nothing is removed then. Of all models, one with a damaged head is left alone.
+    /// `Pinned`, `ReadOnly`, `Corrupt` when the head of the model is damaged (a publish makes a new one), or [what a
+    /// write can fail with](crate::Store#what-a-write-can-fail-with). Nothing is removed then. Of all models, one with
+    /// a damaged head is left alone.
     pub fn run(&self) -> Result<Removed> {
         let inner = &self.store.inner;
         let swap = |hot: &Change<'_, _>, (_, gone): &(Removed, Vec<ModelKey>)| match &self.scope {

@@ -1,8 +1,8 @@
 //! The store: where the tiers meet.
 //!
-//! A model is looked for in the hot tier, then on disk, and then trained; that order lives in this module and nowhere else.
-//! Every change is one transaction; the hot tier is changed after the commit, while the writer's lock is still held,
-//! so that it can never show an older version than the last one committed here.
+//! A model is looked for in the hot tier, then on disk, and then trained; that order lives in this module and nowhere
+//! else. Every change is one transaction; the hot tier is changed after the commit, while the writer's lock is still
+//! held, so that it can never show an older version than the last one committed here.
 
 mod bars;
 mod counted;
@@ -77,11 +77,11 @@ use options::Settings;
 
 /// An embedded store of trained models and the data they were trained on.
 ///
-/// A `Store` is a handle: clones share one open file, one hot tier and one set of statistics, and may be used from
-/// any number of threads. Writers take turns; readers are not blocked by a writer (but for one that finds, after an I/O
-/// error, that the file has another state than the one shown: it waits for its turn to put memory right). Dropping the last clone closes
-/// the file, unless a model is held that lies in it: then dropping that one does. Closing commits and syncs: do not do
-/// it on a thread that trades.
+/// A `Store` is a handle: clones share one open file, one hot tier and one set of statistics, and may be used from any
+/// number of threads. Writers take turns; readers are not blocked by a writer (but for one that finds, after an I/O
+/// error, that the file has another state than the one shown: it waits for its turn to put memory right). Dropping the
+/// last clone closes the file, unless a model is held that lies in it: then dropping that one does. Closing commits and
+/// syncs: do not do it on a thread that trades.
 ///
 /// ```
 /// use modelkeep::{Freshness, Held, ModelKey, Model, Schema, Store, Tier, Trained};
@@ -103,6 +103,21 @@ use options::Settings;
 /// assert_eq!(again.weights[1].to_native(), 0.25);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # What a write can fail with
+///
+/// Besides what its own documentation names, every call that writes may return one of these. Reads go on after each,
+/// but for `Truncated`, with which they fail, too; what is [held](Held) stays readable in any case but that one.
+///
+/// | kind | what it means | what is in the file |
+/// |---|---|---|
+/// | `ReadOnly` | opened with [`Options::read_only`] | what was there |
+/// | `StorageFull` | no room on the device, or under [`Options::file_bytes_max`] | what was there; the next write goes through once there is room |
+/// | `Io` | the operating system failed the access | what was there; the next write tries again |
+/// | `Corrupt` | a page that would have to be written is damaged beyond repair | what was there; see [`ErrorKind::Corrupt`] |
+/// | `Replaced` | another program took the file's name, or removed it | nothing more is written to it |
+/// | `Truncated` | another program cut the file | nothing more is written to it |
+/// | `OutcomeUnknown` | the commit failed, and what became of it cannot be read, or not be made durable | all of the change or nothing; what the store answers from then on is what the file has |
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -110,8 +125,8 @@ pub struct Store {
     _in_use: InUse,
 }
 
-/// Locked by a thread in the background while it uses a store. Whoever drops the last store waits for it, so that the file is
-/// closed then.
+/// Locked by a thread in the background while it uses a store. Whoever drops the last store waits for it, so that the
+/// file is closed then.
 #[derive(Clone)]
 struct InUse(Arc<Mutex<()>>);
 
@@ -146,12 +161,13 @@ struct Inner {
 impl Store {
     /// Opens the store in the file `path`, creating the file when there is none, with the default [`Options`].
     ///
-    /// One store that writes has the file for itself; any number of stores that only read share it, with readers of redb 4.4
-    /// and 4.5 too. A model that is [held](Held) where it lies in the file keeps it open after its store was dropped.
+    /// One store that writes has the file for itself; any number of stores that only read share it, with readers of
+    /// redb 4.4 and 4.5 too. A model that is [held](Held) where it lies in the file keeps it open after its store was
+    /// dropped.
     ///
-    /// Costs one look at the file's header and the stamp, and redb's own open: half a millisecond where this was measured,
-    /// and 1.6 ms for a new file. After a crash the file is repaired first, as quickly. A store that is only read
-    /// ([`Options::read_only`]) does without redb, and opens in less than a tenth of a millisecond.
+    /// Costs one look at the file's header and the stamp, and redb's own open: half a millisecond where this was
+    /// measured, and 1.6 ms for a new file. After a crash the file is repaired first, as quickly. A store that is only
+    /// read ([`Options::read_only`]) does without redb, and opens in less than a tenth of a millisecond.
     ///
     /// # Errors
     /// `InUse` when another process, or another `Store` in this one, holds the file. `NotAStore` for a file of another
@@ -222,13 +238,13 @@ impl Store {
         self.inner.hot.clear();
     }
 
-    /// Copies everything that is stored to a new file, without gaps, which takes the place of this one; says how many bytes
-    /// the two have on the disk. Needs room for both, blocks writers meanwhile, reads everything twice, and empties the hot
-    /// tier; readers go on.
+    /// Copies everything that is stored to a new file, without gaps, which takes the place of this one; says how many
+    /// bytes the two have on the disk. Needs room for both, blocks writers meanwhile, reads everything twice, and
+    /// empties the hot tier; readers go on.
     ///
-    /// A crash at any moment leaves the one file or the other, whole. Models and listings that are held stay as they are; the
-    /// blocks of the old file are free when none of them is read in it any more. Rows that damage has made unreadable are left
-    /// out, and noted as lost: see [`accept_losses`](Self::accept_losses).
+    /// A crash at any moment leaves the one file or the other, whole. Models and listings that are held stay as they
+    /// are; the blocks of the old file are free when none of them is read in it any more. Rows that damage has made
+    /// unreadable are left out, and noted as lost: see [`accept_losses`](Self::accept_losses).
     ///
     /// ```
     /// # use modelkeep::Store;
@@ -239,14 +255,15 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `ReadOnly`, `StorageFull`, `Corrupt` when what was copied is not read back as it was, or what a write can fail with.
+    /// `Corrupt` when what was copied is not read back as it was, or
+    /// [what a write can fail with](crate::Store#what-a-write-can-fail-with).
     /// The old file stays in its place then. `Replaced` when another program puts a file in its place meanwhile.
     pub fn compact(&self) -> Result<Compacted> {
         self.compact_with(|_| {})
     }
 
-    /// The same, and says how far it is: after each megabyte, or so. `progress` is called while nobody else may write: it must not
-    /// use the store.
+    /// The same, and says how far it is: after each megabyte, or so. `progress` is called while nobody else may write:
+    /// it must not use the store.
     ///
     /// # Errors
     /// As for [`compact`](Self::compact).
@@ -262,15 +279,15 @@ impl Store {
         compacted
     }
 
-    /// Accepts that rows are missing which damage may have made unreadable: from here on they are taken to be absent, where
-    /// until now every question about them was an error. No number of a version is given out twice all the same.
+    /// Accepts that rows are missing which damage may have made unreadable: from here on they are taken to be absent,
+    /// where until now every question about them was an error. No number of a version is given out twice all the same.
     ///
-    /// Call [`compact`](Self::compact) first: it leaves damaged pages behind, and notes what may have been lost with them. As long
-    /// as a damaged page is in the file, what it may have held stays an error. Keep a copy of the file before; [`verify`](Self::verify)
-    /// lists what is damaged and what was lost.
+    /// Call [`compact`](Self::compact) first: it leaves damaged pages behind, and notes what may have been lost with
+    /// them. As long as a damaged page is in the file, what it may have held stays an error. Keep a copy of the file
+    /// before; [`verify`](Self::verify) lists what is damaged and what was lost.
     ///
     /// # Errors
-    /// What a write can fail with.
+    /// [What a write can fail with](crate::Store#what-a-write-can-fail-with).
     pub fn accept_losses(&self) -> Result<()> {
         let accept = |batch: &Batch| registry::head::raise_floor(batch).and_then(|()| batch.forget_losses());
         self.inner.commit("accept losses", accept, |_, ()| ())
@@ -344,14 +361,14 @@ impl Inner {
         snapshot
     }
 
-    /// Reads the last committed state with `read`; again, when that state was given up meanwhile. Not to be called with the
-    /// writer's lock held.
+    /// Reads the last committed state with `read`; again, when that state was given up meanwhile. Not to be called with
+    /// the writer's lock held.
     fn look<T>(self: &Arc<Self>, read: impl Fn(&Snapshot) -> Result<T>) -> Result<T> {
         unless_expired(|| read(&self.snapshot()?))
     }
 
-    /// Brings what is in memory in step with the file, after a write that ended with `error`. Not to be called with the writer's
-    /// lock held.
+    /// Brings what is in memory in step with the file, after a write that ended with `error`. Not to be called with the
+    /// writer's lock held.
     fn after_write(self: &Arc<Self>, error: Option<&Error>) {
         self.catch_up();
         if error.is_some_and(|err| err.kind() == ErrorKind::OutcomeUnknown) {
@@ -363,7 +380,8 @@ impl Inner {
         }
     }
 
-    /// Has the file looked at by another thread until it can be read: those who only ask what is in memory would not find out.
+    /// Has the file looked at by another thread until it can be read: those who only ask what is in memory would not
+    /// find out.
     fn look_until_it_sees(self: &Arc<Self>) {
         if self.looks.swap(true, Ordering::AcqRel) {
             return;
@@ -391,15 +409,15 @@ impl Inner {
         });
     }
 
-    /// Takes what the file has out of memory. A model that could not be stored stays: it is nowhere else. The caller holds the
-    /// writer's lock.
+    /// Takes what the file has out of memory. A model that could not be stored stays: it is nowhere else. The caller
+    /// holds the writer's lock.
     fn forget_stored(&self) {
         self.hot.change().remove_if(|_, entry| entry.metadata.version.is_some());
     }
 
-    /// Where the file turned out to have another state than the one that was shown, what is in memory goes, and handles that
-    /// follow a model look again. What could not be stored stays: it is nowhere else. Not to be called with the writer's lock
-    /// held.
+    /// Where the file turned out to have another state than the one that was shown, what is in memory goes, and handles
+    /// that follow a model look again. What could not be stored stays: it is nowhere else. Not to be called with the
+    /// writer's lock held.
     fn catch_up(self: &Arc<Self>) {
         if !self.engine.take_surprise() {
             return;

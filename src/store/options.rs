@@ -81,7 +81,8 @@ impl Options {
     }
 
     /// Whether the file is opened for reading only: it is never created, changed or repaired, other read-only stores
-    /// may have it open at the same time, and a writer may not. A file whose writer was killed can be read. Default: false.
+    /// may have it open at the same time, and a writer may not. A file whose writer was killed can be read. Default:
+    /// false.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.engine.read_only = read_only;
         self
@@ -101,9 +102,9 @@ impl Options {
         self
     }
 
-    /// Bytes of file pages that the storage engine keeps in memory, for writing. Default: 8 MiB. Reads go through the map
-    /// and need none of it. More helps who publishes large models often: with room for three of them a publish of 50 MB
-    /// took 91 ms instead of 130 to 160, and that room stays taken.
+    /// Bytes of file pages that the storage engine keeps in memory, for writing. Default: 8 MiB. Reads go through the
+    /// map and need none of it. More helps who publishes large models often: with room for three of them a publish of
+    /// 50 MB took 91 ms instead of 130 to 160, and that room stays taken.
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.engine.cache_bytes = bytes;
         self
@@ -119,11 +120,11 @@ impl Options {
     /// Whether the file is read in place, through a map of it. Default: true. Otherwise, and wherever a file cannot be
     /// mapped, archives are copied into memory: for file systems on which maps are slow, or go away.
     ///
-    /// A map ends the process by SIGBUS when a page below it is gone: when another program cuts the file, or the disk cannot
-    /// read a sector. The length of the file is compared whenever it is read anew, so that a cut that is over is an error
-    /// ([`Truncated`](crate::ErrorKind::Truncated)); one that happens while a model is being read is not. Without a map both are
-    /// errors, and so is a model that another program wrote over: use it where programs that do not ask for the file's lock
-    /// may come near it. A model of 50 MB then takes some 20 ms to load instead of 0.1.
+    /// A map ends the process by SIGBUS when a page below it is gone: when another program cuts the file, or the disk
+    /// cannot read a sector. The length of the file is compared whenever it is read anew, so that a cut that is over is
+    /// an error ([`Truncated`](crate::ErrorKind::Truncated)); one that happens while a model is being read is not.
+    /// Without a map both are errors, and so is a model that another program wrote over: use it where programs that do
+    /// not ask for the file's lock may come near it. A model of 50 MB then takes some 20 ms to load instead of 0.1.
     pub fn mapped(mut self, mapped: bool) -> Self {
         self.engine.mapped = mapped;
         self
@@ -136,8 +137,8 @@ impl Options {
         self
     }
 
-    /// How many versions of a model a publish leaves, the new one included; pinned versions, and the one that a rollback
-    /// leads to, stay whatever their number. Default: 8.
+    /// How many versions of a model a publish leaves, the new one included; pinned versions, and the one that a
+    /// rollback leads to, stay whatever their number. Default: 8.
     ///
     /// 1 keeps no version to roll back to, and 0 means the same.
     pub fn retention(mut self, versions: usize) -> Self {
@@ -178,15 +179,15 @@ impl Options {
         self
     }
 
-    /// How long bars that were restated or deleted can still be read as they were known. Default: without end, up to 65,536
-    /// rows beside each chunk. Zero keeps nothing.
+    /// How long bars that were restated or deleted can still be read as they were known. Default: without end, up to
+    /// 65,536 rows beside each chunk. Zero keeps nothing.
     pub fn bar_history(mut self, age: Duration) -> Self {
         self.market.history = Some(age);
         self
     }
 
-    /// The levels of an index at which a regime ends and the next begins. Default: 15, 20 and 30, which many who trade by
-    /// the VIX use; they are habits and not facts.
+    /// The levels of an index at which a regime ends and the next begins. Default: 15, 20 and 30, which many who trade
+    /// by the VIX use; they are habits and not facts.
     ///
     /// # Errors
     /// `InvalidInput` unless they are finite and ascend.
@@ -199,17 +200,17 @@ impl Options {
         Ok(self)
     }
 
-    /// Whether each commit hashes every archive that is held in place. If one is not what it was when it was taken, the call that
-    /// committed fails with `Corrupt`, though what it wrote is there.
-    /// Default: false. For tests of engines that link this crate, and for those who want to see for themselves: it costs a
-    /// hash of all that is held with each commit.
+    /// Whether each commit hashes every archive that is held in place. If one is not what it was when it was taken, the
+    /// call that committed fails with `Corrupt`, though what it wrote is there. Default: false. For tests of engines
+    /// that link this crate, and for those who want to see for themselves: it costs a hash of all that is held with
+    /// each commit.
     pub fn check_held(mut self, check: bool) -> Self {
         self.engine.checks_held = check;
         self
     }
 
-    /// Watches what passes between the store and its disk, or makes it fail: for tests of what a full disk, a broken one or a
-    /// power cut does to an engine. Default: nobody watches.
+    /// Watches what passes between the store and its disk, or makes it fail: for tests of what a full disk, a broken
+    /// one or a power cut does to an engine. Default: nobody watches.
     ///
     /// ```
     /// use std::sync::{Arc, atomic::{AtomicBool, Ordering}};

@@ -85,10 +85,10 @@ impl Store {
     /// Costs one transaction: two fsyncs and the archive's bytes.
     ///
     /// # Errors
-    /// `InvalidInput` when the model refuses itself, when a name breaks the rules of [`Label`](crate::Label), or when the key knows
-    /// no configuration and none is stored. `LimitExceeded`, `ReadOnly`, `StorageFull`, `Corrupt` or `Io`. Nothing is
-    /// changed. Or `OutcomeUnknown`: then the new version is there or not, and what [`get`](Self::get) and
-    /// [`metadata`](Self::metadata) say is what the file has.
+    /// `InvalidInput` when the model refuses itself, when a name breaks the rules of [`Label`](crate::Label), or when
+    /// the key knows no configuration and none is stored. `LimitExceeded`, `ReadOnly`, `StorageFull`, `Corrupt` or
+    /// `Io`. Nothing is changed. Or `OutcomeUnknown`: then the new version is there or not, and what [`get`](Self::get)
+    /// and [`metadata`](Self::metadata) say is what the file has.
     pub fn publish<M: Model>(&self, key: &ModelKey, trained: Trained<M>) -> Result<Version> {
         self.publish_expecting(key, Expect::Anything, trained)
     }

@@ -41,9 +41,9 @@ pub(super) enum Found<M: Model> {
 impl Store {
     /// Returns the current version of a model, from the hot tier or from disk; `None` when there is none.
     ///
-    /// A hit in the hot tier takes no lock and counts no reference: 8 ns where this was measured, and with 10,000 models
-    /// by Zipf what the processor's caches cost. A load from disk walks to three rows in a map of the file and leaves the
-    /// archive there; under [`Verify::Full`] it is hashed. Small and compressed archives are copied.
+    /// A hit in the hot tier takes no lock and counts no reference: 8 ns where this was measured, and with 10,000
+    /// models by Zipf what the processor's caches cost. A load from disk walks to three rows in a map of the file and
+    /// leaves the archive there; under [`Verify::Full`] it is hashed. Small and compressed archives are copied.
     ///
     /// # Errors
     /// `SchemaMismatch` when the stored model has another schema than `M`; the message names both. `Corrupt` when the

@@ -27,23 +27,24 @@ pub struct Resampled<'a> {
     pub written: Written,
     /// Chunks of the source that were gone through, because they had changed.
     pub chunks_read: u64,
-    /// Bars, of those gone through, that lie outside of sessions and are in no aggregate. Many of them say that timestamps
-    /// are local times, or that the calendar is of another exchange.
+    /// Bars, of those gone through, that lie outside of sessions and are in no aggregate. Many of them say that
+    /// timestamps are local times, or that the calendar is of another exchange.
     pub outside: u64,
 }
 
 impl<'a> BarSeries<'a> {
-    /// Returns these bars aggregated to a longer timeframe, stored, and brought up to date: only chunks that changed since the
-    /// last time are gone through, and only aggregates that differ are written.
+    /// Returns these bars aggregated to a longer timeframe, stored, and brought up to date: only chunks that changed
+    /// since the last time are gone through, and only aggregates that differ are written.
     ///
-    /// Where the calendar has sessions, an hour begins at the open and every hour after it, a day is a session, and bars
-    /// outside of sessions do not count. Otherwise aggregates follow the clock in UTC, days from midnight to midnight.
-    /// Seven days are a week that begins on a Monday. The first and the last aggregate are of the bars that there are.
+    /// Where the calendar has sessions, an hour begins at the open and every hour after it, a day is a session, and
+    /// bars outside of sessions do not count. Otherwise aggregates follow the clock in UTC, days from midnight to
+    /// midnight. Seven days are a week that begins on a Monday. The first and the last aggregate are of the bars that
+    /// there are.
     ///
     /// Aggregates are a series of their own, which this call alone leads to: days made of minutes are not the days that
-    /// [`Store::bars`](crate::Store::bars) and `load_or_fetch` know. There is one for each timeframe; with another calendar it
-    /// is built anew. It is known from when it was built, so [`range_as_of`](Self::range_as_of) of it sees nothing from before. A
-    /// read-only store returns what is up to date already.
+    /// [`Store::bars`](crate::Store::bars) and `load_or_fetch` know. There is one for each timeframe; with another
+    /// calendar it is built anew. It is known from when it was built, so [`range_as_of`](Self::range_as_of) of it sees
+    /// nothing from before. A read-only store returns what is up to date already.
     ///
     /// ```
     /// use modelkeep::{Bar, Bars, Calendar, Store, Timeframe, Timestamp};
@@ -66,7 +67,7 @@ impl<'a> BarSeries<'a> {
     ///
     /// # Errors
     /// `InvalidInput` unless the timeframe is a multiple of this one, and when these bars are aggregates themselves.
-    /// `Corrupt` when a chunk is damaged, or what a write can fail with.
+    /// `Corrupt` when a chunk is damaged, or [what a write can fail with](crate::Store#what-a-write-can-fail-with).
     pub fn resample(&self, target: Timeframe) -> Result<Resampled<'a>> {
         let id = aggregate::check(&self.id, target)?;
         let series = self.aggregated(id);

@@ -19,7 +19,8 @@ pub struct Stats {
     pub hot_entries: u64,
     /// Bytes in the hot tier: what [`Options::hot_bytes`](crate::Options::hot_bytes) bounds.
     pub hot_bytes: u64,
-    /// Those of them that lie in the map of the file, where the operating system can take them back and read them again.
+    /// Those of them that lie in the map of the file, where the operating system can take them back and read them
+    /// again.
     pub hot_mapped_bytes: u64,
     /// Models that were pushed out of the hot tier to make room.
     pub evictions: u64,

@@ -84,9 +84,8 @@ impl Store {
     /// one training. A closure that asks for its own model is refused; one that waits for a thread which does so waits
     /// for ever.
     ///
-    /// The closure's types are best written out where the compiler cannot know them:
-    /// `|prior: Option<&Held<MyModel>>| Ok::<_, MyError>(Trained::new(...))`. What it does not bring, such as tags, the new
-    /// version does not have.
+    /// The closure's types are best written out where the compiler cannot know them: `|prior: Option<&Held<MyModel>>|
+    /// Ok::<_, MyError>(Trained::new(...))`. What it does not bring, such as tags, the new version does not have.
     ///
     /// A damaged entry is quarantined and trained anew. A model that was trained and cannot be stored is returned all
     /// the same, with the reason in [`Held::publish_error`]; it is kept in the hot tier, so that a full disk does not

@@ -80,10 +80,11 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// [`TrainError::Train`] with what `train` returned, untouched. [`TrainError::Store`] when there are no rows at all,
-    /// when the feature names differ from the stored ones, when the stored data is damaged (the symbol is named; publish
-    /// a whole set to replace it), or as for [`get_or_train`](Self::get_or_train). As there, a trained model that cannot
-    /// be stored is returned with the reason attached; that includes a conflict with somebody else's publish.
+    /// [`TrainError::Train`] with what `train` returned, untouched. [`TrainError::Store`] when there are no rows at
+    /// all, when the feature names differ from the stored ones, when the stored data is damaged (the symbol is named;
+    /// publish a whole set to replace it), or as for [`get_or_train`](Self::get_or_train). As there, a trained model
+    /// that cannot be stored is returned with the reason attached; that includes a conflict with somebody else's
+    /// publish.
     pub fn update<M, E, F>(&self, key: &ModelKey, new_data: &TrainingSet, train: F) -> Result<Update<M>, TrainError<E>>
     where
         M: Model,

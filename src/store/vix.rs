@@ -61,8 +61,8 @@ impl Store {
         Ok(VixSeries { store: self, series: Symbol::new(series)?, calendar: None, policy: None })
     }
 
-    /// Returns every series that has levels, in order of the names, with all of its levels, or with the error that keeps
-    /// them from being read.
+    /// Returns every series that has levels, in order of the names, with all of its levels, or with the error that
+    /// keeps them from being read.
     ///
     /// # Errors
     /// `Io` when the file cannot be read at all.

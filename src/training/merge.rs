@@ -26,8 +26,8 @@ impl Merge {
 }
 
 impl TrainingSet {
-    /// Merges `newer` into this set: symbols that are new are appended, unless they have no rows; rows with the same symbol and timestamp are
-    /// replaced, all other rows stay.
+    /// Merges `newer` into this set: symbols that are new are appended, unless they have no rows; rows with the same
+    /// symbol and timestamp are replaced, all other rows stay.
     ///
     /// # Errors
     /// `InvalidInput` when the feature names differ. The set is as it was then.

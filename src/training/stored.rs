@@ -222,8 +222,8 @@ pub(crate) fn encode<'a>(
     changed.map(|row| Ok((&row.symbol, Blob::encode(Kind::Training, &schema, Codec::Zstd, &row.raw)?))).collect()
 }
 
-/// Makes `prepared` the training data of `key`: writes the symbols that were `encoded`, removes those that are gone, and
-/// whatever rows cannot be read.
+/// Makes `prepared` the training data of `key`: writes the symbols that were `encoded`, removes those that are gone,
+/// and whatever rows cannot be read.
 pub(crate) fn write(
     batch: &Batch,
     key: &ModelKey,

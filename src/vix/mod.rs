@@ -57,8 +57,8 @@ impl Levels {
         self.levels.get(after.checked_sub(1)?).copied()
     }
 
-    /// Returns which share of the last `window` levels up to `day`, from 0 to 1, is not above the last of them; `None` when
-    /// there are none. 1 says that it has not been higher in all that time.
+    /// Returns which share of the last `window` levels up to `day`, from 0 to 1, is not above the last of them; `None`
+    /// when there are none. 1 says that it has not been higher in all that time.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "nobody has 2^52 days")]
     pub fn percentile(&self, day: Day, window: usize) -> Option<f64> {

@@ -1,5 +1,5 @@
-//! Damage anywhere in a file: an answer is the one that the whole file gives, or an error. Never another one, and never "there
-//! is no such thing" when there was.
+//! Damage anywhere in a file: an answer is the one that the whole file gives, or an error. Never another one, and never
+//! "there is no such thing" when there was.
 
 use std::{collections::BTreeMap, fs};
 
@@ -357,7 +357,8 @@ fn losses_that_cannot_be_read_can_be_accepted() {
     assert!(folder.open().get::<Weights>(&key("none")).unwrap().is_none());
 }
 
-/// A row is lost, the loss is written down, and absence is an error until somebody accepts it; numbers go on from above.
+/// A row is lost, the loss is written down, and absence is an error until somebody accepts it; numbers go on from
+/// above.
 #[test]
 fn a_loss_is_remembered_until_it_is_accepted() {
     let folder = with_a_lost_head();

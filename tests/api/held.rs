@@ -13,9 +13,10 @@ fn mapped_bytes(store: &Store) -> u64 {
     store.stats().hot_mapped_bytes
 }
 
-/// Two versions, each with an artifact of 132 bytes. The model's id was drawn before its artifact's and inserted after it,
-/// so that the tree put `[old artifact, MODEL] | [new artifact]` into its leaves: the model lay on a cache line by chance
-/// and was read in place, the removal of its neighbour moved it, and its pages were written to while it was held.
+/// Two versions, each with an artifact of 132 bytes. The model's id was drawn before its artifact's and inserted after
+/// it, so that the tree put `[old artifact, MODEL] | [new artifact]` into its leaves: the model lay on a cache line by
+/// chance and was read in place, the removal of its neighbour moved it, and its pages were written to while it was
+/// held.
 #[test]
 fn removing_what_lay_beside_a_held_model_does_not_change_it() {
     for artifact in (4..640).step_by(64).chain([0, 1, 63, 64, 4000, 4095, 4096, 4097]) {

@@ -167,7 +167,8 @@ fn huge(version: u32) -> Trained<Weights> {
     Trained::new(Weights { weights: vec![f64::from(version); (20 << 20) / 8] })
 }
 
-/// The most that the file takes while 200 versions are published under two readers, and what it takes is what they hold.
+/// The most that the file takes while 200 versions are published under two readers, and what it takes is what they
+/// hold.
 fn most_allocated() -> u64 {
     const VERSIONS: u32 = 200;
     let folder = Folder::new();
@@ -202,8 +203,8 @@ fn most_allocated() -> u64 {
     largest
 }
 
-/// A reader that is stopped in the middle of a load pins a state for as long: on a busy machine that can be several commits. So
-/// one of three runs has to do.
+/// A reader that is stopped in the middle of a load pins a state for as long: on a busy machine that can be several
+/// commits. So one of three runs has to do.
 #[test]
 fn two_hundred_versions_of_20_mb_under_readers_take_the_room_of_less_than_four() {
     let least = (0..3).map(|_| most_allocated()).find(|most| *most < 4 * (20 << 20));

@@ -99,7 +99,8 @@ fn a_file_that_gets_its_name_back_is_written_to_again() {
     assert_eq!(first(&folder.open(), "m"), 3.0);
 }
 
-/// Reading a part of a map that is not in the file any more ends the process: the length is looked at before every read.
+/// Reading a part of a map that is not in the file any more ends the process: the length is looked at before every
+/// read.
 #[test]
 fn a_file_that_is_cut_while_it_is_open_is_noticed_before_it_is_read() {
     for read_only in [false, true] {

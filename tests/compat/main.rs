@@ -1,7 +1,7 @@
 //! Files of released formats open, and say what they said when they were written.
 //!
-//! The files `tests/golden/format*.redb.zst` were written by `writes_the_golden_file` below, by releases of their time; a new
-//! format gets a file of its own, and the old ones stay.
+//! The files `tests/golden/format*.redb.zst` were written by `writes_the_golden_file` below, by releases of their time;
+//! a new format gets a file of its own, and the old ones stay.
 
 #![allow(
     clippy::unwrap_used,

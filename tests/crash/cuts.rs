@@ -63,7 +63,8 @@ fn check(path: &Path, acknowledged: u64, expected: &Expected, what: &str) {
     store.publish(&key("small"), model(99, 5)).unwrap();
 }
 
-/// Syncs while a store is opened: of a length that a cut changed, and of the header, which says from then on that it is open.
+/// Syncs while a store is opened: of a length that a cut changed, and of the header, which says from then on that it is
+/// open.
 const SYNCS_OF_AN_OPEN: usize = 2;
 
 fn syncs(disk: &LoggedDisk) -> usize {
@@ -76,7 +77,8 @@ fn open_known(path: &Path, disk: &std::sync::Arc<LoggedDisk>) -> Result<Store, m
     open(path, disk)
 }
 
-/// Cuts the power after each event of `log`, in several ways, and checks what is left. Returns how many images there were.
+/// Cuts the power after each event of `log`, in several ways, and checks what is left. Returns how many images there
+/// were.
 fn sweep(log: &[Event], expected: &Expected, every: usize) -> usize {
     // In memory, if there is such a folder: they are many, and nobody needs them to be durable.
     let memory = Path::new("/dev/shm");
@@ -113,8 +115,8 @@ fn whatever_was_acknowledged_survives_a_cut_at_every_access() {
     assert!(images > 500);
 }
 
-/// A sync fails now and then, in a commit, in the attempt to open the file again, in a compaction; the store goes on, and then
-/// the power is cut. Whatever the kernel forgot to write at the sync that failed is gone for good.
+/// A sync fails now and then, in a commit, in the attempt to open the file again, in a compaction; the store goes on,
+/// and then the power is cut. Whatever the kernel forgot to write at the sync that failed is gone for good.
 #[test]
 fn whatever_was_acknowledged_survives_failed_syncs_and_a_cut_after_them() {
     let (mut failed, mut images) = (0, 0);

@@ -103,7 +103,8 @@ fn the_lock_is_kept_whatever_fails() {
     assert_eq!(first(&options().open(&path).unwrap().get(&key("small")).unwrap().unwrap()), 3.0);
 }
 
-/// What every call says after a failed access is what the file has, now and after a restart; and the call can be made again.
+/// What every call says after a failed access is what the file has, now and after a restart; and the call can be made
+/// again.
 fn consistent(name: &str, call: Step) -> (usize, usize, usize) {
     let run = |faults: &dyn Fn(&LoggedDisk)| {
         let folder = tempfile::tempdir().unwrap();
@@ -253,8 +254,8 @@ fn a_trained_model_that_cannot_be_stored_stays_in_memory_and_is_marked() {
     }
 }
 
-/// What is held, left the file, and cannot be copied keeps its pages: it stays as it is, the file grows meanwhile, and after an
-/// I/O error nothing is written until it is released.
+/// What is held, left the file, and cannot be copied keeps its pages: it stays as it is, the file grows meanwhile, and
+/// after an I/O error nothing is written until it is released.
 #[test]
 fn what_cannot_be_detached_stays_as_it_is() {
     let folder = tempfile::tempdir().unwrap();

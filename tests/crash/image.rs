@@ -1,8 +1,8 @@
 //! States that a power cut could have left.
 //!
-//! A disk promises that what was written before a sync is there once the sync has returned. Of what was written later any
-//! part may be there: here by sectors of 512 bytes, in any choice, with the length from before or from after. Names are
-//! there once their folder was synced; of later ones, the first so many.
+//! A disk promises that what was written before a sync is there once the sync has returned. Of what was written later
+//! any part may be there: here by sectors of 512 bytes, in any choice, with the length from before or from after. Names
+//! are there once their folder was synced; of later ones, the first so many.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -56,8 +56,8 @@ impl Inode {
                 let mut rest = data.as_slice();
                 while !rest.is_empty() {
                     let (sector, after) = rest.split_at(rest.len().min(SECTOR - at % SECTOR));
-                    // The length is set before anything is written there, and is one value in the file system's journal: what
-                    // lies behind one that was lost is lost, too.
+                    // The length is set before anything is written there, and is one value in the file system's
+                    // journal: what lies behind one that was lost is lost, too.
                     if draw() && at + sector.len() <= self.bytes.len() {
                         self.bytes[at..at + sector.len()].copy_from_slice(sector);
                     }
@@ -87,8 +87,8 @@ impl State {
                 let mut sure = StdRng::seed_from_u64(0);
                 self.files.entry(*inode).or_default().settle(Survives::Everything, &mut sure);
             }
-            // What of the data is on the disk is drawn now, once and for all: the kernel does not try again. The length is no
-            // data: it is in the file system's journal, and stays to be written.
+            // What of the data is on the disk is drawn now, once and for all: the kernel does not try again. The length
+            // is no data: it is in the file system's journal, and stays to be written.
             Event::FailedSync { inode } => {
                 let file = self.files.entry(*inode).or_default();
                 let mut chance = StdRng::seed_from_u64(file.pending.len() as u64);

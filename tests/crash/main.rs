@@ -1,7 +1,7 @@
 //! What a power cut, a failed sync and a full disk leave, at every access to the disk.
 //!
-//! The store runs on a real file and a watched disk, which keeps a log of all that passes. From the log every state is made
-//! that a power cut could have left: what was synced is there, and of what was not, any part.
+//! The store runs on a real file and a watched disk, which keeps a log of all that passes. From the log every state is
+//! made that a power cut could have left: what was synced is there, and of what was not, any part.
 
 #![allow(
     clippy::unwrap_used,

@@ -54,8 +54,8 @@ fn one_failed_access_of_a_publish_does_not_end_reads() {
     }
 }
 
-/// The outcome of a write cannot be read: what is in memory is not taken for it, and is put right as soon as the file can be
-/// read, though nobody asks the file for anything.
+/// The outcome of a write cannot be read: what is in memory is not taken for it, and is put right as soon as the file
+/// can be read, though nobody asks the file for anything.
 #[test]
 fn memory_follows_the_file_after_an_outcome_that_could_not_be_read() {
     type Change = fn(&Store) -> Result<(), ErrorKind>;
@@ -116,7 +116,8 @@ fn memory_follows_the_file_after_an_outcome_that_could_not_be_read() {
     }
 }
 
-/// Through a link in another folder: the name that is written is the one that the link leads to, and that is made durable.
+/// Through a link in another folder: the name that is written is the one that the link leads to, and that is made
+/// durable.
 #[test]
 fn through_a_link_the_folder_of_the_file_is_synced() {
     let folder = tempfile::tempdir().unwrap();

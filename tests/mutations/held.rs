@@ -1,4 +1,5 @@
-//! What is held, and what a commit means: each mutation takes one mechanism away, and names the tests that must die of it.
+//! What is held, and what a commit means: each mutation takes one mechanism away, and names the tests that must die of
+//! it.
 
 use super::{Checker, Mutation};
 
@@ -30,16 +31,17 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "a-pin-for-what-left",
         "src/engine/mapped/pins/mod.rs",
-        "place.leave(before.pin().filter(|_| same_file));",
-        "place.leave(None);",
+        "place.leave(pin);",
+        "{ drop(pin); place.leave(None) };",
         "lib",
         &["engine::mapped::pins::tests::in_turn::what_is_held_is_never_given_to_others"],
     ),
     plain(
         "found-again",
         "src/engine/mapped/pins/mod.rs",
-        "let gone = if same_file { before.left(now) } else { Ok(Vec::new()) };",
-        "let gone: Result<Vec<u64>> = Ok(Vec::new());",
+        "Gone::From(starts) => {",
+        "Gone::From(_) => {
+                let starts: Vec<u64> = Vec::new();",
         "lib",
         &["engine::mapped::pins::tests::in_turn::what_is_held_is_never_given_to_others"],
     ),
@@ -109,6 +111,18 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
             "lib",
             &["engine::mapped::pins::tests::scheduled::readers_a_writer_and_a_thread_that_detaches"],
         ),
+    ),
+    plain(
+        "compared-without-the-lock",
+        "src/engine/mapped/pins/mod.rs",
+        "            drop(registered);
+            let found = gone_since(&before, commit);
+            registered = self.lock();
+",
+        "            let found = gone_since(&before, commit);
+",
+        "lib",
+        &["engine::mapped::pins::tests::in_turn::who_takes_or_drops_a_lease_does_not_wait_for_pages"],
     ),
     plain(
         "pins-end-with-the-store",

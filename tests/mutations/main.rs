@@ -3,8 +3,8 @@
 //!     cargo test --test mutations -- --ignored --nocapture
 //!
 //! Each mutation is applied to a copy of this project; a test that goes on is a survivor, and fails the run.
-//! `MODELKEEP_MUTATIONS` names the only ones to be tried, separated by commas. What runs with all other tests is that every
-//! mutation can be applied, that its tests exist, and that each hazard of DESIGN.md has one.
+//! `MODELKEEP_MUTATIONS` names the only ones to be tried, separated by commas. What runs with all other tests is that
+//! every mutation can be applied, that its tests exist, and that each hazard of DESIGN.md has one.
 
 #![allow(
     clippy::unwrap_used,

@@ -52,8 +52,8 @@ const REACH: [(&str, usize); 1] = [("estimators", 1)];
 
 const LINES_MAX: usize = 500;
 
-/// Where `unsafe` may be: casts of checked bytes, code for certain processors, the map, its memory and who vouches for what is
-/// lent of it, hazard pointers.
+/// Where `unsafe` may be: casts of checked bytes, code for certain processors, the map, its memory and who vouches for
+/// what is lent of it, hazard pointers.
 const UNSAFE: [&str; 7] = [
     "src/archive.rs",
     "src/format/columns/lanes.rs",

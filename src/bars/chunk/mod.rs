@@ -1,9 +1,10 @@
 //! A chunk of bars as bytes: timestamps, prices and volume in columns, each in the form that is short for it.
 //!
-//! Prices are integers (see [`ticks`](crate::format::columns::ticks)): the close less the close before, the open less the close before,
-//! the high above the body of the bar and the low below it, all of them small numbers. So a close needs the closes
-//! before it, an open the closes, and high and low all three. Rows that no integer can stand for, because a value is not
-//! finite or a negative zero, are kept beside as they are; a chunk whose prices are no decimals keeps doubles.
+//! Prices are integers (see [`ticks`](crate::format::columns::ticks)): the close less the close before, the open less
+//! the close before, the high above the body of the bar and the low below it, all of them small numbers. So a close
+//! needs the closes before it, an open the closes, and high and low all three. Rows that no integer can stand for,
+//! because a value is not finite or a negative zero, are kept beside as they are; a chunk whose prices are no decimals
+//! keeps doubles.
 //!
 //! | column | what |
 //! |---|---|

@@ -1,8 +1,8 @@
 //! What redb writes through: the file of a store or memory, behind a fence.
 //!
-//! redb is told that it has every lock it asks for, because the engine holds them, for longer than redb would; and closing
-//! closes nothing. Once its [`Fence`] is shut, a handle that is still about cannot write: not one that met an I/O error and
-//! was replaced, not one that is leaked because redb panicked in it.
+//! redb is told that it has every lock it asks for, because the engine holds them, for longer than redb would; and
+//! closing closes nothing. Once its [`Fence`] is shut, a handle that is still about cannot write: not one that met an
+//! I/O error and was replaced, not one that is leaked because redb panicked in it.
 
 mod memory;
 mod overlay;

@@ -1,7 +1,7 @@
 //! A store's file under redb: zeros take no room, and growth is bounded.
 //!
-//! redb rounds a large value up to a power of two of pages, zeros behind it, and grows its file by doubling. Here the zeros
-//! become holes, which read as zeros and take no disk space, so that what is allocated follows what is stored.
+//! redb rounds a large value up to a power of two of pages, zeros behind it, and grows its file by doubling. Here the
+//! zeros become holes, which read as zeros and take no disk space, so that what is allocated follows what is stored.
 
 use std::{
     io,

@@ -26,7 +26,8 @@ impl Tree {
     }
 }
 
-/// A place between two leaves of a tree. A page that is damaged is an error, and the leaves behind it can still be read.
+/// A place between two leaves of a tree. A page that is damaged is an error, and the leaves behind it can still be
+/// read.
 #[derive(Debug)]
 pub(in crate::engine) struct Cursor {
     tree: Tree,
@@ -95,8 +96,8 @@ impl Cursor {
         Err(Broken("a tree is too deep").into())
     }
 
-    /// The keys between which the page lies that the cursor went to last, as the branches above it say: not the first of
-    /// them, and the last. `None` where there is no bound.
+    /// The keys between which the page lies that the cursor went to last, as the branches above it say: not the first
+    /// of them, and the last. `None` where there is no bound.
     pub(in crate::engine) fn bounds(&self, source: &impl Source) -> Result<Bounds, Unreadable> {
         let mut bounds = Bounds::default();
         for &(root, next) in &self.branches {

@@ -12,7 +12,8 @@ impl Tree {
     /// The leaves of `self` that are not in `later`, which is the same tree some commits on. What the two share is not
     /// walked, so that the cost follows what changed.
     ///
-    /// A page never changes while a commit reaches it: one that both trees name, with the same checksum, is the same page.
+    /// A page never changes while a commit reaches it: one that both trees name, with the same checksum, is the same
+    /// page.
     pub(in crate::engine) fn leaves_left(
         &self,
         source: &impl Source,

@@ -25,14 +25,15 @@ pub(in crate::engine) const GOD_BYTE: usize = 9;
 const PRIMARY_IS_SLOT_1: u8 = 1;
 const RECOVERY_REQUIRED: u8 = 2;
 const TWO_PHASE: u8 = 4;
-/// The primary slot is written and not flushed: the secondary is the published one. Only processes that share a file set it.
+/// The primary slot is written and not flushed: the secondary is the published one. Only processes that share a file
+/// set it.
 const PRIMARY_UNFLUSHED: u8 = 8;
 
 /// How often the header is read before a writer in the way is taken for damage. Each writer's commit spoils one read.
 const READS_MAX: usize = 1000;
 
-/// Whether a header may be one that a crash tore: its file was not closed, and its commits are not synced before they are
-/// published.
+/// Whether a header may be one that a crash tore: its file was not closed, and its commits are not synced before they
+/// are published.
 pub(in crate::engine) fn may_be_torn(header: &[u8]) -> bool {
     array(header, GOD_BYTE).is_ok_and(|[flags]| flags & RECOVERY_REQUIRED != 0 && flags & TWO_PHASE == 0)
 }
@@ -81,8 +82,9 @@ impl Slot {
 }
 
 impl Header {
-    /// Reads the header until it is the same twice. A commit that goes on meanwhile changes it in place: a slot that is read
-    /// before it is written, and the byte that names it after, make a header without a flaw, of a commit long gone.
+    /// Reads the header until it is the same twice. A commit that goes on meanwhile changes it in place: a slot that is
+    /// read before it is written, and the byte that names it after, make a header without a flaw, of a commit long
+    /// gone.
     pub(in crate::engine) fn read(read: impl Fn(&mut [u8]) -> io::Result<()>) -> Result<Self, Unreadable> {
         let mut last = [0; HEADER_BYTES];
         let mut broken = Broken("the header does not hold still");
@@ -112,10 +114,11 @@ impl Header {
         Self::with_slot(bytes, flags, primary ^ usize::from(flags & PRIMARY_UNFLUSHED != 0))
     }
 
-    /// The commit that is newer than the one which the header publishes, of a file that was closed; `None` when there is none.
+    /// The commit that is newer than the one which the header publishes, of a file that was closed; `None` when there
+    /// is none.
     ///
-    /// No checksum covers the byte that chooses between the slots. A file that was closed publishes the newer one, unless that
-    /// byte is damaged, or a repair was cut short that had given up on a commit.
+    /// No checksum covers the byte that chooses between the slots. A file that was closed publishes the newer one,
+    /// unless that byte is damaged, or a repair was cut short that had given up on a commit.
     pub(in crate::engine) fn newer(bytes: &[u8]) -> Option<Self> {
         let published = Self::parse(bytes).ok()?;
         let [flags] = array(bytes, GOD_BYTE).ok()?;

@@ -2,8 +2,8 @@
 //!
 //! redb reads a value into a buffer of its own and checks none of its checksums. Reads of a store therefore do not go
 //! through redb: the header names the trees of a commit ([`header`]), and they are walked page by page ([`tables`],
-//! [`tree`], [`cursor`], [`difference`], [`page`]). Pages come from a [`Source`]: the file in place, or copies of its pages. Nothing here panics, loops
-//! for ever, or reads outside the source, whatever the source holds.
+//! [`tree`], [`cursor`], [`difference`], [`page`]). Pages come from a [`Source`]: the file in place, or copies of its
+//! pages. Nothing here panics, loops for ever, or reads outside the source, whatever the source holds.
 //!
 //! (redb 4.5, `docs/design.md`; file format 3.)
 

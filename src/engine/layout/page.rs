@@ -1,8 +1,8 @@
 //! Pages of redb's B-trees: where they are, and what is in them.
 //! (redb 4.5, `docs/design.md`, "B+tree pages".)
 //!
-//! A [`Branch`] or [`Leaf`] borrows the bytes of one page, or of the front of one: a large value need not be read for its
-//! key. Every offset in it is checked when it is used.
+//! A [`Branch`] or [`Leaf`] borrows the bytes of one page, or of the front of one: a large value need not be read for
+//! its key. Every offset in it is checked when it is used.
 
 use std::ops::Range;
 
@@ -129,8 +129,8 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// How many bytes from the front on are needed, as far as these bytes can tell: for all keys, or for everything that
-    /// the page's checksum covers.
+    /// How many bytes from the front on are needed, as far as these bytes can tell: for all keys, or for everything
+    /// that the page's checksum covers.
     pub(super) fn needed(&self, part: Part) -> Result<usize, Broken> {
         match (self, part) {
             (Self::Branch(branch), _) => {
@@ -228,6 +228,11 @@ const LEAF_HEAD: usize = 4;
 impl<'a> Leaf<'a> {
     pub(in crate::engine) fn pairs(&self) -> usize {
         self.count
+    }
+
+    /// Bytes of all keys and values.
+    pub(in crate::engine) fn bytes(&self) -> Result<usize, Broken> {
+        Ok(self.value_end(self.count - 1)?.saturating_sub(self.keys_start()))
     }
 
     pub(in crate::engine) fn key(&self, n: usize) -> Result<&'a [u8], Broken> {

@@ -138,8 +138,8 @@ fn widths(definition: &[u8]) -> Result<[Width; 2], Broken> {
     Ok([width(42)?, width(47)?])
 }
 
-/// Reads a definition: kind, length, root, fixed widths of key and value, alignments, names of types. `None` when keys or
-/// values are of another type.
+/// Reads a definition: kind, length, root, fixed widths of key and value, alignments, names of types. `None` when keys
+/// or values are of another type.
 fn tree(definition: &[u8], geometry: Geometry, keys: Keys) -> Result<Option<Tree>, Broken> {
     let [kind] = array(definition, 0)?;
     if kind != NORMAL {

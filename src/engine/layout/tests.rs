@@ -321,8 +321,8 @@ proptest! {
     }
 }
 
-/// A file whose table tree, and whose tables, are made of these pages: branches with children among them, or leaves with
-/// keys of one byte. Checksums are computed bottom up, so those of children that come later are wrong on purpose.
+/// A file whose table tree, and whose tables, are made of these pages: branches with children among them, or leaves
+/// with keys of one byte. Checksums are computed bottom up, so those of children that come later are wrong on purpose.
 fn forged(pages: &[(bool, Vec<(u64, u8)>)]) -> Vec<u8> {
     let mut bytes = vec![0; 4096 * (pages.len() + 2)];
     bytes[..64].copy_from_slice(&file()[..64]);

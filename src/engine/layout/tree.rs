@@ -1,9 +1,9 @@
 //! Walking redb's B-trees to one key.
 //!
 //! Every branch is compared with the checksum that its parent has of it. Leaves are not, unless the tree says so: what
-//! they hold is sealed row by row, and one damaged row should not take its neighbours along. Who did *not* find a key in a
-//! leaf asks [`Tree::is_whole`] before believing it. Whatever the bytes are, a walk ends: it is as deep as [`DEPTH_MAX`] at
-//! most, and goes through no more pages than a file of that length has.
+//! they hold is sealed row by row, and one damaged row should not take its neighbours along. Who did *not* find a key
+//! in a leaf asks [`Tree::is_whole`] before believing it. Whatever the bytes are, a walk ends: it is as deep as
+//! [`DEPTH_MAX`] at most, and goes through no more pages than a file of that length has.
 
 use std::{cmp::Ordering, ops::Range};
 

@@ -1,13 +1,13 @@
 //! A shared, read-only map of the store's file: the one place where the file's bytes become memory.
 //!
 //! Whoever asks for a range gets a slice that must not change while it lives. That holds for pages of a commit that is
-//! pinned (or of a file that nobody writes), because redb never writes to a page that a commit can still reach; so slices
-//! are made for such pages alone, one at a time, and never for the file as a whole. The header changes in place and is read
-//! with `pread`.
+//! pinned (or of a file that nobody writes), because redb never writes to a page that a commit can still reach; so
+//! slices are made for such pages alone, one at a time, and never for the file as a whole. The header changes in place
+//! and is read with `pread`.
 //!
-//! An archive that leaves the file while it is held is *detached*: its pages are copied to memory of their own, which takes
-//! their place in the map, at the same addresses and in one step. A map in which that happened is retired: pages of later
-//! commits must not be looked for in it.
+//! An archive that leaves the file while it is held is *detached*: its pages are copied to memory of their own, which
+//! takes their place in the map, at the same addresses and in one step. A map in which that happened is retired: pages
+//! of later commits must not be looked for in it.
 
 #![allow(unsafe_code, reason = "mapping the file is what this file is for; see `Map::get`")]
 
@@ -37,8 +37,8 @@ use crate::{
 /// Pages that are asked for to tell whether a range is in memory.
 const PROBES: u64 = 6;
 
-/// Address space that is mapped beyond the end of the file at least: it may grow that far under the same map. Address space
-/// is not memory.
+/// Address space that is mapped beyond the end of the file at least: it may grow that far under the same map. Address
+/// space is not memory.
 const HEADROOM_BYTES: u64 = 1 << 30;
 
 /// A map of a file, from its first byte, readable as far as the file reaches.
@@ -59,8 +59,8 @@ pub(in crate::engine) struct Map {
 struct Parts {
     /// The map is in use: its addresses must stay readable.
     live: bool,
-    /// Ranges of addresses, by their starts, that have memory of their own: how long they are, and the number of the one that
-    /// gave it to them.
+    /// Ranges of addresses, by their starts, that have memory of their own: how long they are, and the number of the
+    /// one that gave it to them.
     detached: BTreeMap<usize, (usize, u64)>,
 }
 
@@ -257,8 +257,8 @@ enum Backing {
 }
 
 impl MappedRange {
-    /// Takes a part of a map; `None` when the map ends before it. The caller sees to it that its bytes stay what they are,
-    /// until they are detached.
+    /// Takes a part of a map; `None` when the map ends before it. The caller sees to it that its bytes stay what they
+    /// are, until they are detached.
     pub(in crate::engine) fn new(map: &Arc<Map>, range: Range<u64>) -> Option<Self> {
         let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
         if start > end || end > map.len {

@@ -76,8 +76,8 @@ pub(super) fn advise(at: usize, len: usize, advice: Advice) -> io::Result<()> {
 const HUGE_BYTES: usize = 2 << 20;
 
 /// Puts private memory in the place of mapped pages, with the bytes that `fill` writes: the same ones, so that whoever
-/// reads there meanwhile does not notice. `owner` is asked for right before that, and kept until it is done: what it locks tells
-/// whose the addresses are.
+/// reads there meanwhile does not notice. `owner` is asked for right before that, and kept until it is done: what it
+/// locks tells whose the addresses are.
 ///
 /// The memory is moved there by `mremap(2)`, in one step. Fails where there is no such call; then, and whatever fails,
 /// [`restore`] makes sure that the pages can still be read.
@@ -105,8 +105,8 @@ pub(super) fn copy_over<G>(
     unsafe { mm::mprotect(pointer(from), len, MprotectFlags::READ) }?;
     let (flags, end) = (MremapFlags::MAYMOVE, whole.at + whole.len);
     let owner = owner();
-    // SAFETY: the source is the memory above; the target is a part of a map that the caller owns, whose bytes are the same,
-    // and shared references to them stay good, because neither addresses nor bytes change.
+    // SAFETY: the source is the memory above; the target is a part of a map that the caller owns, whose bytes are the
+    // same, and shared references to them stay good, because neither addresses nor bytes change.
     let moved = unsafe { mm::mremap_fixed(pointer(from), len, len, flags, pointer(at)) };
     if moved.is_ok() {
         // What was moved is not there any more; what lay around it is.

@@ -1,7 +1,8 @@
 //! Archives that are held where they lie in the file.
 //!
-//! The file is mapped ([`map`]), an archive that is in use has a [`Lease`], and the registry ([`pins`]) sees to it that the
-//! bytes under a lease never change: every place is covered by a pin, the newest that will do, or has memory of its own.
+//! The file is mapped ([`map`]), an archive that is in use has a [`Lease`], and the registry ([`pins`]) sees to it that
+//! the bytes under a lease never change: every place is covered by a pin, the newest that will do, or has memory of its
+//! own.
 
 mod lease;
 mod map;

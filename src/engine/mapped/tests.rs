@@ -24,8 +24,9 @@ pub(crate) fn options() -> EngineOptions {
     }
 }
 
-/// Found by readers and a writer on a machine that was busy: who looked at the state before a commit, and took its lease
-/// after it, was not known as a reader of what left. When the readers from before were gone, its pages were given back.
+/// Found by readers and a writer on a machine that was busy: who looked at the state before a commit, and took its
+/// lease after it, was not known as a reader of what left. When the readers from before were gone, its pages were given
+/// back.
 #[test]
 fn a_lease_taken_after_its_archive_left_keeps_the_pages() {
     let folder = tempfile::tempdir().unwrap();
@@ -101,8 +102,8 @@ fn is_whole(held: &MappedRange) -> bool {
     held.bytes().chunks(4096).zip(1..).all(|(page, number)| page.iter().all(|byte| *byte == number))
 }
 
-/// Somebody was slow to let go of detached pages, and somebody else, who still read the commit that had them, took them anew
-/// and had them detached as well: the one who was slow took the memory of the other away.
+/// Somebody was slow to let go of detached pages, and somebody else, who still read the commit that had them, took them
+/// anew and had them detached as well: the one who was slow took the memory of the other away.
 #[test]
 fn memory_that_took_the_place_of_other_memory_is_not_taken_away_with_it() {
     for map_goes_first in [false, true] {

@@ -1,8 +1,8 @@
 //! The inner loops of reading bars: blocks of integers, and blocks of prices out of them.
 //!
-//! The loops are plain ones, written so that a compiler makes vectors of them. They are compiled twice: for any processor,
-//! and for those with AVX2 and FMA, which this file vouches for by asking first. The results are the same to the last
-//! bit: integers add and compare as they do everywhere, and quotients are correctly rounded either way.
+//! The loops are plain ones, written so that a compiler makes vectors of them. They are compiled twice: for any
+//! processor, and for those with AVX2 and FMA, which this file vouches for by asking first. The results are the same to
+//! the last bit: integers add and compare as they do everywhere, and quotients are correctly rounded either way.
 
 #![allow(unsafe_code, reason = "code for a processor that was asked what it can do")]
 

@@ -9,9 +9,9 @@
 //! p times  u8 position, varint what is above the lowest w bits, with its sign (zigzag)
 //! ```
 //!
-//! The patches are what Zukowski et al. call exceptions ("Super-Scalar RAM-CPU Cache Compression", ICDE 2006, section 3):
-//! one gap over a night does not widen the other 127 values. The last block of a column may be shorter; its values are
-//! packed one after the other, bit by bit.
+//! The patches are what Zukowski et al. call exceptions ("Super-Scalar RAM-CPU Cache Compression", ICDE 2006, section
+//! 3): one gap over a night does not widen the other 127 values. The last block of a column may be shorter; its values
+//! are packed one after the other, bit by bit.
 
 use bitpacking::{BitPacker, BitPacker4x};
 

@@ -1,8 +1,8 @@
 //! Prices as integers: how many decimals a series has, and whether it went through single precision on its way.
 //!
-//! A price is a decimal number that a `f64` is next to. Where every price of a chunk is some integer over the same power
-//! of ten, and dividing gives the very same double, the integers are stored. Many vendors keep prices in 32 bits and
-//! print six decimals: 256.88 comes as 256.880005. Such a price is a function of 25688: divided, rounded to single
+//! A price is a decimal number that a `f64` is next to. Where every price of a chunk is some integer over the same
+//! power of ten, and dividing gives the very same double, the integers are stored. Many vendors keep prices in 32 bits
+//! and print six decimals: 256.88 comes as 256.880005. Such a price is a function of 25688: divided, rounded to single
 //! precision, and to six decimals; where that gives every price back to the last bit, it is 25688 that is stored.
 
 /// How integers stand for doubles.
@@ -69,8 +69,8 @@ impl Ticks {
         round(f64::from(decimal as f32) * printed) / printed
     }
 
-    /// Puts the doubles in place of integers. Where products can be fused with sums (`FUSED`), the quotient is made of them:
-    /// it takes a third of a division's time.
+    /// Puts the doubles in place of integers. Where products can be fused with sums (`FUSED`), the quotient is made of
+    /// them: it takes a third of a division's time.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "it is compiled once for each kind of processor")]
     pub(crate) fn fill<const FUSED: bool>(self, ticks: &[i64], out: &mut [f64]) {
@@ -105,10 +105,10 @@ fn exact(tick: i64) -> f64 {
     f64::from_bits(ROUND.to_bits().wrapping_add(tick.cast_unsigned())) - ROUND
 }
 
-/// `a / b`, correctly rounded, where `inverse` is `1.0 / b`: the last step of Markstein ("Computation of elementary functions
-/// on the IBM RISC System/6000 processor", IBM J. Res. Dev. 34, 1990, theorem 8.1) gives the rounded quotient when what it
-/// begins with is off by no more than one unit in the last place. `a * inverse` may be off by two; the first step brings
-/// it there.
+/// `a / b`, correctly rounded, where `inverse` is `1.0 / b`: the last step of Markstein ("Computation of elementary
+/// functions on the IBM RISC System/6000 processor", IBM J. Res. Dev. 34, 1990, theorem 8.1) gives the rounded quotient
+/// when what it begins with is off by no more than one unit in the last place. `a * inverse` may be off by two; the
+/// first step brings it there.
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "it is compiled once for each kind of processor")]
 fn quotient(a: f64, b: f64, inverse: f64) -> f64 {

@@ -1,9 +1,9 @@
 //! A fence whose cost is all on one side.
 //!
-//! Readers write something and then look; a writer changes what they look at and then looks at what they wrote. One of the two
-//! must see the other, so each needs a full fence between its write and its look. Readers are many and writers few, so the
-//! writer pays for both: `membarrier(2)` makes every thread of the process pass a fence at its next instruction, and a reader
-//! needs to hold back the compiler only. Where the kernel has no `membarrier`, readers pay.
+//! Readers write something and then look; a writer changes what they look at and then looks at what they wrote. One of
+//! the two must see the other, so each needs a full fence between its write and its look. Readers are many and writers
+//! few, so the writer pays for both: `membarrier(2)` makes every thread of the process pass a fence at its next
+//! instruction, and a reader needs to hold back the compiler only. Where the kernel has no `membarrier`, readers pay.
 
 use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 
@@ -74,8 +74,8 @@ mod tests {
 
     const ROUNDS: usize = 200_000;
 
-    /// Two threads write a word each and look at the other's, over and over. A machine that is free to put the look before
-    /// the write lets both miss the other's within some thousand rounds: x86 does, without the writer's half.
+    /// Two threads write a word each and look at the other's, over and over. A machine that is free to put the look
+    /// before the write lets both miss the other's within some thousand rounds: x86 does, without the writer's half.
     #[test]
     fn one_of_the_two_sees_the_other() {
         prepare();

@@ -2,14 +2,14 @@
 //!
 //! A reader writes the address of what it looks at into a slot of its own lane, and looks again whether it is still
 //! there. Who takes a thing away looks into all slots before it is freed. (Michael: "Hazard Pointers: Safe Memory
-//! Reclamation for Lock-Free Objects", IEEE TPDS 15(6), 2004.) Between a write and the look after it a fence is needed, of
-//! which the writer takes the cost: see [`barrier`].
+//! Reclamation for Lock-Free Objects", IEEE TPDS 15(6), 2004.) Between a write and the look after it a fence is needed,
+//! of which the writer takes the cost: see [`barrier`].
 //!
-//! Who frees a thing that is looked at when it is taken away? Its last guard, which finds it marked as retired. A guard that
-//! is on its way, between its write and its look, may or may not become one, and one that is being dropped may or may not
-//! have seen the mark. Both say so by the lowest bit of what they write. They are that for some instructions only, so whoever
-//! retires a thing, or is its last guard, waits until they are not. Then either it is free, or a guard is there that will see
-//! the mark, and do the same.
+//! Who frees a thing that is looked at when it is taken away? Its last guard, which finds it marked as retired. A guard
+//! that is on its way, between its write and its look, may or may not become one, and one that is being dropped may or
+//! may not have seen the mark. Both say so by the lowest bit of what they write. They are that for some instructions
+//! only, so whoever retires a thing, or is its last guard, waits until they are not. Then either it is free, or a guard
+//! is there that will see the mark, and do the same.
 
 #![allow(unsafe_code, reason = "reading what another thread may want to free is what this file is for; see `Guard`")]
 
@@ -122,7 +122,8 @@ impl<V: Keep> Guard<V> {
     pub(super) fn slot(&self) -> &Slot<V> {
         let at: *const Slot<V> = self.hazard.load(Ordering::Relaxed).cast();
         // SAFETY: it was in its source after the hazard named it, so it is retired later than that; and who retires it
-        // passes a barrier, finds the hazard, and keeps it until the hazard is cleared, which only this guard's drop does.
+        // passes a barrier, finds the hazard, and keeps it until the hazard is cleared, which only this guard's drop
+        // does.
         unsafe { &*at }
     }
 

@@ -20,7 +20,8 @@ fn slot(limbo: &Arc<Limbo<Thing>>) -> Arc<Slot<Thing>> {
     Slot::new(key(0), Arc::new(Thing), Weight::default(), Timestamp::from_nanos(0), limbo)
 }
 
-/// What everything was moved to that was freed: how it is seen that a reader looks at such a thing, without looking at it.
+/// What everything was moved to that was freed: how it is seen that a reader looks at such a thing, without looking at
+/// it.
 fn is_freed(slot: &Arc<Slot<Thing>>, kept: usize) -> bool {
     Arc::strong_count(slot) <= kept
 }
@@ -76,7 +77,8 @@ mod running {
         assert!(matches!(Guard::protect(lane, &source), Err(Unprotected::Empty)));
     }
 
-    /// The slot and the limbo own each other: without anybody who frees it, both would stay, with the file and its lock.
+    /// The slot and the limbo own each other: without anybody who frees it, both would stay, with the file and its
+    /// lock.
     #[test]
     fn a_guard_that_is_dropped_while_its_slot_is_retired_does_not_leave_it_behind() {
         prepare();
@@ -160,7 +162,8 @@ pub(super) use running::before_it_is_cleared;
 #[cfg(loom)]
 pub(super) use modelled::wait;
 
-/// Every order of events and every value that a load may see, with up to three switches of threads that nothing calls for.
+/// Every order of events and every value that a load may see, with up to three switches of threads that nothing calls
+/// for.
 #[cfg(loom)]
 mod modelled {
     use super::*;

@@ -8,8 +8,8 @@
 //! What makes bars hard to pack is not left out. Steps are 2.5 times as wide at the open and the close as at noon, they
 //! differ from day to day and from minute to minute, so that a block of bars has to make room for its wildest one
 //! (minutes of real stocks have a kurtosis of six and more, and so have these), and all four prices use every cent. The
-//! volume is lognormal around a few thousand shares in units of one share, three times as high at the open and the close,
-//! and higher in wild minutes. No minute is missing: in a liquid stock none is.
+//! volume is lognormal around a few thousand shares in units of one share, three times as high at the open and the
+//! close, and higher in wild minutes. No minute is missing: in a liquid stock none is.
 
 use anyhow::{Context, Result};
 use modelkeep::{Bar, Calendar, Day, Interval, Session, Timeframe, Timestamp};

@@ -1,9 +1,9 @@
 //! Bars: what do bars of prices and volumes take on the disk, and what does it cost to read them and to append a day,
 //! beside Parquet?
 //!
-//! Data sets are CSV files of real bars, one symbol each, and minutes of made-up stocks (see [`generate`]). A read is of
-//! all bars of a file, or of a symbol and year of the generated set, into one vector for each column, on one core, from
-//! a store that is open and files that are in the OS cache. Ours checks the seal of every chunk, and Parquet no
+//! Data sets are CSV files of real bars, one symbol each, and minutes of made-up stocks (see [`generate`]). A read is
+//! of all bars of a file, or of a symbol and year of the generated set, into one vector for each column, on one core,
+//! from a store that is open and files that are in the OS cache. Ours checks the seal of every chunk, and Parquet no
 //! checksum. An append is durable when it returns: ours is one write of the new rows, after which the last chunk, which
 //! is as full as it gets at the end of a month, has been encoded again. Parquet's is the file of the symbol (of the
 //! generated set: of its last year) read, encoded with the new rows, synced, and renamed.

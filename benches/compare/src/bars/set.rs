@@ -51,8 +51,8 @@ impl Set {
         self.series.iter().map(|series| series.bars.len() as u64).sum()
     }
 
-    /// What is read at once, and what a Parquet file of its own holds, in order: a year of a symbol of the generated set,
-    /// and all bars of a file.
+    /// What is read at once, and what a Parquet file of its own holds, in order: a year of a symbol of the generated
+    /// set, and all bars of a file.
     pub fn pieces(&self, series: &Series) -> Vec<Series> {
         let mut pieces = Vec::new();
         let mut rest = series.clone();

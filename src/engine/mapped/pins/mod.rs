@@ -1,14 +1,15 @@
 //! Which pins keep which pages: what is held never changes, and no pin lives for long.
 //!
-//! redb reuses no page that a live read transaction, or a later one, can reach. A [`Commit`] is pinned by one. An archive
-//! that is held has a [`Place`]: pages of the file that hold it and nothing else. One pin, of the newest commit, covers every
-//! place that this commit still has. It is replaced after each commit, so that what the commit freed can be reused.
+//! redb reuses no page that a live read transaction, or a later one, can reach. A [`Commit`] is pinned by one. An
+//! archive that is held has a [`Place`]: pages of the file that hold it and nothing else. One pin, of the newest
+//! commit, covers every place that this commit still has. It is replaced after each commit, so that what the commit
+//! freed can be reused.
 //!
-//! After every commit the places are found again, by what the old tree of archives and the new one do not share. A place
-//! that the new commit does not have has *left*: it keeps the pin of the commit before, until it is let go of or *detached*,
-//! that is, until its bytes are in memory of their own. A thread in the background does that to what is held for longer than
-//! a moment. Before the commit after the next one it is done for all that is left, whoever has to do it: no place keeps a pin
-//! longer than that, unless its bytes cannot be copied.
+//! After every commit the places are found again, by what the old tree of archives and the new one do not share. A
+//! place that the new commit does not have has *left*: it keeps the pin of the commit before, until it is let go of or
+//! *detached*, that is, until its bytes are in memory of their own. A thread in the background does that to what is
+//! held for longer than a moment. Before the commit after the next one it is done for all that is left, whoever has to
+//! do it: no place keeps a pin longer than that, unless its bytes cannot be copied.
 //!
 //! The order of events, under one lock:
 //!
@@ -18,7 +19,8 @@
 //! later         what left is detached, and gives up its pin
 //! ```
 //!
-//! Nothing depends on when exactly a lease is taken or dropped: before `advance` the older pin is there, after it the newer.
+//! Nothing depends on when exactly a lease is taken or dropped: before `advance` the older pin is there, after it the
+//! newer.
 
 mod place;
 
@@ -128,7 +130,7 @@ impl<C: Commit> PinRegistry<C> {
         let mut before = None;
         if registered.stale {
             let commit = look(registered.current.as_deref())?;
-            before = registered.advance(&commit, Seen::Found);
+            before = registered.advance(&commit, Seen::Found, None);
         }
         let current = registered.current.clone();
         drop(registered);
@@ -144,7 +146,18 @@ impl<C: Commit> PinRegistry<C> {
     /// Puts `commit` in the place of the newest one. Returns whether anything left that is held.
     pub(in crate::engine) fn advance(&self, commit: &Arc<C>, seen: Seen) -> bool {
         let mut registered = self.lock();
-        let before = registered.advance(commit, seen);
+        let mut gone = None;
+        while let Some(before) = registered.last_with_places() {
+            // Who takes or drops a lease waits for the lock, and should not wait for pages.
+            drop(registered);
+            let found = gone_since(&before, commit);
+            registered = self.lock();
+            if registered.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &before)) {
+                gone = Some(found);
+                break;
+            }
+        }
+        let before = registered.advance(commit, seen, gone);
         let left = !registered.left.is_empty();
         drop(registered);
         // It may hold the last reference to a pin, or to a map.
@@ -216,8 +229,8 @@ impl<C: Commit> PinRegistry<C> {
         drop(gone);
     }
 
-    /// Detaches every place that left before the last commit: call it before the next one begins, so that what it frees can
-    /// be reused.
+    /// Detaches every place that left before the last commit: call it before the next one begins, so that what it frees
+    /// can be reused.
     pub(in crate::engine) fn detach_older(&self) {
         let newest = self.lock().advances.saturating_sub(1);
         self.detach(newest, || false);
@@ -261,8 +274,9 @@ impl<C: Commit> PinRegistry<C> {
         None
     }
 
-    /// Prepares for another handle to write to the file, which knows of no pin that was taken before: detaches what left, and
-    /// ends what reads older commits. Fails with the number of archives that would not be covered by anything.
+    /// Prepares for another handle to write to the file, which knows of no pin that was taken before: detaches what
+    /// left, and ends what reads older commits. Fails with the number of archives that would not be covered by
+    /// anything.
     ///
     /// Nobody writes meanwhile, and the newest commit is the file's.
     pub(in crate::engine) fn end_pins(&self) -> Result<(), usize> {
@@ -285,7 +299,8 @@ impl<C: Commit> PinRegistry<C> {
         if stuck > 0 { Err(stuck) } else { Ok(()) }
     }
 
-    /// Nobody writes from here on, and the file stays locked as long as anything is read in it: no pin is needed any more.
+    /// Nobody writes from here on, and the file stays locked as long as anything is read in it: no pin is needed any
+    /// more.
     pub(in crate::engine) fn close(&self) {
         let mut registered = self.lock();
         let current = registered.current.take();
@@ -330,9 +345,39 @@ pub(in crate::engine) enum Seen {
     Found,
 }
 
+/// Which places a commit does not have that the one before had.
+enum Gone {
+    /// Those that begin there.
+    From(Vec<u64>),
+    /// All of them: it is another file.
+    WithItsFile,
+    /// Nobody can tell.
+    Anything,
+}
+
+/// What `before` has and `now` does not. Reads pages of both.
+fn gone_since<C: Commit>(before: &Arc<C>, now: &Arc<C>) -> Gone {
+    if before.file() != now.file() {
+        return Gone::WithItsFile;
+    }
+    before.left(now).map_or_else(
+        |error| {
+            tracing::error!(%error, "the archives cannot be compared; everything that is held keeps its pages");
+            Gone::Anything
+        },
+        Gone::From,
+    )
+}
+
 impl<C: Commit> Registered<C> {
-    /// Puts `commit` in the place of the newest one, which is returned.
-    fn advance(&mut self, commit: &Arc<C>, seen: Seen) -> Option<Arc<C>> {
+    /// The newest commit, if anything is held that it may have.
+    fn last_with_places(&self) -> Option<Arc<C>> {
+        self.current.clone().filter(|_| !self.places.is_empty())
+    }
+
+    /// Puts `commit` in the place of the newest one, which is returned. `gone` is what [`gone_since`] says of the two, if
+    /// that is known.
+    fn advance(&mut self, commit: &Arc<C>, seen: Seen, gone: Option<Gone>) -> Option<Arc<C>> {
         self.stale = false;
         self.advances += u64::from(seen != Seen::Settled);
         if seen == Seen::Found && self.shown.is_some_and(|shown| shown != commit.number()) {
@@ -346,38 +391,28 @@ impl<C: Commit> Registered<C> {
             }
         }
         self.commits.push(Arc::downgrade(commit));
-        let before = self.current.replace(Arc::clone(commit));
-        if let Some(before) = &before {
-            self.move_on(before, commit);
+        if let Some(before) = self.last_with_places() {
+            self.move_on(&before, gone.unwrap_or_else(|| gone_since(&before, commit)));
         }
-        before
+        self.current.replace(Arc::clone(commit))
     }
 
-    /// Gives what `before` has and `now` does not the pin of `before`.
-    fn move_on(&mut self, before: &Arc<C>, now: &C) {
-        if self.places.is_empty() {
-            return;
-        }
-        let same_file = before.file() == now.file();
-        let gone = if same_file { before.left(now) } else { Ok(Vec::new()) };
-        let mut leave = |place: &Arc<Place<C>>| {
+    /// Gives what is gone since `before` the pin of `before`.
+    fn move_on(&mut self, before: &Arc<C>, gone: Gone) {
+        let mut leave = |place: &Arc<Place<C>>, pin: Option<Arc<C::Pin>>| {
             if place.file() == before.file() && place.stage() == Stage::InFile {
-                // A file that was replaced is not written to any more.
-                place.leave(before.pin().filter(|_| same_file));
+                place.leave(pin);
                 self.left.push_back((self.advances, Arc::downgrade(place)));
             }
         };
         match gone {
-            Ok(starts) if same_file => {
+            Gone::From(starts) => {
                 let holdings = starts.iter().filter_map(|start| self.places.get(start)).flatten();
-                holdings.for_each(|holding| leave(&holding.place));
+                holdings.for_each(|holding| leave(&holding.place, before.pin()));
             }
-            gone => {
-                if let Err(error) = gone {
-                    tracing::error!(%error, "the archives cannot be compared; everything that is held keeps its pages");
-                }
-                self.places.values().flatten().for_each(|holding| leave(&holding.place));
-            }
+            Gone::Anything => self.places.values().flatten().for_each(|holding| leave(&holding.place, before.pin())),
+            // Nobody writes to that file any more.
+            Gone::WithItsFile => self.places.values().flatten().for_each(|holding| leave(&holding.place, None)),
         }
     }
 

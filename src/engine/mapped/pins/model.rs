@@ -1,7 +1,8 @@
-//! A file that gives its pages to others as redb does, and who works with it: what the registry is held to account with.
+//! A file that gives its pages to others as redb does, and who works with it: what the registry is held to account
+//! with.
 //!
-//! A page holds the id of one archive. What a commit freed is written over by a later one as soon as the handle that writes
-//! knows of no pin of a state from before: who still reads the page finds another id there.
+//! A page holds the id of one archive. What a commit freed is written over by a later one as soon as the handle that
+//! writes knows of no pin of a state from before: who still reads the page finds another id there.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,6 +25,8 @@ pub(super) type Draw<'a> = &'a mut dyn FnMut(usize) -> usize;
 pub(super) struct File {
     number: u64,
     state: Mutex<State>,
+    /// Called while two commits are compared.
+    on_compare: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
 }
 
 #[derive(Default)]
@@ -46,7 +49,7 @@ struct State {
 impl File {
     fn new(number: u64, pages: Vec<u64>, tree: BTreeMap<u64, usize>, last_id: u64) -> Arc<Self> {
         let state = State { pages, tree, last_id, commit: 1, ..State::default() };
-        Arc::new(Self { number, state: Mutex::new(state) })
+        Arc::new(Self { number, state: Mutex::new(state), on_compare: Mutex::new(None) })
     }
 
     /// Writes one commit: removes an archive, and adds some. One that fails may have been written all the same.
@@ -161,6 +164,10 @@ impl Commit for Committed {
     }
 
     fn left(&self, later: &Self) -> Result<Vec<u64>> {
+        let on_compare = self.file.on_compare.lock().unwrap().clone();
+        if let Some(on_compare) = on_compare {
+            on_compare();
+        }
         let gone = self.tree.iter().filter(|(id, page)| later.tree.get(id) != Some(page));
         Ok(gone.map(|(_, &page)| range(page).start).collect())
     }
@@ -285,7 +292,8 @@ impl World {
         }
     }
 
-    /// Puts another handle in the place of the one that writes. Where something cannot be covered, nothing is written on.
+    /// Puts another handle in the place of the one that writes. Where something cannot be covered, nothing is written
+    /// on.
     pub(super) fn recover(&self) {
         let file = self.file();
         self.pins.lose_sight(Seen::Found);
@@ -313,6 +321,11 @@ impl World {
     /// From here on some pages cannot be given memory of their own, or can again.
     pub(super) fn refuse(&self, refuses: bool) {
         self.file().state.lock().unwrap().refuses = refuses;
+    }
+
+    /// Calls `on_compare` whenever two commits of the file are compared.
+    pub(super) fn on_compare(&self, on_compare: impl Fn() + Send + Sync + 'static) {
+        *self.file().on_compare.lock().unwrap() = Some(Arc::new(on_compare));
     }
 
     /// Commits that a pin keeps pages of.

@@ -13,9 +13,47 @@ fn draw(mut state: u64) -> impl FnMut(usize) -> usize {
 
 #[cfg(not(any(loom, shuttle)))]
 mod in_turn {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+            mpsc,
+        },
+        thread,
+        time::Duration,
+    };
+
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Comparing two commits reads pages, which may take long.
+    #[test]
+    fn who_takes_or_drops_a_lease_does_not_wait_for_pages() {
+        let (world, mut draw) = (World::new(), draw(1));
+        let held = world.hold(&world.current(), &mut draw);
+        assert!(held.is_some());
+        let went_on = Arc::new(AtomicUsize::new(0));
+        let others = Arc::downgrade(&world);
+        world.on_compare({
+            let went_on = Arc::clone(&went_on);
+            move || {
+                let (done, is_done) = mpsc::channel();
+                let world = others.upgrade().unwrap();
+                let other = thread::spawn(move || {
+                    drop(world.hold(&world.current(), &mut |_| 0));
+                    done.send(()).unwrap();
+                });
+                // One that waits goes on when the comparison is over: that is too late, but not for ever.
+                if is_done.recv_timeout(Duration::from_secs(5)).is_ok() {
+                    went_on.fetch_add(1, Ordering::Relaxed);
+                    other.join().unwrap();
+                }
+            }
+        });
+        world.write(&mut |_| 2);
+        assert_eq!(went_on.load(Ordering::Relaxed), 1);
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
@@ -57,7 +95,8 @@ mod in_turn {
             leases.iter().for_each(Lease::check);
         }
 
-        /// Whatever is held, and for how long: before a commit is made, what the one before the last one freed is let go of.
+        /// Whatever is held, and for how long: before a commit is made, what the one before the last one freed is let
+        /// go of.
         #[test]
         fn no_pin_outlives_two_commits(seed in any::<u64>()) {
             let (world, mut draw) = (World::new(), draw(seed));
