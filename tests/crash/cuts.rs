@@ -115,6 +115,19 @@ fn whatever_was_acknowledged_survives_a_cut_at_every_access() {
     assert!(images > 500);
 }
 
+/// A store that was opened is there after a cut, though nothing was written to it yet.
+#[test]
+fn a_store_that_was_created_is_there_after_a_cut() {
+    let (folder, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let disk = LoggedDisk::new();
+    let store = open(&folder.path().join("models.redb"), &disk).unwrap();
+    let (log, expected) = (disk.log(), vec![vec![summary(&store)]]);
+    let mut state = State::default();
+    log.iter().for_each(|event| state.step(event));
+    let path = state.cut(Survives::Nothing, 0, left.path()).expect("a file with its name");
+    check(&path, 0, &expected, "created");
+}
+
 /// A sync fails now and then, in a commit, in the attempt to open the file again, in a compaction; the store goes on,
 /// and then the power is cut. Whatever the kernel forgot to write at the sync that failed is gone for good.
 #[test]

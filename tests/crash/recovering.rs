@@ -1,8 +1,11 @@
 //! After accesses that failed: reads go on, memory follows the file, and what is written is found again.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    io::Write as _,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use modelkeep::{Access, ErrorKind, Freshness, Store, Tier};
@@ -114,6 +117,42 @@ fn memory_follows_the_file_after_an_outcome_that_could_not_be_read() {
         }
         assert!(unknown > 0, "change {n} never had an unknown outcome");
     }
+}
+
+/// After a sync that failed the kernel takes its pages for written, and may drop them: who reads later finds what the disk has.
+/// What was shown of them goes from memory and from handles, though the call that brings it up is about another model.
+#[test]
+fn what_the_kernel_dropped_after_a_failed_sync_is_not_shown_any_more() {
+    let mut dropped = 0;
+    for failing in 0..6 {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
+        let store = stored(&path, &disk);
+        store.publish(&key("page"), model(4, 700)).unwrap();
+        let live = store.live::<Weights>(&key("page")).unwrap();
+        let on_disk = std::fs::read(&path).unwrap();
+        let mut syncs = 0;
+        disk.plan(move |access| {
+            syncs += u32::from(matches!(access, Access::Sync { .. }));
+            (syncs > failing && matches!(access, Access::Sync { .. })).then(broken)
+        });
+        let said = store.publish(&key("page"), model(5, 701));
+        disk.heal();
+        let shown = || store.get::<Weights>(&key("page")).unwrap().unwrap();
+        if said.is_ok() || first(&shown()) != 5.0 {
+            continue;
+        }
+        assert_eq!(said.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+        assert_eq!((shown().tier(), first(&live.load().unwrap().to_held())), (Tier::Hot, 5.0));
+        // Its length is in the file system's journal, and stays.
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().write_all(&on_disk).unwrap();
+        store.publish(&key("small"), model(6, 4)).unwrap();
+        let stored = store.metadata(&key("page")).unwrap().unwrap().version;
+        assert_eq!((first(&shown()), shown().version()), (4.0, stored), "sync {failing}");
+        assert_eq!(live.load().unwrap().version(), stored, "sync {failing}");
+        dropped += 1;
+    }
+    assert!(dropped > 0, "no commit was there and then gone");
 }
 
 /// Through a link in another folder: the name that is written is the one that the link leads to, and that is made

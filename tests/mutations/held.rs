@@ -237,7 +237,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "    sync_folder(&path, &options.disk).map_err(failed)\n",
         "    Ok(())\n",
         "crash",
-        &["cuts::whatever_was_acknowledged_survives_a_cut_at_every_access"],
+        &["cuts::a_store_that_was_created_is_there_after_a_cut"],
     ),
     plain(
         "name-of-a-replaced-file",
@@ -269,7 +269,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "self.surprised = true;",
         "",
         "crash",
-        &["faults::after_a_failed_access_every_call_says_what_the_file_has"],
+        &["recovering::what_the_kernel_dropped_after_a_failed_sync_is_not_shown_any_more"],
     ),
     plain(
         "doubt-is-not-shown",
