@@ -104,16 +104,22 @@ impl Batch {
     }
 
     /// Makes sure that writing the row under `key` covers up no damage: what redb is about to write anew is whole, or
-    /// what is missing there is written down first.
+    /// what is missing there is written down first, and what is damaged is spoiled.
     fn prepare(&self, table: Table, key: &[u8], removes: bool) -> Result<()> {
         if self.core.is_in_memory() {
             return Ok(());
         }
         let view = self.base.view();
-        for gap in view.damage_around(table, key, removes)? {
-            if !view.losses().in_table(table).contains(&gap) {
+        for damaged in view.damage_around(table, key, removes)? {
+            if let Some(gap) = damaged.gap.filter(|gap| !view.losses().in_table(table).contains(gap)) {
                 tracing::error!(table = table.name(), ?gap, "rows may have been lost to a damaged page");
                 self.note_loss(table, &gap)?;
+            }
+            for (key, value) in damaged.spoiled {
+                // What this transaction wrote there is whole.
+                if !self.written.borrow().contains_key(&(table, key.clone())) {
+                    self.insert(table, &key, &value)?;
+                }
             }
         }
         Ok(())

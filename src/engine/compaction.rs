@@ -25,11 +25,13 @@ use super::{
     mapped::Seen,
     open,
     scan::{Missing, Scan},
+    sealed,
     tables::{ArchiveTable, Table},
     view::View,
 };
 use crate::{
     error::{Error, Result},
+    format::record::Page,
     hash::hex,
 };
 
@@ -51,7 +53,7 @@ pub struct CompactionProgress {
     pub copied_bytes: u64,
     /// Bytes of them that were read back and compared.
     pub verified_bytes: u64,
-    /// Bytes that there are.
+    /// Bytes that there are: as far as one can tell in advance, and exactly once all are copied.
     pub total_bytes: u64,
 }
 
@@ -145,9 +147,9 @@ impl Core {
         for table in Table::ALL.into_iter().filter(|table| *table != Table::Losses) {
             let mut rows = Scan::of_table(view, table);
             let (mut last, mut gap) = (None, None);
-            while let Some(row) = rows.next_or_gap(view, |key, value, _| {
+            while let Some(row) = rows.next_or_gap(view, |key, value, page| {
                 if !damage::is_in_its_place(table, key, value) {
-                    // Written anew with its page, damage and all.
+                    // Spoiled when its page was written anew.
                     gap.get_or_insert(Gap { after: last.clone(), before: None });
                     return Ok(0);
                 }
@@ -155,6 +157,9 @@ impl Core {
                     losses.add(table, Gap { before: Some(key.to_vec()), ..gap });
                 }
                 last = Some(key.to_vec());
+                if page == Page::Unchecked && sealed::check_row(table, key, value).is_err() {
+                    return copy.row(table, key, &damage::spoil(value));
+                }
                 copy.row(table, key, value)
             }) {
                 match row {
@@ -174,7 +179,7 @@ impl Core {
         lost.sort();
         lost.dedup_by(|a, b| a.0 == b.0);
         for (key, value) in lost {
-            copy.row(Table::Losses, &key, &value)?;
+            report.copied(copy.row(Table::Losses, &key, &value)?);
         }
         for table in ArchiveTable::ALL {
             let mut rows = Scan::of_archives(view, table);
@@ -189,6 +194,7 @@ impl Core {
                 }
             }
         }
+        report.all_is_copied();
         copy.finish()
     }
 
@@ -308,6 +314,11 @@ impl Report<'_> {
         let before = self.at.copied_bytes;
         self.at.copied_bytes += bytes;
         self.tell(before, self.at.copied_bytes);
+    }
+
+    /// What could not be read was counted in advance, and what is noted of it was not.
+    fn all_is_copied(&mut self) {
+        self.at.total_bytes = self.at.copied_bytes;
     }
 
     fn verified(&mut self, bytes: u64) {

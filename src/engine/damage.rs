@@ -10,14 +10,15 @@
 //! as the one that was there before a write that the disk lost. Of that no row is taken.
 //!
 //! A write gives the page a new checksum, damage and all. So before redb writes to a damaged page, its gaps are written
-//! down ([`Losses`]), and absence stays unproved in them until somebody accepts the loss.
+//! down ([`Losses`]), and absence stays unproved in them until somebody accepts the loss; and its damaged rows are
+//! [spoiled](spoil), so that nobody takes them for whole because their page is.
 
 use std::collections::BTreeMap;
 
 use super::{
     layout::{Bounds, Keys, Leaf},
     sealed, stamp,
-    tables::Table,
+    tables::{ArchiveTable, Table},
 };
 use crate::{
     error::{Error, Result},
@@ -42,7 +43,7 @@ impl Gap {
         Self::default()
     }
 
-    fn of(bounds: &Bounds) -> Self {
+    pub(super) fn of(bounds: &Bounds) -> Self {
         let before = bounds.up_to.as_ref().map(|last| after(last));
         Self { after: bounds.above.clone(), before }
     }
@@ -86,6 +87,8 @@ pub(super) struct Salvaged {
     pub(super) gap: Option<Gap>,
     /// Rows that are in their place, in order; a value may be damaged.
     pub(super) rows: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Rows that are not as they were written, or not where, with what is to stand there once the page is written anew.
+    pub(super) spoiled: Vec<(Vec<u8>, Vec<u8>)>,
     /// redb finds its way in it.
     pub(super) can_be_written: bool,
 }
@@ -109,24 +112,61 @@ pub(super) fn salvage(table: Table, leaf: Option<&Leaf<'_>>, bounds: &Bounds) ->
     let all = Gap::of(bounds);
     let can_be_written = leaf.is_some_and(|leaf| can_be_written(leaf, Keys::Bytes, bounds));
     let pairs = leaf.map_or(0, Leaf::pairs);
-    let (mut rows, mut is_another) = (Vec::<(Vec<u8>, Vec<u8>)>::new(), leaf.is_some());
+    let (mut rows, mut spoiled) = (Vec::<(Vec<u8>, Vec<u8>)>::new(), Vec::new());
+    let mut is_another = leaf.is_some();
     for n in 0..pairs {
         let row = leaf.map(|leaf| leaf.key(n).and_then(|key| Ok((key, leaf.value(n)?))));
         let Some(Ok((key, value))) = row else {
             is_another = false;
             continue;
         };
-        is_another &= sealed::check_row(table, key, value).is_ok();
+        if sealed::check_row(table, key, value).is_err() {
+            is_another = false;
+            spoiled.push((key.to_vec(), spoil(value)));
+        }
         let ascends = rows.last().is_none_or(|(last, _)| last.as_slice() < key);
         if ascends && all.contains(key) && is_in_its_place(table, key, value) {
             rows.push((key.to_vec(), value.to_vec()));
         }
     }
     if is_another {
-        return Salvaged { gap: Some(all), rows: Vec::new(), can_be_written: false };
+        return Salvaged { gap: Some(all), rows: Vec::new(), spoiled, can_be_written: false };
     }
     let has_all = pairs > 0 && rows.len() == pairs;
-    Salvaged { gap: (!has_all).then_some(all), rows, can_be_written }
+    Salvaged { gap: (!has_all).then_some(all), rows, spoiled, can_be_written }
+}
+
+/// A damaged value as it is written anew: with another length than its seal says, which no policy takes for whole. Where
+/// a page has its checksum the seals in it are not always asked, and redb gives the page that it writes a checksum,
+/// damage and all.
+pub(super) fn spoil(value: &[u8]) -> Vec<u8> {
+    [value, b"?"].concat()
+}
+
+/// The archives that can still be told in a leaf in which redb would lose its way: those whose seals hold for their ids,
+/// which lie between `bounds`, in order.
+pub(super) fn salvage_archives(
+    table: ArchiveTable,
+    leaf: Option<&Leaf<'_>>,
+    keys: Keys,
+    bounds: &Bounds,
+) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let Some(leaf) = leaf else {
+        return Vec::new();
+    };
+    let rows = (0..leaf.pairs()).filter_map(|n| Some((leaf.key(n).ok()?, leaf.value(n).ok()?)));
+    let is_between = |key: &[u8]| {
+        bounds.above.as_deref().is_none_or(|above| keys.compare(above, key).is_lt())
+            && bounds.up_to.as_deref().is_none_or(|up_to| keys.compare(key, up_to).is_le())
+    };
+    let is_sealed = |key, value| envelope::is_in_its_place(Place { table: table.name(), key }, value);
+    let mut found: Vec<_> = rows
+        .filter(|(key, value)| is_between(key) && is_sealed(key, value))
+        .map(|(key, value)| (key.to_vec(), value.to_vec()))
+        .collect();
+    found.sort_by(|(a, _), (b, _)| keys.compare(a, b));
+    found.dedup_by(|(a, _), (b, _)| a == b);
+    found
 }
 
 /// Whether a row's key is the one that its value was written under.

@@ -165,6 +165,7 @@ mod tests {
         let err = health.contain::<()>("read", "a.redb", || panic!("page 7")).unwrap_err();
         assert_eq!(err.kind(), ErrorKind::Corrupt);
         assert!(err.message().contains("page 7"), "{err}");
+        assert!(health.panicked(), "nothing is written through it any more");
         health.close(Bomb);
     }
 

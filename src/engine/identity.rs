@@ -2,9 +2,9 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use super::{sealed, snapshot::Reader, tables::Table};
+use super::{batch::Batch, sealed, snapshot::Reader, tables::Table};
 use crate::{
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     format::{envelope::Place, record},
     hash::hex,
     time::Timestamp,
@@ -40,6 +40,17 @@ pub(super) fn draw(now: Timestamp) -> Result<Vec<u8>> {
     id.iter_mut().zip(low.into_iter().chain(high)).for_each(|(out, byte)| *out = byte);
     let place = Place { table: Table::Store.name(), key: KEY };
     record::seal(place, &IdentityV1 { id, created: now.as_nanos() })
+}
+
+/// Gives a store that has lost its identity another one.
+pub(crate) fn renew(batch: &Batch, now: Timestamp) -> Result<()> {
+    match read(batch) {
+        Err(err) if err.kind() == ErrorKind::Corrupt => {
+            tracing::error!(error = %err, "the store gets another identity");
+            batch.put(Table::Store, KEY, &draw(now)?)
+        }
+        read => read.map(drop),
+    }
 }
 
 /// Reads the identity.

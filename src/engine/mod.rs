@@ -218,6 +218,14 @@ impl Engine {
 
     /// Begins the one write transaction; waits for another one to end, so never call it twice on one thread.
     pub(crate) fn write(&self, operation: &'static str) -> Result<Batch> {
+        match self.begin(operation) {
+            // The handle had failed unnoticed, when it gave up a transaction: now another one can take its place.
+            Err(err) if err.kind() == ErrorKind::Io && self.core.health.is_latched() => self.begin(operation),
+            begun => begun,
+        }
+    }
+
+    fn begin(&self, operation: &'static str) -> Result<Batch> {
         self.check_writable(operation)?;
         let core = &self.core;
         core.recover().map_err(|err| {

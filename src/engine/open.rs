@@ -150,6 +150,10 @@ fn check_stamp(view: &View, subject: &str) -> Result<Option<Age>> {
         Ok(Some(age)) => age.map(Some),
         Ok(None) if view.tables().is_empty() => Ok(None),
         Ok(None) => Err(foreign(subject)),
+        Err(err) if err.kind() == ErrorKind::Corrupt => {
+            let message = "the row that says what kind of file it is is damaged; restore the file from a backup";
+            Err(Error::corrupt("open", subject, message).with_source(err))
+        }
         Err(err) => Err(err),
     }
 }

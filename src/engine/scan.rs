@@ -6,8 +6,8 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    damage::{Gap, after},
-    layout::{Bounds, Cursor, Keys, LeafRows, Root, Tree, Unreadable},
+    damage::{Gap, after, can_be_written, salvage_archives},
+    layout::{Bounds, Cursor, Keys, Leaf, LeafRows, Root, Tree, Unreadable},
     tables::{ArchiveTable, Table},
     view::View,
 };
@@ -191,9 +191,19 @@ impl Scan {
     fn enter(&mut self, view: &View, tree: &Tree, leaf: Root) -> Result<Step> {
         let failed = |err: Unreadable| err.error("list", self.of.name());
         let from = self.last.is_none().then_some(self.start.as_slice());
-        // An archive is sealed under its id, and one that is missing is missed by the row that refers to it.
+        let bounds = || match &self.cursor {
+            Some((_, cursor)) => cursor.bounds(&view.extent).map_err(failed),
+            None => Ok(Bounds::default()),
+        };
         let whole = match self.of {
-            Of::Archives(_) => true,
+            // An archive is sealed under its id, and one that is missing is missed by the row that refers to it: its
+            // bytes are not hashed for a scan.
+            Of::Archives(_) => {
+                let bounds = bounds()?;
+                let is_sound =
+                    |rows: Option<&Leaf<'_>>| rows.is_some_and(|rows| can_be_written(rows, tree.keys, &bounds));
+                tree.look_at_keys(&view.extent, leaf, is_sound).map_err(failed)?
+            }
             Of::Rows(_) => tree.is_whole(&view.extent, leaf).map_err(failed)?,
         };
         if whole {
@@ -206,18 +216,20 @@ impl Scan {
                 Err(err) => return Err(failed(err)),
             }
         }
-        let bounds = match &self.cursor {
-            Some((_, cursor)) => cursor.bounds(&view.extent).map_err(failed)?,
-            None => Bounds::default(),
+        let bounds = bounds()?;
+        let (gap, rows) = match self.of {
+            Of::Rows(table) => {
+                let salvaged = view.salvage(table, tree, leaf, &bounds)?;
+                (salvaged.gap.filter(|gap| gap.touches(&self.start, self.end.as_deref())), salvaged.rows)
+            }
+            Of::Archives(table) => {
+                let salvage = |rows: Option<&Leaf<'_>>| salvage_archives(table, rows, tree.keys, &bounds);
+                (Some(Gap::of(&bounds)), tree.look_at(&view.extent, leaf, salvage).map_err(failed)?)
+            }
         };
-        let Of::Rows(table) = self.of else {
-            return Ok(self.skip(&bounds));
-        };
-        let salvaged = view.salvage(table, tree, leaf, &bounds)?;
-        let gap = salvaged.gap.filter(|gap| gap.touches(&self.start, self.end.as_deref()));
         self.pending.extend(gap.map(Pending::Gap));
         let wanted = |key: &Vec<u8>| *key >= self.start && self.end.as_ref().is_none_or(|end| key < end);
-        for (key, value) in salvaged.rows.into_iter().filter(|(key, _)| wanted(key)) {
+        for (key, value) in rows.into_iter().filter(|(key, _)| wanted(key)) {
             self.last = Some(key.clone());
             self.pending.push_back(Pending::Row { key, value });
         }

@@ -172,16 +172,23 @@ impl Batch {
         Ok(id)
     }
 
-    /// The number that the next archive gets; `None` before the first one.
+    /// The number that the next archive gets; `None` before the first one. It is above every number in the file, whatever
+    /// the counter says, or if there is none any more.
     fn next_archive_number(&self) -> Result<Option<u64>> {
-        match record::<CounterV1>(self, Table::Store, NEXT_ARCHIVE) {
+        let counter = match record::<CounterV1>(self, Table::Store, NEXT_ARCHIVE) {
             Ok(counter) => Ok(counter.map(|counter| counter.next)),
-            Err(err) if err.kind() == ErrorKind::Corrupt => {
-                let rebuilt = self.last_archive_number()?.unwrap_or(0) + REBUILT_COUNTER_GAP;
-                tracing::error!(error = %err, rebuilt, "the counter of archives is damaged");
+            Err(err) if err.kind() == ErrorKind::Corrupt => Err(err.to_string()),
+            Err(err) => return Err(err),
+        };
+        let last = self.last_archive_number()?;
+        match counter {
+            Ok(counter) if counter.is_some_and(|next| last.is_none_or(|last| last < next)) => Ok(counter),
+            Ok(None) if last.is_none() => Ok(None),
+            damaged => {
+                let rebuilt = last.unwrap_or(0) + REBUILT_COUNTER_GAP;
+                tracing::error!(?damaged, rebuilt, "the counter of archives is damaged");
                 Ok(Some(rebuilt))
             }
-            Err(err) => Err(err),
         }
     }
 

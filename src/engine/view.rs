@@ -10,7 +10,7 @@ use std::{io, ops::Range};
 
 use super::{
     backend::Pages,
-    damage::{Gap, Losses, Salvaged, after, can_be_written, salvage},
+    damage::{self, Losses, Salvaged, after, can_be_written},
     layout::{
         Bounds, HEADER_BYTES, Header, Leaf, Lookup, PageBytes, Root, Source, Tables, Tree, Unreadable, check_system,
     },
@@ -268,15 +268,15 @@ impl View {
 
     /// Looks at a leaf that is not whole.
     pub(super) fn salvage(&self, table: Table, tree: &Tree, leaf: Root, bounds: &Bounds) -> Result<Salvaged> {
-        let salvaged = tree.look_at(&self.extent, leaf, |rows| salvage(table, rows, bounds));
+        let salvaged = tree.look_at(&self.extent, leaf, |rows| damage::salvage(table, rows, bounds));
         salvaged.map_err(|err| err.error("read", table.name()))
     }
 
-    /// What redb would give another checksum if it wrote the row under `key`, or removed it, and is not whole now: gaps
-    /// to be written down before. An error when redb would lose its way.
+    /// What redb would give another checksum if it wrote the row under `key`, or removed it, and is not whole now. An
+    /// error when redb would lose its way.
     ///
     /// A write touches the leaf of the row; a removal may join it with one beside it.
-    pub(super) fn damage_around(&self, table: Table, key: &[u8], removes: bool) -> Result<Vec<Gap>> {
+    pub(super) fn damage_around(&self, table: Table, key: &[u8], removes: bool) -> Result<Vec<Salvaged>> {
         let _held = self.hold()?;
         let Some(tree) = self.tables.small(table) else {
             return Ok(Vec::new());
@@ -289,7 +289,7 @@ impl View {
                 leaves.push(self.leaf_at(table, tree, &key)?);
             }
         }
-        let mut gaps = Vec::new();
+        let mut damaged = Vec::new();
         for (leaf, bounds) in leaves {
             let Some(leaf) = leaf else { continue };
             if tree.is_whole(&self.extent, leaf).map_err(|err| err.error("write", table.name()))? {
@@ -299,9 +299,9 @@ impl View {
             if !salvaged.can_be_written {
                 return Err(beyond_repair(table.name()));
             }
-            gaps.extend(salvaged.gap);
+            damaged.push(salvaged);
         }
-        Ok(gaps)
+        Ok(damaged)
     }
 
     /// Fails when redb would lose its way if it wrote the archive under `id`, or removed it.

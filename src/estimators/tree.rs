@@ -263,6 +263,15 @@ mod tests {
     }
 
     #[test]
+    fn a_child_that_is_not_behind_its_parent_is_refused() {
+        for right in [0, 1, 3, 9] {
+            let nodes = vec![Node::split(0, 0.5, right), Node::leaf(0), Node::leaf(1)];
+            let refused = Checked::from_model(&DecisionTree::new(1, vec![5, 6], nodes), 0).is_err();
+            assert!(refused, "a tree whose right child is the node {right}");
+        }
+    }
+
+    #[test]
     fn a_forest_whose_trees_share_nodes_is_refused() {
         let nodes = vec![Node::split(0, 0.5, 2), Node::leaf(0), Node::leaf(1)];
         assert!(Checked::from_model(&RandomForest::new(1, vec![0, 1], vec![0], nodes.clone()), 0).is_ok());

@@ -123,7 +123,13 @@ fn floor(batch: &Batch) -> Result<Option<Version>> {
 
 /// Has every model without a head numbered on from above all that can have been given out.
 pub(crate) fn raise_floor(batch: &Batch) -> Result<()> {
-    batch.put_record(Table::Store, FLOOR, &FloorV1 { last: sealed::archives_ever(batch)? })
+    let before = match floor(batch) {
+        Ok(before) => before.map_or(0, Version::get),
+        // The new one is above everything.
+        Err(err) if err.kind() == ErrorKind::Corrupt => 0,
+        Err(err) => return Err(err),
+    };
+    batch.put_record(Table::Store, FLOOR, &FloorV1 { last: before.max(sealed::archives_ever(batch)?) })
 }
 
 /// Writes the head of `key`.

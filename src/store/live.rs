@@ -16,11 +16,18 @@ use std::{
 use super::{
     Inner, Store,
     counted::{Counted, UNSEEN},
+    gate::Gate,
     held::{Decision, Held, Tier},
     holder::Entry,
     read::Found,
 };
-use crate::{archive::Model, error::Result, key::ModelKey, registry::metadata::Metadata, version::Version};
+use crate::{
+    archive::Model,
+    error::{ErrorKind, Result},
+    key::ModelKey,
+    registry::metadata::Metadata,
+    version::Version,
+};
 
 /// A handle that follows the current version of one model.
 ///
@@ -68,12 +75,15 @@ pub(super) struct Cell {
     /// Finds the current version again, as the type that is followed.
     find: fn(&Arc<Inner>, &ModelKey) -> Sight,
     inner: Weak<Inner>,
+    gate: Arc<Gate>,
 }
 
 /// What a look at a key came to.
 enum Sight {
     /// A model, or none.
     Seen(Option<Arc<Entry>>),
+    /// There is a model that cannot be read now: better none than the one before. It is looked at again.
+    Unreadable,
     /// The newest commit cannot be looked at now. Whoever made it sees to it that all is looked at again when it can.
     Dark,
 }
@@ -102,19 +112,26 @@ impl Followed {
     pub(super) fn look_again(&self, inner: &Arc<Inner>, wanted: impl Fn(&ModelKey) -> bool) {
         let followed = |(_, cell): (_, &Weak<Cell>)| cell.upgrade().filter(|cell| wanted(&cell.key));
         let cells: Vec<_> = self.lock().iter().filter_map(followed).collect();
-        cells.iter().for_each(|cell| self.refresh(cell, || (cell.find)(inner, &cell.key)));
+        let is_unreadable = |cell: &Arc<Cell>| self.refresh(cell, || (cell.find)(inner, &cell.key));
+        if cells.iter().filter(|cell| is_unreadable(cell)).count() > 0 {
+            inner.look_at_followed_later();
+        }
     }
 
-    /// Sets a cell to what `find` finds; again, when somebody sets it meanwhile, who may have looked earlier.
-    fn refresh(&self, cell: &Cell, mut find: impl FnMut() -> Sight) {
+    /// Sets a cell to what `find` finds; again, when somebody sets it meanwhile, who may have looked earlier. Says
+    /// whether it is to be looked at again.
+    fn refresh(&self, cell: &Cell, mut find: impl FnMut() -> Sight) -> bool {
         loop {
             let count = cell.current.count();
-            let Sight::Seen(found) = find() else {
-                return;
+            let (found, is_unreadable) = match find() {
+                Sight::Seen(found) => (found, false),
+                Sight::Unreadable => (None, true),
+                Sight::Dark => return false,
             };
             let _cells = self.lock();
             if cell.current.count() == count {
-                return cell.current.set(found);
+                cell.current.set(found);
+                return is_unreadable;
             }
         }
     }
@@ -158,10 +175,15 @@ impl Inner {
             }
             Found::Failed(error) => {
                 tracing::error!(%key, %error, "a followed model cannot be read");
-                if inner.engine.sees() { Sight::Seen(None) } else { Sight::Dark }
+                match error.kind() {
+                    _ if !inner.engine.sees() => Sight::Dark,
+                    ErrorKind::Io | ErrorKind::Expired => Sight::Unreadable,
+                    _ => Sight::Seen(None),
+                }
             }
         };
-        let cell = Arc::new(Cell { current: Counted::empty(), key: key.clone(), find, inner: Arc::downgrade(self) });
+        let (inner, gate) = (Arc::downgrade(self), Arc::clone(&self.gate));
+        let cell = Arc::new(Cell { current: Counted::empty(), key: key.clone(), find, inner, gate });
         *place = Arc::downgrade(&cell);
         cell
     }
@@ -172,7 +194,8 @@ impl<M: Model> Live<M> {
     ///
     /// A new version is seen by the first call that begins after its publish returned, unless this handle's last
     /// [`Current`] is still alive. After a write whose outcome nobody could read, the version before it is shown until
-    /// the file can be read, and what the file has some milliseconds later.
+    /// the file can be read, and what the file has some milliseconds later; and a version that cannot be read at the
+    /// moment, after a rollback, is `None` until it can.
     #[inline]
     #[must_use]
     pub fn load(&self) -> Option<Current<'_, M>> {
@@ -202,10 +225,9 @@ impl<M: Model> Live<M> {
         let last = std::mem::replace(&mut *held, next);
         if let Some(last) = last
             && Arc::strong_count(last.shared()) == 1
-            && let Some(inner) = self.cell.inner.upgrade()
         {
             // Giving back many megabytes takes longer than a prediction may.
-            inner.worker.later(move |_| drop(last));
+            self.cell.gate.with(&self.cell.inner, |inner| inner.worker.later(move |_| drop(last)));
         }
     }
 }
@@ -265,7 +287,8 @@ mod tests {
     #[test]
     fn who_was_overtaken_looks_again() {
         let key = ModelKey::new("m", &()).unwrap();
-        let cell = Cell { current: Counted::empty(), key, find: |_, _| Sight::Dark, inner: Weak::new() };
+        let (inner, gate) = (Weak::new(), Arc::default());
+        let cell = Cell { current: Counted::empty(), key, find: |_, _| Sight::Dark, inner, gate };
         let mut looks = 0;
         Followed::default().refresh(&cell, || {
             looks += 1;

@@ -1,7 +1,6 @@
 //! Changing what is there: rollbacks, pins, and deletions with a dry run.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{cell::Cell, collections::BTreeMap, time::Duration};
 
 use super::{Store, list::name_prefix};
 use crate::{
@@ -58,6 +57,8 @@ pub struct Removal<'a> {
     scope: Scope,
 }
 
+const ROLL_BACK: &str = "roll back";
+
 #[derive(Clone, Debug)]
 enum Scope {
     Key(ModelKey),
@@ -90,13 +91,31 @@ impl Store {
     }
 
     fn move_head(&self, key: &ModelKey, to: Option<Version>) -> Result<Version> {
-        let operation = "roll back";
+        loop {
+            let head = self.look(|snapshot| head::read(snapshot, key))?.unwrap_or_default();
+            let message = "there is no previous version";
+            let none = || Error::new(ErrorKind::NotFound, ROLL_BACK, key.to_string(), message);
+            let target = to.or(head.previous).ok_or_else(none)?;
+            // Which version is the previous one may have changed meanwhile: then it is asked for again.
+            let expected = to.is_none().then_some(target);
+            if self.move_head_to(key, target, expected)? {
+                return Ok(target);
+            }
+        }
+    }
+
+    /// Makes `target` current, if the previous version is still `expected`.
+    fn move_head_to(&self, key: &ModelKey, target: Version, expected: Option<Version>) -> Result<bool> {
+        let operation = ROLL_BACK;
         let missing = |message| Error::new(ErrorKind::NotFound, operation, key.to_string(), message);
-        let head = self.look(|snapshot| head::read(snapshot, key))?.unwrap_or_default();
-        let target = to.or(head.previous).ok_or_else(|| missing("there is no previous version".to_owned()))?;
         let raw = self.inner.decompressed(key, target)?;
+        let overtaken = Cell::new(false);
         let change = |batch: &Batch| {
             let mut head = head::read(batch, key)?.unwrap_or_default();
+            if expected.is_some() && head.previous != expected {
+                overtaken.set(true);
+                return Err(missing("another version is the previous one by now".to_owned()));
+            }
             let Some(stored) = metadata::read(batch, key, target)? else {
                 return Err(missing(format!("there is no version {target}")));
             };
@@ -113,10 +132,13 @@ impl Store {
             }
             Ok(())
         };
-        self.inner.commit(operation, change, |hot, ()| hot.remove(key))?;
+        match self.inner.commit(operation, change, |hot, ()| hot.remove(key)) {
+            Err(_) if overtaken.get() => return Ok(false),
+            done => done?,
+        }
         self.inner.followed.look_again(&self.inner, |known| known == key);
         tracing::info!(%key, version = %target, "rolled back");
-        Ok(target)
+        Ok(true)
     }
 
     /// Pins a version: no prune, retention or clear deletes it, and a removal of the whole model refuses.

@@ -10,6 +10,7 @@ mod csv;
 mod draft;
 mod features;
 mod fetch;
+mod gate;
 mod held;
 mod holder;
 mod judge;
@@ -69,6 +70,7 @@ use crate::{
     version::Version,
     worker::{Stop, Worker},
 };
+use gate::{Gate, Opened};
 use holder::Entry;
 use live::Followed;
 use load::Load;
@@ -120,20 +122,9 @@ use options::Settings;
 /// | `OutcomeUnknown` | the commit failed, and what became of it cannot be read, or not be made durable | all of the change or nothing; what the store answers from then on is what the file has |
 #[derive(Clone)]
 pub struct Store {
+    /// Dropped before it.
+    _opened: Opened,
     inner: Arc<Inner>,
-    /// Dropped after it.
-    _in_use: InUse,
-}
-
-/// Locked by a thread in the background while it uses a store. Whoever drops the last store waits for it, so that the
-/// file is closed then.
-#[derive(Clone)]
-struct InUse(Arc<Mutex<()>>);
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        drop(self.0.lock());
-    }
 }
 
 struct Inner {
@@ -141,7 +132,7 @@ struct Inner {
     worker: Worker,
     /// The file is being looked at until it can be read.
     looks: AtomicBool,
-    in_use: Arc<Mutex<()>>,
+    gate: Arc<Gate>,
     engine: Engine,
     hot: HotTier<Entry>,
     flights: Flights<ModelKey>,
@@ -196,7 +187,7 @@ impl Store {
         let inner = Inner {
             worker: Worker::default(),
             looks: AtomicBool::new(false),
-            in_use: Arc::default(),
+            gate: Arc::default(),
             engine,
             hot,
             flights: Flights::default(),
@@ -209,8 +200,7 @@ impl Store {
             followed: Followed::default(),
             quarantined: Mutex::new(HashMap::new()),
         };
-        let in_use = InUse(Arc::clone(&inner.in_use));
-        Self { inner: Arc::new(inner), _in_use: in_use }
+        Self { _opened: Opened::new(&inner.gate), inner: Arc::new(inner) }
     }
 
     /// Returns the store's file; `None` for a store in memory.
@@ -280,7 +270,8 @@ impl Store {
     }
 
     /// Accepts that rows are missing which damage may have made unreadable: from here on they are taken to be absent,
-    /// where until now every question about them was an error. No number of a version is given out twice all the same.
+    /// where until now every question about them was an error. No number of a version is given out twice all the same. A
+    /// store that does not know any more which one it is gets an [`identity`](Self::identity) anew.
     ///
     /// Call [`compact`](Self::compact) first: it leaves damaged pages behind, and notes what may have been lost with
     /// them. As long as a damaged page is in the file, what it may have held stays an error. Keep a copy of the file
@@ -289,7 +280,12 @@ impl Store {
     /// # Errors
     /// [What a write can fail with](crate::Store#what-a-write-can-fail-with).
     pub fn accept_losses(&self) -> Result<()> {
-        let accept = |batch: &Batch| registry::head::raise_floor(batch).and_then(|()| batch.forget_losses());
+        let now = self.inner.clock.now();
+        let accept = |batch: &Batch| {
+            registry::head::raise_floor(batch)?;
+            identity::renew(batch, now)?;
+            batch.forget_losses()
+        };
         self.inner.commit("accept losses", accept, |_, ()| ())
     }
 
@@ -397,15 +393,25 @@ impl Inner {
         });
     }
 
+    /// Has another thread look again at all models that are followed: one of them could not be read.
+    fn look_at_followed_later(self: &Arc<Self>) {
+        self.worker.later(|stop| {
+            if !stop.is_set() {
+                thread::sleep(LOOK_AGAIN);
+            }
+        });
+        self.later(|inner, stop| {
+            if !stop.is_set() {
+                inner.followed.look_again(inner, |_| true);
+            }
+        });
+    }
+
     /// Has a thread in the background do `work`, unless the store is closed by then.
     fn later(self: &Arc<Self>, work: impl FnOnce(&Arc<Self>, &Stop) + Send + 'static) {
-        let (inner, in_use) = (Arc::downgrade(self), Arc::clone(&self.in_use));
+        let (inner, gate) = (Arc::downgrade(self), Arc::clone(&self.gate));
         self.worker.later(move |stop| {
-            // Before the store, and until after it.
-            let _in_use = in_use.lock();
-            if let Some(inner) = inner.upgrade() {
-                work(&inner, stop);
-            }
+            gate.with(&inner, |inner| work(inner, stop));
         });
     }
 

@@ -275,7 +275,7 @@ impl Inner {
         if !verify && !populate {
             return;
         }
-        let (inner, in_use) = (Arc::downgrade(self), Arc::clone(&self.in_use));
+        let (inner, gate) = (Arc::downgrade(self), Arc::clone(&self.gate));
         let (key, weak) = (key.clone(), Arc::downgrade(entry));
         // What nobody holds any more need not be read in advance; but damage is to be found all the same.
         let strong = verify.then(|| Arc::clone(entry));
@@ -285,11 +285,7 @@ impl Inner {
             };
             entry.checked.populate(|| stop.is_set());
             if verify && let Err(err) = check_hash(&key, version, &entry.metadata, entry.checked.bytes()) {
-                // Before the store, and until after it.
-                let _in_use = in_use.lock();
-                if let Some(inner) = inner.upgrade() {
-                    inner.quarantine(&key, version, &err);
-                }
+                gate.with(&inner, |inner| inner.quarantine(&key, version, &err));
             }
         });
     }

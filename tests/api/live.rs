@@ -1,7 +1,10 @@
 //! Handles that follow the current version.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -146,4 +149,33 @@ fn eight_readers_see_whole_models_and_never_an_older_one_while_a_thousand_versio
         done.store(true, Ordering::Relaxed);
     });
     assert!(seen.load(Ordering::Relaxed) > VERSIONS / 2, "readers fell behind");
+}
+
+/// Followers look again on their own threads while the last store is dropped: the drop closes the file all the same,
+/// before it returns.
+#[test]
+fn who_drops_the_last_store_closes_the_file_whoever_follows_a_model() {
+    let folder = Folder::new();
+    folder.open().publish(&key("m"), weights(0.0)).unwrap();
+    for round in 0..150u32 {
+        let store = folder.options().retention(1).open(folder.path());
+        let store = store.unwrap_or_else(|err| panic!("round {round}: the file is still open: {err:?}"));
+        let (live, done) = (store.live::<Weights>(&key("m")).unwrap(), Arc::new(AtomicBool::new(false)));
+        assert_eq!(first(&live), Some(f64::from(round)));
+        let follower = thread::spawn({
+            let done = Arc::clone(&done);
+            move || {
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::black_box(live.load().map(|current| current.version()));
+                }
+            }
+        });
+        store.publish(&key("m"), weights(f64::from(round) + 1.0)).unwrap();
+        (0..round * 7 % 400).for_each(|_| std::hint::spin_loop());
+        drop(store);
+        let again = folder.options().read_only(true).open(folder.path()).map(drop);
+        done.store(true, Ordering::Relaxed);
+        follower.join().unwrap();
+        again.unwrap_or_else(|err| panic!("round {round}: {err:?}"));
+    }
 }

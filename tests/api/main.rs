@@ -31,6 +31,7 @@ mod live;
 mod managing;
 mod mapping;
 mod market;
+mod mending;
 mod opening;
 mod publishing;
 mod reading;

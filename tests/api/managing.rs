@@ -1,5 +1,7 @@
 //! Rollbacks, pins, and deletions with a dry run.
 
+use std::{sync::Barrier, thread};
+
 use modelkeep::{ErrorKind, ModelKey, Removal, Removed, Store, Tier, Version};
 
 use crate::support::{Folder, HOUR, Weights, both, error, first_weight, key, large, samples, weights};
@@ -185,4 +187,29 @@ fn a_compaction_gives_space_back_and_loses_nothing() {
     assert!(after.file_bytes < before / 4, "{before} bytes became {}", after.file_bytes);
     assert_eq!(first_weight(&store.get(&key("m19")).unwrap().unwrap()), 19.0);
     assert!(store.verify().unwrap().is_whole());
+}
+
+/// Two that change what is current at the same moment: one is the first, and the other one builds on that.
+#[test]
+fn rollbacks_at_the_same_moment_come_one_after_the_other() {
+    for round in 0..200 {
+        let store = Store::in_memory().unwrap();
+        let key = key("m");
+        for first in 1..=2 {
+            store.publish(&key, weights(f64::from(first))).unwrap();
+        }
+        let together = Barrier::new(2);
+        let (own, other) = thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                together.wait();
+                let rolls_back = round % 2 == 0;
+                if rolls_back { store.rollback(&key) } else { store.publish(&key, weights(3.0)) }.unwrap()
+            });
+            together.wait();
+            (store.rollback(&key).unwrap().get(), other.join().unwrap().get())
+        });
+        let current = store.metadata(&key).unwrap().unwrap().version.unwrap().get();
+        let serial: &[_] = if round % 2 == 0 { &[(1, 2, 2), (2, 1, 2)] } else { &[(1, 3, 3), (2, 3, 2)] };
+        assert!(serial.contains(&(own, other, current)), "{own}, {other}, then {current} is current");
+    }
 }

@@ -113,6 +113,26 @@ fn sessions_that_begin_on_the_day_before_in_utc_are_whole() {
 }
 
 /// Edits: where, how long, at what price, or whether to delete.
+/// A week that begins in one month and ends in the next: minutes of a month are a chunk.
+#[test]
+fn an_aggregate_that_two_chunks_share_is_made_of_both() {
+    let week: Timeframe = "7d".parse().unwrap();
+    let store = Store::in_memory().unwrap();
+    let series = store.bars("X", Timeframe::MINUTE).unwrap().calendar(Calendar::always_open());
+    let start = at("2018-10-30").as_nanos();
+    let time = |n: i64| Timestamp::from_nanos(start + n * MINUTE);
+    series.write(&(0..4 * 1440).map(|n| bar(time(n), 5000 + n % 17)).collect()).unwrap();
+    series.resample(week).unwrap();
+    // A minute of November.
+    series.write(&[bar(time(3 * 1440), 9000)].into_iter().collect()).unwrap();
+    let found = series.resample(week).unwrap().bars.range(all_time()).unwrap();
+    let fresh = Store::in_memory().unwrap();
+    let whole = fresh.bars("X", Timeframe::MINUTE).unwrap().calendar(Calendar::always_open());
+    whole.write(&series.range(all_time()).unwrap()).unwrap();
+    assert_eq!(found.len(), 1, "all of it is one week");
+    assert_eq!(found, whole.resample(week).unwrap().bars.range(all_time()).unwrap());
+}
+
 fn edits() -> impl Strategy<Value = Vec<(i64, i64, i64, bool)>> {
     prop::collection::vec((0i64..150_000, 1i64..3_000, 0i64..300, prop::bool::weighted(0.3)), 1..6)
 }

@@ -155,6 +155,129 @@ fn what_the_kernel_dropped_after_a_failed_sync_is_not_shown_any_more() {
     assert!(dropped > 0, "no commit was there and then gone");
 }
 
+/// The thread in the background cannot detach what left: then whoever writes does, before the commit after the next one
+/// begins.
+#[test]
+fn what_left_is_detached_before_the_commit_after_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
+    let store = stored(&path, &disk);
+    store.clear_hot();
+    let held = store.get::<Weights>(&key("large")).unwrap().unwrap();
+    let (bytes, writer) = (held.archive_bytes().to_vec(), std::thread::current().id());
+    let detached = Arc::new(AtomicU64::new(0));
+    disk.plan({
+        let detached = Arc::clone(&detached);
+        move |access| {
+            let detaches = matches!(access, Access::Detach { .. });
+            let is_writer = std::thread::current().id() == writer;
+            detached.fetch_add(u64::from(detaches && is_writer), Ordering::Relaxed);
+            (detaches && !is_writer).then(broken)
+        }
+    });
+    // It leaves with this commit: the version that is superseded is compressed.
+    store.publish(&key("large"), model(4, 20_002)).unwrap();
+    store.publish(&key("small"), model(5, 4)).unwrap();
+    store.publish(&key("small"), model(6, 4)).unwrap();
+    assert_eq!(detached.load(Ordering::Relaxed), 1);
+    assert!(held.archive_bytes() == bytes, "what is held changed");
+}
+
+/// A rollback succeeds, and what it leads to cannot be read once: whoever follows the model is shown none, and the model as
+/// soon as it can be read, though nobody asks the file for anything.
+#[test]
+fn a_version_that_could_not_be_read_is_shown_when_it_can_be() {
+    let (mut tries, mut hidden) = (0, 0);
+    for numbers in [10, 20_000] {
+        for at in 0.. {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
+            let store = options().mapped(false).hot_bytes(0).disk(Arc::clone(&disk) as _).open(&path).unwrap();
+            store.publish(&key("page"), model(1, numbers)).unwrap();
+            store.publish(&key("page"), model(2, numbers)).unwrap();
+            let live = store.live::<Weights>(&key("page")).unwrap();
+            let shown = || live.load().map(|current| first(&current.to_held()));
+            assert_eq!(shown(), Some(2.0));
+            let (mut count, failed) = (0, Arc::new(AtomicU64::new(0)));
+            disk.plan({
+                let failed = Arc::clone(&failed);
+                move |access| {
+                    count += u64::from(matches!(access, Access::Read { .. }));
+                    let fails = matches!(access, Access::Read { .. }) && count == at + 1;
+                    failed.fetch_add(u64::from(fails), Ordering::Relaxed);
+                    fails.then(broken)
+                }
+            });
+            let said = store.rollback(&key("page"));
+            let at_once = shown();
+            disk.heal();
+            if failed.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            tries += 1;
+            if said.is_ok() {
+                assert_ne!(at_once, Some(2.0), "read {at}: the version that was left is shown");
+                hidden += u64::from(at_once.is_none());
+            }
+            let expected = if said.is_ok() { Some(1.0) } else { shown() };
+            for _ in 0..200 {
+                if shown() == expected {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            let stored = store.get::<Weights>(&key("page")).unwrap().map(|held| first(&held));
+            assert_eq!((shown(), stored), (expected, expected), "read {at}: {said:?}");
+        }
+    }
+    println!("{tries} reads failed, {hidden} hid the model for a moment");
+    assert!(tries > 20 && hidden > 0);
+}
+
+/// A write fails, and so does taking it back: the first write after that goes through.
+#[test]
+fn the_first_write_on_a_disk_that_is_well_again_goes_through() {
+    let noise = |from: u64| -> Vec<u8> {
+        (0..300_000)
+            .scan(from, |state, _| {
+                *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                Some((*state >> 56) as u8)
+            })
+            .collect()
+    };
+    let mut failed = 0;
+    for cache in [0, 8 << 20] {
+        for at in 0.. {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
+            let store = options().mapped(false).cache_bytes(cache).disk(Arc::clone(&disk) as _).open(&path).unwrap();
+            store.publish(&key("page"), model(1, 3_000)).unwrap();
+            store.publish(&key("page"), model(2, 3_000)).unwrap();
+            let (mut count, hit) = (0, Arc::new(AtomicU64::new(0)));
+            disk.plan({
+                let hit = Arc::clone(&hit);
+                move |_| {
+                    count += 1;
+                    let fails = count == at + 1 || count == at + 2;
+                    hit.fetch_add(u64::from(fails), Ordering::Relaxed);
+                    fails.then(broken)
+                }
+            });
+            let trained = model(9, 9_000).artifact("b", noise(2)).artifact("c", noise(3));
+            let said = store.publish(&key("page"), trained);
+            disk.heal();
+            if hit.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            failed += u64::from(said.is_err());
+            store
+                .publish(&key("small"), model(6, 4))
+                .unwrap_or_else(|err| panic!("access {at}: {said:?}, then {err:?}"));
+        }
+    }
+    assert!(failed > 50, "{failed}");
+}
+
 /// Through a link in another folder: the name that is written is the one that the link leads to, and that is made
 /// durable.
 #[test]

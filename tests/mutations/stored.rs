@@ -39,8 +39,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "numbers-above-all-others",
         "src/store/mod.rs",
-        "registry::head::raise_floor(batch).and_then(|()| batch.forget_losses())",
-        "batch.forget_losses()",
+        "            registry::head::raise_floor(batch)?;\n",
+        "",
         "api",
         &["damage::a_loss_is_remembered_until_it_is_accepted"],
     ),
@@ -82,7 +82,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "if self.pages > source.bytes() / self.tree.geometry.page_bytes() {",
         "if false {",
         "lib",
-        &["engine::layout::tests::forged_trees_end"],
+        &["engine::layout::tests::a_tree_whose_branches_share_their_children_ends"],
     ),
     plain(
         "archives-have-a-depth",
@@ -98,7 +98,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "_ if right <= at + 1 || right >= end => return refuse(\"its right child is not behind it in its tree\"),",
         "_ if right >= end => return refuse(\"its right child is not behind it in its tree\"),",
         "lib",
-        &["estimators::tree::tests::no_nodes_make_a_walk_endless"],
+        &["estimators::tree::tests::a_child_that_is_not_behind_its_parent_is_refused"],
     ),
     plain(
         "lengths-are-limited",
@@ -114,7 +114,39 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "        if rows > CHUNK_ROWS_MAX {\n            return Err(broken(",
         "        if false {\n            return Err(broken(",
         "lib",
-        &["format::columns::frame::tests::no_bytes_make_it_panic"],
+        &["format::columns::frame::tests::more_rows_than_a_chunk_may_have_are_refused"],
+    ),
+    plain(
+        "damage-is-spoiled",
+        "src/engine/batch.rs",
+        "                    self.insert(table, &key, &value)?;\n",
+        "                    let _ = value;\n",
+        "api",
+        &["mending::a_damaged_row_is_not_taken_for_whole_once_its_page_was_written_anew"],
+    ),
+    plain(
+        "damage-is-spoiled-in-a-copy",
+        "src/engine/compaction.rs",
+        "if page == Page::Unchecked && sealed",
+        "if page == Page::Whole && sealed",
+        "api",
+        &["mending::a_damaged_row_is_not_taken_for_whole_once_its_page_was_written_anew"],
+    ),
+    plain(
+        "ids-above-what-is-there",
+        "src/engine/sealed.rs",
+        "Ok(None) if last.is_none() => Ok(None),",
+        "Ok(None) => Ok(None),",
+        "api",
+        &["mending::the_archives_that_come_after_an_accepted_loss_take_nobodys_place"],
+    ),
+    plain(
+        "leaves-in-order",
+        "src/engine/scan.rs",
+        "rows.is_some_and(|rows| can_be_written(rows, tree.keys, &bounds))",
+        "rows.is_some()",
+        "api",
+        &["mending::a_compaction_leaves_a_page_behind_that_is_out_of_order"],
     ),
     // Market data.
     plain(
@@ -147,7 +179,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "let (around, replaced) = buckets.around(Interval::new(start, end)?);",
         "let (around, replaced) = (Interval::new(start, end)?, Interval::new(start, end)?);",
         "api",
-        &["resampling::aggregates_are_what_a_full_recomputation_makes"],
+        &["resampling::an_aggregate_that_two_chunks_share_is_made_of_both"],
     ),
     plain(
         "one-load-at-a-time",

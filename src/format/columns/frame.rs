@@ -114,6 +114,13 @@ mod tests {
         assert!(FrameWriter::new(CHUNK_ROWS_MAX + 1).is_err());
     }
 
+    #[test]
+    fn more_rows_than_a_chunk_may_have_are_refused() {
+        let with_rows = |rows: usize| [&[LAYOUT, 0, 0, 0][..], &u32::try_from(rows).unwrap().to_le_bytes()].concat();
+        assert_eq!(Frame::parse(&with_rows(CHUNK_ROWS_MAX)).unwrap().rows, CHUNK_ROWS_MAX);
+        assert!(Frame::parse(&with_rows(CHUNK_ROWS_MAX + 1)).is_err());
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
