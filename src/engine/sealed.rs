@@ -172,24 +172,23 @@ impl Batch {
         Ok(id)
     }
 
-    /// The number that the next archive gets; `None` before the first one. It is above every number in the file, whatever
-    /// the counter says, or if there is none any more.
+    /// The number that the next archive gets; `None` before the first one. Where the counter is damaged, or gone, it goes
+    /// on above every number in the file.
     fn next_archive_number(&self) -> Result<Option<u64>> {
-        let counter = match record::<CounterV1>(self, Table::Store, NEXT_ARCHIVE) {
-            Ok(counter) => Ok(counter.map(|counter| counter.next)),
-            Err(err) if err.kind() == ErrorKind::Corrupt => Err(err.to_string()),
+        let damaged = match record::<CounterV1>(self, Table::Store, NEXT_ARCHIVE) {
+            Ok(Some(counter)) => return Ok(Some(counter.next)),
+            Ok(None) => None,
+            Err(err) if err.kind() == ErrorKind::Corrupt => Some(err),
             Err(err) => return Err(err),
         };
+        // Reads the last archive: not to be asked for each time.
         let last = self.last_archive_number()?;
-        match counter {
-            Ok(counter) if counter.is_some_and(|next| last.is_none_or(|last| last < next)) => Ok(counter),
-            Ok(None) if last.is_none() => Ok(None),
-            damaged => {
-                let rebuilt = last.unwrap_or(0) + REBUILT_COUNTER_GAP;
-                tracing::error!(?damaged, rebuilt, "the counter of archives is damaged");
-                Ok(Some(rebuilt))
-            }
+        if damaged.is_none() && last.is_none() {
+            return Ok(None);
         }
+        let rebuilt = last.unwrap_or(0) + REBUILT_COUNTER_GAP;
+        tracing::error!(error = ?damaged, rebuilt, "the counter of archives is damaged");
+        Ok(Some(rebuilt))
     }
 
     /// Returns an id for `blob` that no archive had before, for [`write_blob`](Self::write_blob). Archives are written

@@ -135,8 +135,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "ids-above-what-is-there",
         "src/engine/sealed.rs",
-        "Ok(None) if last.is_none() => Ok(None),",
-        "Ok(None) => Ok(None),",
+        "if damaged.is_none() && last.is_none() {",
+        "if damaged.is_none() {",
         "api",
         &["mending::the_archives_that_come_after_an_accepted_loss_take_nobodys_place"],
     ),
