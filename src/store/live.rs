@@ -112,8 +112,11 @@ impl Followed {
     pub(super) fn look_again(&self, inner: &Arc<Inner>, wanted: impl Fn(&ModelKey) -> bool) {
         let followed = |(_, cell): (_, &Weak<Cell>)| cell.upgrade().filter(|cell| wanted(&cell.key));
         let cells: Vec<_> = self.lock().iter().filter_map(followed).collect();
-        let is_unreadable = |cell: &Arc<Cell>| self.refresh(cell, || (cell.find)(inner, &cell.key));
-        if cells.iter().filter(|cell| is_unreadable(cell)).count() > 0 {
+        let mut is_unreadable = false;
+        for cell in &cells {
+            is_unreadable |= self.refresh(cell, || (cell.find)(inner, &cell.key));
+        }
+        if is_unreadable {
             inner.look_at_followed_later();
         }
     }

@@ -4,7 +4,10 @@ use std::{
     collections::HashMap,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use modelkeep::{Access, Disk, Fault};
@@ -88,6 +91,20 @@ impl LoggedDisk {
     /// From here on `plan` says what fails.
     pub fn plan(&self, plan: impl FnMut(&Access<'_>) -> Option<Fault> + Send + 'static) {
         self.lock().plan = Some(Box::new(plan));
+    }
+
+    /// Of the accesses that are `wanted` the first so many go through, and the next so many fail. Counts those that
+    /// failed.
+    pub fn fail(&self, wanted: fn(&Access<'_>) -> bool, before: u64, times: u64) -> Arc<AtomicU64> {
+        let (mut seen, failed) = (0, Arc::new(AtomicU64::new(0)));
+        let count = Arc::clone(&failed);
+        self.plan(move |access| {
+            seen += u64::from(wanted(access));
+            let fails = wanted(access) && seen > before && seen - before <= times;
+            count.fetch_add(u64::from(fails), Ordering::Relaxed);
+            fails.then(broken)
+        });
+        failed
     }
 
     pub fn heal(&self) {

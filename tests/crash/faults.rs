@@ -126,14 +126,8 @@ fn consistent(name: &str, call: Step) -> (usize, usize, usize) {
         // Once, twice in a row, and from then on.
         for times in [1, 2, u64::MAX] {
             let what = format!("{name}, access {at} fails {times} times");
-            let (_folder, path, disk, store, live, _, result) = run(&|disk| {
-                let mut n = 0;
-                disk.plan(move |access| {
-                    let counts = !is_read(access);
-                    n += u64::from(counts);
-                    (counts && n > at && n - at <= times).then(broken)
-                });
-            });
+            let (_folder, path, disk, store, live, _, result) =
+                run(&|disk| drop(disk.fail(|access| !is_read(access), at, times)));
             let now = summary(&store);
             let version = store.metadata(&key("large")).unwrap().and_then(|metadata| metadata.version);
             assert_eq!(live.load().and_then(|model| model.version()), version, "{what}: a handle differs");
@@ -198,6 +192,7 @@ fn a_compaction_that_fails_leaves_what_was_there() {
     let (mut at, mut failed) = (0, 0);
     loop {
         let before = disk.accesses();
+        // And the reads up to the next one.
         disk.plan({
             let mut n = 0;
             move |access| {

@@ -32,16 +32,7 @@ fn one_failed_access_of_a_publish_does_not_end_reads() {
             store.clear_hot();
             let held = store.get::<Weights>(&key("large")).unwrap().unwrap();
             store.publish(&key("large"), model(4, 40_000)).unwrap();
-            let (mut count, failed) = (0, Arc::new(AtomicU64::new(0)));
-            disk.plan({
-                let failed = Arc::clone(&failed);
-                move |_| {
-                    count += 1;
-                    let fails = count == at + 1;
-                    failed.fetch_add(u64::from(fails), Ordering::Relaxed);
-                    fails.then(broken)
-                }
-            });
+            let failed = disk.fail(|_| true, at, 1);
             let said = store.publish(&key("large"), model(5, 40_000));
             disk.heal();
             if failed.load(Ordering::Relaxed) == 0 {
@@ -198,16 +189,7 @@ fn a_version_that_could_not_be_read_is_shown_when_it_can_be() {
             let live = store.live::<Weights>(&key("page")).unwrap();
             let shown = || live.load().map(|current| first(&current.to_held()));
             assert_eq!(shown(), Some(2.0));
-            let (mut count, failed) = (0, Arc::new(AtomicU64::new(0)));
-            disk.plan({
-                let failed = Arc::clone(&failed);
-                move |access| {
-                    count += u64::from(matches!(access, Access::Read { .. }));
-                    let fails = matches!(access, Access::Read { .. }) && count == at + 1;
-                    failed.fetch_add(u64::from(fails), Ordering::Relaxed);
-                    fails.then(broken)
-                }
-            });
+            let failed = disk.fail(|access| matches!(access, Access::Read { .. }), at, 1);
             let said = store.rollback(&key("page"));
             let at_once = shown();
             disk.heal();
@@ -253,16 +235,7 @@ fn the_first_write_on_a_disk_that_is_well_again_goes_through() {
             let store = options().mapped(false).cache_bytes(cache).disk(Arc::clone(&disk) as _).open(&path).unwrap();
             store.publish(&key("page"), model(1, 3_000)).unwrap();
             store.publish(&key("page"), model(2, 3_000)).unwrap();
-            let (mut count, hit) = (0, Arc::new(AtomicU64::new(0)));
-            disk.plan({
-                let hit = Arc::clone(&hit);
-                move |_| {
-                    count += 1;
-                    let fails = count == at + 1 || count == at + 2;
-                    hit.fetch_add(u64::from(fails), Ordering::Relaxed);
-                    fails.then(broken)
-                }
-            });
+            let hit = disk.fail(|_| true, at, 2);
             let trained = model(9, 9_000).artifact("b", noise(2)).artifact("c", noise(3));
             let said = store.publish(&key("page"), trained);
             disk.heal();
