@@ -117,70 +117,76 @@
         reason = "exact numbers are what tests are about, and theirs are small"
     )
 )]
-mod archive;
-mod bar;
-mod bars;
-mod calendar;
-mod clock;
-mod counters;
-mod coverage;
+mod cache;
+mod core;
 mod engine;
-mod error;
 pub mod estimators;
-mod features;
-mod fetch;
-mod flight;
 mod format;
-mod hash;
-mod hot;
 mod inspect;
-mod interval;
-mod key;
-mod lane;
-mod ledger;
-mod limits;
-mod registry;
+mod market;
+mod models;
 mod store;
 mod sync;
-mod time;
-mod timeframe;
-mod training;
-mod version;
-mod vix;
-mod worker;
+mod types;
 
-pub use archive::{Invalid, Model, ModelBytes, ModelValidator, Unstored};
-pub use bar::{BadRows, Bar, Bars, Field, Flaws};
-pub use bars::{read::BarSummary, write::Written};
-pub use calendar::{Calendar, Session};
-pub use clock::{Clock, ManualClock, SystemClock};
 #[cfg(feature = "faults")]
 pub use engine::{Access, Disk, Fault};
 pub use engine::{Compacted, CompactionProgress, Identity, TableUsage};
-pub use error::{Error, ErrorKind, Result, TrainError};
-pub use features::spec::{FeatureSpec, Lookback};
-pub use fetch::{FetchError, FetchPolicy};
 pub use format::{
     codec::Codec,
-    digest::Digest,
     envelope::Verify,
     schema::{Schema, SchemaTag},
 };
 pub use inspect::{Damage, FieldChange, Usage, Verification};
-pub use interval::Interval;
-pub use key::{ConfigHash, Label, ModelKey, ModelName, Symbol};
-pub use ledger::{Coverage, Stretch};
-pub use registry::{
-    metadata::{Metadata, VixRange},
-    quarantine::Quarantined,
+pub use market::{
+    bar::{BadRows, Bar, Bars, Field, Flaws},
+    bars::{
+        csv::Progress,
+        read::BarSummary,
+        resample::Resampled,
+        series::{BarSeries, FieldColumn},
+        write::Written,
+    },
+    calendar::{Calendar, Session},
+    coverage::ledger::{Coverage, Stretch},
+    features::{
+        compute::{FeatureSet, Features},
+        spec::{FeatureSpec, Lookback},
+    },
+    fetch::{
+        fetcher::{BarFetcher, FetchReport, LevelFetcher, Loaded},
+        policy::FetchPolicy,
+        run::FetchError,
+    },
+    levels::{
+        Levels, Upserted,
+        series::{Regime, VixSeries},
+    },
+    settings::BarCodec,
+    timeframe::Timeframe,
 };
-pub use store::{
-    BarCodec, BarFetcher, BarSeries, Current, Decision, FeatureSet, Features, FetchReport, FieldColumn, Filter,
-    Freshness, Held, LevelFetcher, Listed, Listing, Live, Loaded, Options, Progress, Regime, Removal, Removed,
-    RemovedVersion, Resampled, Stats, Store, Tier, TierStats, Trained, Update, VersionEntry, VixSeries,
+pub use models::{
+    archive::{Invalid, Model, ModelBytes, ModelValidator, Unstored},
+    catalog::{metadata::Metadata, quarantine::Quarantined},
+    list::{Filter, Listed, Listing, VersionEntry},
+    live::{Current, Live},
+    manage::{Removal, Removed, RemovedVersion},
+    model_ref::{Decision, Held, Tier},
+    new_model::Trained,
+    stats::{Stats, TierStats},
+    tiers::{Change, ModelTier, PublishedModel, TierModel},
+    train::Freshness,
+    training::{Merge, Samples, TrainingSet, TrainingSummary},
+    update::Update,
 };
-pub use time::{Day, OutOfRange, Timestamp};
-pub use timeframe::Timeframe;
-pub use training::{Merge, Samples, TrainingSet, TrainingSummary};
-pub use version::Version;
-pub use vix::{Levels, Upserted};
+pub use store::{Options, Store};
+pub use types::{
+    clock::{Clock, ManualClock, SystemClock},
+    error::{Error, ErrorKind, Result, TrainError},
+    hash::Digest,
+    interval::Interval,
+    key::{ConfigHash, Label, ModelKey, ModelName, Symbol},
+    level_range::VixRange,
+    time::{Day, OutOfRange, Timestamp},
+    version::Version,
+};

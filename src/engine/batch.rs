@@ -17,9 +17,11 @@ use super::{
     tables::{ArchiveTable, LARGE_BYTES_MIN, Table},
 };
 use crate::{
-    error::{Error, Result},
     format::record::Page,
-    limits::SETTLE_BYTES_MIN,
+    types::{
+        error::{Error, Result},
+        limits::SETTLE_BYTES_MIN,
+    },
 };
 
 /// Begins a write transaction that is committed in two phases and can be repaired quickly, as all of them are.

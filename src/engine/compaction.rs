@@ -30,9 +30,11 @@ use super::{
     view::View,
 };
 use crate::{
-    error::{Error, Result},
     format::record::Page,
-    hash::hex,
+    types::{
+        error::{Error, Result},
+        hash::hex,
+    },
 };
 
 /// What a compaction came to.

@@ -24,7 +24,7 @@ use super::{
     identity, open, stamp,
     tables::{ArchiveTable, Table},
 };
-use crate::{error::Result, hash::hex, time::Timestamp};
+use crate::types::{error::Result, hash::hex, time::Timestamp};
 
 /// How many links are followed to where a file is to be made.
 const LINKS_MAX: usize = 16;

@@ -21,13 +21,15 @@ use super::{
     tables::{ArchiveTable, Table},
 };
 use crate::{
-    error::{Error, Result},
     format::{
         envelope::{self, Place},
         record,
     },
-    key::describe_row,
-    time::Timestamp,
+    types::{
+        error::{Error, Result},
+        key::describe_row,
+        time::Timestamp,
+    },
 };
 
 /// Keys between which rows may be missing, both not included. `None` where there is no bound.

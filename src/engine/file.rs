@@ -17,7 +17,7 @@ use super::{
     health::{in_use, os_error},
     lock::{FileLock, NotLocked, Sharing},
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::types::error::{Error, ErrorKind, Result};
 
 /// How often a file is opened again because another one took its name meanwhile.
 const OPENS_MAX: usize = 16;

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::types::error::{Error, ErrorKind, Result};
 
 /// Flags that outlive a transaction.
 #[derive(Debug, Default)]

@@ -4,10 +4,12 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::{batch::Batch, sealed, snapshot::Reader, tables::Table};
 use crate::{
-    error::{Error, ErrorKind, Result},
     format::{envelope::Place, record},
-    hash::hex,
-    time::Timestamp,
+    types::{
+        error::{Error, ErrorKind, Result},
+        hash::hex,
+        time::Timestamp,
+    },
 };
 
 /// The key of the identity in the table `store`.

@@ -44,7 +44,7 @@ use std::{
 
 use redb::Database;
 
-pub(crate) use batch::{Batch, Committed};
+pub(crate) use batch::Batch;
 pub use compaction::{Compacted, CompactionProgress};
 pub(crate) use disk::Watched;
 #[cfg(feature = "faults")]
@@ -56,10 +56,12 @@ pub use tables::TableUsage;
 pub(crate) use tables::{ArchiveTable, Table};
 
 use crate::{
-    clock::Clock,
-    error::{Error, ErrorKind, Result},
-    time::Timestamp,
-    worker::{Stop, Worker},
+    sync::worker::{Stop, Worker},
+    types::{
+        clock::Clock,
+        error::{Error, ErrorKind, Result},
+        time::Timestamp,
+    },
 };
 use backend::{Fence, Pages};
 use health::Health;

@@ -25,7 +25,7 @@ use super::{
     tables::Table,
     view::View,
 };
-use crate::{
+use crate::types::{
     error::{Error, ErrorKind, Result},
     time::Timestamp,
 };

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use redb::{Database, ReadTransaction, ReadableDatabase};
 
 use super::health::Health;
-use crate::error::Result;
+use crate::types::error::Result;
 
 /// While it lives, no page is reused that its commit, or a later one, reaches.
 pub(super) struct Pin {

@@ -14,7 +14,7 @@ use super::{
     pin::Pin,
     view::View,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::types::error::{Error, ErrorKind, Result};
 
 impl Core {
     /// Finds out what became of a commit that failed with `error`, and opens the file again. `before` is the number of

@@ -12,8 +12,8 @@ use super::{
     view::View,
 };
 use crate::{
-    error::{Error, Result},
     format::record::Page,
+    types::error::{Error, Result},
 };
 
 /// A scan of one commit. What it finds it hands to a closure, in place; the commit is handed in again for each row.

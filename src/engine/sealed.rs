@@ -12,16 +12,18 @@ use super::{
     tables::{ArchiveTable, LARGE_BYTES_MIN, Table},
 };
 use crate::{
-    error::{Error, ErrorKind, Result},
     format::{
         buffer::{AlignedBuf, InPlace},
         codec::{self, Codec},
-        digest::Digest,
         envelope::{self, Envelope, HEADER_BYTES, Header, Kind, Place, Verify},
         record::{self, Page, Payload, Record},
         schema::{Schema, SchemaTag},
     },
-    limits::ARCHIVE_BYTES_MAX,
+    types::{
+        error::{Error, ErrorKind, Result},
+        hash::Digest,
+        limits::ARCHIVE_BYTES_MAX,
+    },
 };
 
 /// The row that counts archive ids. An id is never given out twice, so an old archive cannot pass for a newer one.

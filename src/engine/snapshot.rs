@@ -9,13 +9,15 @@ use super::{
     view::View,
 };
 use crate::{
-    error::{Error, Result},
     format::{
         buffer::{ALIGNMENT, AlignedBuf},
         envelope::HEADER_BYTES,
         record::Page,
     },
-    limits::{ARCHIVE_BYTES_MAX, MAPPED_BYTES_MIN},
+    types::{
+        error::{Error, Result},
+        limits::{ARCHIVE_BYTES_MAX, MAPPED_BYTES_MIN},
+    },
 };
 
 /// What both a snapshot and a batch can read: small rows, as owned bytes.
@@ -36,6 +38,7 @@ pub(super) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// One committed state of the store; later commits do not show in it.
+#[derive(Clone)]
 pub(crate) struct Snapshot {
     view: Arc<View>,
     pins: Arc<PinRegistry<View>>,

@@ -9,7 +9,7 @@
 //!
 //! It is the one value that is not sealed, because a seal may change with the format and this row never does.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::types::error::{Error, ErrorKind, Result};
 
 /// The key of the stamp in the table `store`.
 pub(super) const KEY: &[u8] = b"stamp";

@@ -20,9 +20,9 @@ use super::{
     tables::{ArchiveTable, Table},
 };
 use crate::{
-    error::{Error, ErrorKind, Result},
     format::record::Page,
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
+    types::error::{Error, ErrorKind, Result},
 };
 
 /// Bytes of pages that are copied at a time, at most: rows are much smaller.

@@ -11,7 +11,7 @@ use linfa_logistic::FittedLogisticRegression;
 use linfa_preprocessing::linear_scaling::{LinearScaler, ScalingMethod};
 
 use super::{DecisionTree, LinearRegression, LogisticRegression, Node, RandomForest, StandardScaler};
-use crate::error::{Error, Result};
+use crate::types::error::{Error, Result};
 
 /// A class label that can be stored as an integer.
 pub trait ClassLabel {

@@ -4,8 +4,8 @@ use rkyv::rend::f64_le;
 
 use super::{assert_width, check_finite};
 use crate::{
-    archive::{Invalid, Model},
     format::schema::Schema,
+    models::archive::{Invalid, Model},
 };
 
 /// Linear regression, ordinary or with an elastic-net penalty: the prediction is the same.

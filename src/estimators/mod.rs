@@ -32,7 +32,7 @@ pub use from_linfa::ClassLabel;
 
 use rkyv::rend::f64_le;
 
-use crate::archive::Invalid;
+use crate::models::archive::Invalid;
 
 /// Refuses a column with a value that is not finite.
 fn check_finite(what: &str, values: &[f64_le]) -> Result<(), Invalid> {

@@ -2,8 +2,8 @@
 
 use super::{assert_width, check_finite};
 use crate::{
-    archive::{Invalid, Model},
     format::schema::Schema,
+    models::archive::{Invalid, Model},
 };
 
 /// Scales `d` features: `(x - offset) * scale + shift`, each of the three `[d]`.

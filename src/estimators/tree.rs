@@ -5,8 +5,8 @@
 
 use super::assert_width;
 use crate::{
-    archive::{Invalid, Model},
     format::schema::Schema,
+    models::archive::{Invalid, Model},
 };
 
 /// In place of a feature: the node is a leaf.
@@ -240,7 +240,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::archive::{Checked, Typed};
+    use crate::models::archive::{Checked, Typed};
 
     fn classify(tree: &DecisionTree, row: &[f64]) -> Option<i64> {
         let checked = Arc::new(Checked::from_model(tree, 0).ok()?);

@@ -4,12 +4,12 @@
 //! of ordinary 4 KiB pages runs several times slower than that of huge pages, so large buffers are anonymous maps
 //! that ask for them.
 
-use std::{fmt, io, ops::Deref};
+use std::{convert::Infallible, fmt, io, ops::Deref};
 
 use memmap2::MmapMut;
 use rkyv::util::AlignedVec;
 
-use crate::limits::HUGE_BUFFER_BYTES_MIN;
+use crate::types::limits::HUGE_BUFFER_BYTES_MIN;
 
 /// Alignment of every archive in memory, in bytes: a cache line.
 pub(crate) const ALIGNMENT: usize = 64;
@@ -74,6 +74,15 @@ impl AlignedBuf {
         }
         let mut map = huge_map(len)?;
         Ok(fill(&mut map).map(|()| Inner::Map(map).into()))
+    }
+
+    /// Returns a copy of `bytes`.
+    pub(crate) fn copied(bytes: &[u8]) -> io::Result<Self> {
+        let copy = |out: &mut [u8]| {
+            out.copy_from_slice(bytes);
+            Ok::<(), Infallible>(())
+        };
+        Self::filled(bytes.len(), copy).map(|copy| copy.unwrap_or_else(|never| match never {}))
     }
 
     /// Whether the bytes are somebody else's, who can let them be forgotten and read again.

@@ -18,7 +18,7 @@ use super::{
     buffer::AlignedBuf,
     parallel::{self, threads_for},
 };
-use crate::{
+use crate::types::{
     error::{Error, ErrorKind, Result},
     limits::{ARCHIVE_BYTES_MAX, FRAME_BYTES},
 };
@@ -148,7 +148,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::limits::PARALLEL_BYTES_MIN;
+    use crate::types::limits::PARALLEL_BYTES_MIN;
 
     fn sample(len: usize) -> Vec<u8> {
         (0..len).map(|i| ((i / 7) % 251) as u8).collect()

@@ -11,24 +11,19 @@ use blake3::{
 };
 
 use super::parallel::{self, threads_for};
-use crate::{
-    hash::hash_type,
+use crate::types::{
+    hash::Digest,
     limits::{DIGEST_SUBTREE_BYTES, PARALLEL_BYTES_MIN},
 };
-
-hash_type! {
-    /// The BLAKE3 hash of some bytes.
-    Digest
-}
 
 impl Digest {
     /// Returns the hash of `bytes`, computed on the available cores when there are many.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         if bytes.len() < PARALLEL_BYTES_MIN {
-            return Self(blake3::hash(bytes).into());
+            return Self::from_bytes(blake3::hash(bytes).into());
         }
-        Self(tree(bytes, threads_for(bytes.len())))
+        Self::from_bytes(tree(bytes, threads_for(bytes.len())))
     }
 }
 

@@ -24,9 +24,10 @@
 
 use std::fmt;
 
-use super::{codec::Codec, digest::Digest, schema::RKYV_LAYOUT};
-use crate::{
+use super::{codec::Codec, schema::RKYV_LAYOUT};
+use crate::types::{
     error::{Error, Result},
+    hash::Digest,
     key::describe_row,
     limits::ARCHIVE_BYTES_MAX,
 };

@@ -51,7 +51,7 @@ pub(crate) fn map<T: Send, R: Send>(
 
 /// The threads that are worth using for `bytes` bytes of hashing or decoding.
 pub(crate) fn threads_for(bytes: usize) -> usize {
-    if bytes < crate::limits::PARALLEL_BYTES_MIN {
+    if bytes < crate::types::limits::PARALLEL_BYTES_MIN {
         return 1;
     }
     thread::available_parallelism().map_or(1, NonZeroUsize::get)

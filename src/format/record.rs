@@ -16,7 +16,7 @@ use super::{
     envelope::{self, Header, Kind, Place, Verify},
     schema::Schema,
 };
-use crate::{
+use crate::types::{
     error::{Error, ErrorKind, Result},
     limits::RECORD_BYTES_MAX,
 };

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::{
+use crate::types::{
     error::{Error, Result},
     key::Label,
 };

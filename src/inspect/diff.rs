@@ -6,9 +6,8 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    registry::metadata::{Metadata, VixRange},
-    time::Timestamp,
-    version::Version,
+    models::catalog::metadata::Metadata,
+    types::{level_range::VixRange, time::Timestamp, version::Version},
 };
 
 /// A field that differs between two versions.

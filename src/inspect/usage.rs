@@ -2,8 +2,8 @@
 
 use crate::{
     engine::{Snapshot, TableUsage},
-    error::Result,
     store::Store,
+    types::error::Result,
 };
 
 /// What a store takes up, on the device and in its tables.

@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 
 use crate::{
     engine::{ArchiveTable, Reader, Snapshot, Table, sealed},
-    error::{Error, Result},
-    key::describe_row,
-    registry::{artifacts, head, metadata},
+    models::{
+        catalog::{artifacts, head, metadata},
+        training,
+    },
     store::Store,
-    training,
+    types::{
+        error::{Error, Result},
+        key::describe_row,
+    },
 };
 
 /// What a verification found.

@@ -1,60 +1,90 @@
-//! What a store does with market data, as its options say.
+//! Market data, as a user calls it.
 
-use std::time::Duration;
-
+use super::Store;
 use crate::{
-    bars::write::Terms, calendar::Calendar, fetch::FetchPolicy, format::columns::ints::IntCodec, time::Timestamp,
-    timeframe::Timeframe,
+    market::{
+        bar::Bars,
+        bars::{read::BarSummary, series::BarSeries},
+        calendar::Calendar,
+        features::{compute::FeatureSet, spec::FeatureSpec},
+        fetch::fetcher::{BarFetcher, Loaded},
+        levels::{Levels, series::VixSeries},
+        timeframe::Timeframe,
+    },
+    types::{error::Result, interval::Interval, key::Symbol, time::Timestamp},
 };
 
-/// How columns of bars are encoded. Without loss either way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BarCodec {
-    /// Packed below a day, pco for days and longer. The default.
-    #[default]
-    Auto,
-    /// Bit-packed: fast to read.
-    Packed,
-    /// [pco](https://docs.rs/pco): smaller, and several times slower to read and to append to.
-    Pco,
-}
-
-impl BarCodec {
-    fn of(self, timeframe: Timeframe) -> IntCodec {
-        match self {
-            Self::Auto if timeframe.is_daily() => IntCodec::Pco,
-            Self::Auto | Self::Packed => IntCodec::Packed,
-            Self::Pco => IntCodec::Pco,
-        }
+impl Store {
+    /// Returns the bars of `symbol` with this timeframe; there need not be any yet.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the symbol breaks the rules of [`Symbol`].
+    pub fn bars(&self, symbol: &str, timeframe: Timeframe) -> Result<BarSeries<'_>> {
+        self.market.bars(symbol, timeframe)
     }
-}
 
-/// The part of the options that is about market data.
-#[derive(Clone, Debug)]
-pub(super) struct MarketSettings {
-    pub(super) calendar: Calendar,
-    pub(super) fetch: FetchPolicy,
-    pub(super) codec: BarCodec,
-    pub(super) history: Option<Duration>,
-    pub(super) regimes: [f64; 3],
-}
-
-impl Default for MarketSettings {
-    fn default() -> Self {
-        Self {
-            calendar: Calendar::nyse(),
-            fetch: FetchPolicy::default(),
-            codec: BarCodec::default(),
-            history: None,
-            regimes: [15.0, 20.0, 30.0],
-        }
+    /// Returns what is stored of every series of bars, in order of symbol and timeframe, or the error that keeps a
+    /// series from being read, under its name.
+    ///
+    /// # Errors
+    /// `Io` when the file cannot be read at all.
+    pub fn bar_series(&self) -> Result<Vec<(String, Result<BarSummary>)>> {
+        self.market.bar_series()
     }
-}
 
-impl MarketSettings {
-    /// How bars of this length are written now.
-    pub(super) fn terms(&self, timeframe: Timeframe, now: Timestamp) -> Terms {
-        Terms { now, retention: self.history, codec: self.codec.of(timeframe) }
+    /// Returns the symbols that have bars of this timeframe, in order.
+    ///
+    /// # Errors
+    /// As for [`bar_series`](Self::bar_series).
+    pub fn bar_symbols(&self, timeframe: Timeframe) -> Result<Vec<Symbol>> {
+        self.market.bar_symbols(timeframe)
+    }
+
+    /// Returns the calendars that judged what is stored, as they were then.
+    ///
+    /// # Errors
+    /// `Corrupt` when one is damaged, `Io` when the file cannot be read.
+    pub fn calendars(&self) -> Result<Vec<Calendar>> {
+        self.market.calendars()
+    }
+
+    /// Returns the bars of `symbol`: from disk, and from the fetcher what is missing. See
+    /// [`BarSeries::load_or_fetch`], which can be told its own calendar and policy.
+    ///
+    /// # Errors
+    /// As for [`BarSeries::load_or_fetch`], and [`bars`](Self::bars).
+    pub fn load_or_fetch(
+        &self,
+        symbol: &str,
+        timeframe: Timeframe,
+        interval: Interval<Timestamp>,
+        fetcher: &impl BarFetcher,
+    ) -> Result<Loaded<Bars>> {
+        self.market.load_or_fetch(symbol, timeframe, interval, fetcher)
+    }
+
+    /// Returns the features of `symbol` that `spec` describes; nothing need be computed yet.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the symbol breaks the rules of [`Symbol`].
+    pub fn features(&self, symbol: &str, spec: &FeatureSpec) -> Result<FeatureSet<'_>> {
+        self.market.features(symbol, spec)
+    }
+
+    /// Returns the series of this name, which need not have levels yet.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the name breaks the rules of [`Symbol`].
+    pub fn vix(&self, series: &str) -> Result<VixSeries<'_>> {
+        self.market.vix(series)
+    }
+
+    /// Returns every series that has levels, in order of the names, with all of its levels, or with the error that
+    /// keeps them from being read.
+    ///
+    /// # Errors
+    /// `Io` when the file cannot be read at all.
+    pub fn vix_series(&self) -> Result<Vec<(Symbol, Result<Levels>)>> {
+        self.market.vix_series()
     }
 }

@@ -2,17 +2,20 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use super::{
-    Store,
-    market::{BarCodec, MarketSettings},
-};
+use super::Store;
 use crate::{
-    calendar::Calendar,
-    clock::{Clock, SystemClock},
     engine::{Engine, EngineOptions, Watched},
-    error::{Error, Result},
-    fetch::FetchPolicy,
     format::envelope::Verify,
+    market::{
+        calendar::Calendar,
+        fetch::policy::FetchPolicy,
+        settings::{BarCodec, MarketSettings},
+    },
+    models::{settings::ModelSettings, tiers::ModelTier},
+    types::{
+        clock::{Clock, SystemClock},
+        error::{Error, Result},
+    },
 };
 
 /// Options of a [`Store`], to be set before it is opened.
@@ -32,19 +35,10 @@ use crate::{
 #[must_use]
 pub struct Options {
     engine: EngineOptions,
-    settings: Settings,
+    models: ModelSettings,
+    tiers: Vec<Arc<dyn ModelTier>>,
     market: MarketSettings,
     clock: Arc<dyn Clock>,
-}
-
-/// What the store itself needs of the options once it is open.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
-    pub(super) hot_bytes: u64,
-    pub(super) hot_max_age: Option<Duration>,
-    pub(super) verify: Verify,
-    pub(super) retention: Option<usize>,
-    pub(super) compress_superseded: bool,
 }
 
 impl Default for Options {
@@ -60,13 +54,8 @@ impl Default for Options {
                 checks_held: false,
                 disk: Watched::default(),
             },
-            settings: Settings {
-                hot_bytes: 256 << 20,
-                hot_max_age: None,
-                verify: Verify::Full,
-                retention: Some(8),
-                compress_superseded: true,
-            },
+            models: ModelSettings::default(),
+            tiers: Vec::new(),
             market: MarketSettings::default(),
             clock: Arc::new(SystemClock),
         }
@@ -91,14 +80,14 @@ impl Options {
     /// Bytes of models that the hot tier holds at most. Default: 256 MiB. More bytes mean fewer loads from disk; 0
     /// switches the tier off.
     pub fn hot_bytes(mut self, bytes: u64) -> Self {
-        self.settings.hot_bytes = bytes;
+        self.models.hot_bytes = bytes;
         self
     }
 
     /// How long a model stays in the hot tier before it is read from disk again. Default: without end. This is about
     /// the copy in memory; how old a *model* may be is said by [`Freshness`](crate::Freshness).
     pub fn hot_max_age(mut self, age: Duration) -> Self {
-        self.settings.hot_max_age = Some(age);
+        self.models.hot_max_age = Some(age);
         self
     }
 
@@ -132,7 +121,7 @@ impl Options {
 
     /// How much of an archive is checked when it is loaded. Default: [`Verify::Full`].
     pub fn verify(mut self, verify: Verify) -> Self {
-        self.settings.verify = verify;
+        self.models.verify = verify;
         self.engine.trusts_pages = verify != Verify::Full;
         self
     }
@@ -142,20 +131,20 @@ impl Options {
     ///
     /// 1 keeps no version to roll back to, and 0 means the same.
     pub fn retention(mut self, versions: usize) -> Self {
-        self.settings.retention = Some(versions);
+        self.models.retention = Some(versions);
         self
     }
 
     /// Keeps every version until it is removed by hand.
     pub fn keep_all_versions(mut self) -> Self {
-        self.settings.retention = None;
+        self.models.retention = None;
         self
     }
 
     /// Whether a publish compresses the archive of the version that it supersedes, which is rarely read again.
     /// Default: true. For a model of 50 MB it cost the publish 0.18 s on two cores, and took 47 % off the archive.
     pub fn compress_superseded(mut self, compress: bool) -> Self {
-        self.settings.compress_superseded = compress;
+        self.models.compress_superseded = compress;
         self
     }
 
@@ -242,6 +231,13 @@ impl Options {
         self
     }
 
+    /// Adds a tier that is asked for what neither memory nor the file has; in the order in which they were added.
+    /// Default: none.
+    pub fn tier(mut self, tier: Arc<dyn ModelTier>) -> Self {
+        self.tiers.push(tier);
+        self
+    }
+
     /// Where the time comes from. Default: [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
@@ -255,7 +251,7 @@ impl Options {
     /// when a read-only store was not closed cleanly and its last commit may be torn, which none of this crate's is.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         let engine = Engine::open(path.as_ref(), self.engine, Arc::clone(&self.clock))?;
-        Ok(Store::start(engine, self.settings, self.market, self.clock))
+        Ok(Store::start(engine, self.models, self.tiers, self.market, self.clock))
     }
 
     /// Makes an empty store in memory.
@@ -265,6 +261,6 @@ impl Options {
     pub fn in_memory(self) -> Result<Store> {
         let engine = EngineOptions { read_only: false, ..self.engine };
         let engine = Engine::in_memory(engine, Arc::clone(&self.clock))?;
-        Ok(Store::start(engine, self.settings, self.market, self.clock))
+        Ok(Store::start(engine, self.models, self.tiers, self.market, self.clock))
     }
 }

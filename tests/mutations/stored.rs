@@ -38,15 +38,15 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     ),
     plain(
         "numbers-above-all-others",
-        "src/store/mod.rs",
-        "            registry::head::raise_floor(batch)?;\n",
+        "src/store/admin.rs",
+        "            head::raise_floor(batch)?;\n",
         "",
         "api",
         &["damage::a_loss_is_remembered_until_it_is_accepted"],
     ),
     plain(
         "a-damaged-head-expects-nothing",
-        "src/store/publish.rs",
+        "src/models/publish.rs",
         "Expect::Current(_) if !head_is_whole => {",
         "Expect::Current(_) if false => {",
         "api",
@@ -86,11 +86,11 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     ),
     plain(
         "archives-have-a-depth",
-        "src/archive.rs",
+        "src/models/archive.rs",
         "ArchiveValidator::with_max_depth(bytes, NonZeroUsize::new(ARCHIVE_DEPTH_MAX))",
         "ArchiveValidator::with_max_depth(bytes, None)",
         "lib",
-        &["archive::tests::nesting_beyond_the_limit_is_an_error_not_a_stack_overflow"],
+        &["models::archive::tests::nesting_beyond_the_limit_is_an_error_not_a_stack_overflow"],
     ),
     plain(
         "children-behind-parents",
@@ -151,7 +151,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     // Market data.
     plain(
         "known-then",
-        "src/bars/read.rs",
+        "src/market/bars/read.rs",
         "current.known.iter().enumerate().filter(|(_, known)| **known <= known_at)",
         "current.known.iter().enumerate().filter(|(_, known)| **known <= known_at || true)",
         "api",
@@ -163,11 +163,11 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "(self.value(tick).to_bits() == value.to_bits()).then_some(tick)",
         "Some(tick)",
         "lib",
-        &["bars::chunk_tests::any_doubles_come_back"],
+        &["market::bars::chunk::tests::any_doubles_come_back"],
     ),
     plain(
         "features-know-their-bars",
-        "src/store/features.rs",
+        "src/market/features/compute.rs",
         "let holds = stored.bars == Some(entry.hash) && stored.before == Some(before);",
         "let holds = stored.bars == Some(entry.hash);",
         "api",
@@ -175,7 +175,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     ),
     plain(
         "whole-aggregates",
-        "src/store/resample.rs",
+        "src/market/bars/resample.rs",
         "let (around, replaced) = buckets.around(Interval::new(start, end)?);",
         "let (around, replaced) = (Interval::new(start, end)?, Interval::new(start, end)?);",
         "api",
@@ -183,15 +183,15 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     ),
     plain(
         "one-load-at-a-time",
-        "src/store/load.rs",
-        "let _flight = inner.loads.board(&load)?;",
+        "src/market/fetch/load.rs",
+        "let _flight = market.loads.board(&load)?;",
         "",
         "api",
         &["fetching::callers_that_want_the_same_at_once_fetch_once"],
     ),
     plain(
         "failures-wait",
-        "src/ledger.rs",
+        "src/market/coverage/ledger.rs",
         "Self::Failed { retry_at, .. } => *retry_at <= now,",
         "Self::Failed { .. } => true,",
         "api",

@@ -23,7 +23,7 @@ pub(super) use page::{Leaf, Root};
 pub(super) use tables::{Tables, check_system};
 pub(super) use tree::{Keys, Lookup, Tree};
 
-use crate::error::{Error, ErrorKind};
+use crate::types::error::{Error, ErrorKind};
 
 /// What is wrong with a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,7 +31,7 @@ use crate::{
         disk::Access,
         file::{StoreFile, draw_number},
     },
-    limits::{DETACHED_MAX, POPULATE_BYTES},
+    types::limits::{DETACHED_MAX, POPULATE_BYTES},
 };
 
 /// Pages that are asked for to tell whether a range is in memory.

@@ -5,10 +5,9 @@ use std::{ops::Range, ptr, sync::Arc};
 use super::{Map, MappedRange, pins::Held as _};
 
 use crate::{
-    clock::SystemClock,
     engine::{Engine, EngineOptions, Watched, file::StoreFile, lock::Sharing, sealed::Blob},
-    error::ErrorKind,
     format::{codec::Codec, envelope::Kind, schema::Schema},
+    types::{clock::SystemClock, error::ErrorKind},
 };
 
 pub(crate) fn options() -> EngineOptions {

@@ -6,7 +6,7 @@ use pco::{
 };
 
 use super::{Bytes, broken};
-use crate::error::Result;
+use crate::types::error::Result;
 
 const CONSTANT: u8 = 0;
 const RAW: u8 = 1;

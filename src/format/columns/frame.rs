@@ -10,7 +10,7 @@
 //! ```
 
 use super::{Bytes, broken};
-use crate::{
+use crate::types::{
     error::{Error, ErrorKind, Result},
     limits::CHUNK_ROWS_MAX,
 };

@@ -13,7 +13,7 @@ use super::{
     pack::{self, BLOCK, Block},
     put_varint, unzigzag, zigzag,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::types::error::{Error, ErrorKind, Result};
 
 /// How to encode values that are neither one nor a few runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ pub(crate) mod lanes;
 pub(crate) mod pack;
 pub(crate) mod ticks;
 
-use crate::error::Error;
+use crate::types::error::Error;
 
 fn broken(message: impl Into<String>) -> Error {
     Error::corrupt("decode columns", "column", message)

@@ -16,7 +16,7 @@
 use bitpacking::{BitPacker, BitPacker4x};
 
 use super::{Bytes, broken, lanes, put_varint, unzigzag, zigzag};
-use crate::error::Result;
+use crate::types::error::Result;
 
 /// Values in a block.
 pub(crate) const BLOCK: usize = BitPacker4x::BLOCK_LEN;

@@ -38,8 +38,8 @@ use std::{
 pub(in crate::engine) use place::{Held, Location, Place};
 
 use crate::{
-    error::Result,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    types::error::Result,
 };
 use place::Stage;
 

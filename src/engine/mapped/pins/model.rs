@@ -12,8 +12,8 @@ use std::{
 
 use super::{Commit, Held, Location, PinRegistry, Place, Seen};
 use crate::{
-    error::Result,
     sync::{Arc, Mutex, RwLock, RwLockReadGuard},
+    types::error::Result,
 };
 
 const PAGE: u64 = 4096;

@@ -4,8 +4,8 @@ use std::{fmt, io, ops::Range};
 
 use super::Commit;
 use crate::{
-    format::digest::Digest,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    types::hash::Digest,
 };
 
 /// Where an archive lies that is to be held.

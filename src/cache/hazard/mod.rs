@@ -1,0 +1,249 @@
+//! Looking at a shared thing without counting references: hazard pointers.
+//!
+//! A reader writes the address of what it looks at into a slot of its own lane, and looks again whether it is still
+//! there. Who takes a thing away looks into all slots before it is freed. (Michael: "Hazard Pointers: Safe Memory
+//! Reclamation for Lock-Free Objects", IEEE TPDS 15(6), 2004.) Between a write and the look after it a fence is needed,
+//! of which the writer takes the cost: see [`barrier`].
+//!
+//! Who frees a thing that is looked at when it is taken away? Its last guard, which finds it marked as retired. A guard
+//! that is on its way, between its write and its look, may or may not become one, and one that is being dropped may or
+//! may not have seen the mark. Both say so by the lowest bit of what they write. They are that for some instructions
+//! only, so whoever retires a thing, or is its last guard, waits until they are not. Then either it is free, or a guard
+//! is there that will see the mark, and do the same.
+
+#![allow(unsafe_code, reason = "reading what another thread may want to free is what this file is for; see `Guard`")]
+
+mod barrier;
+
+use std::{hint, marker::PhantomData, ptr, thread::sleep, time::Duration};
+
+use crossbeam_utils::CachePadded;
+
+use super::slot::{CacheValue, Slot};
+use crate::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicPtr, Ordering},
+    thread,
+    thread_slot::LANES,
+};
+use barrier::{heavy, light};
+
+pub(super) use barrier::prepare;
+
+/// Things that a thread looks at this way at the same time. They fill a cache line.
+const SLOTS: usize = if cfg!(loom) { 2 } else { 8 };
+
+/// The lowest bit of a hazard: its thread is about to have a guard, or not to have it any more.
+const ON_THE_WAY: usize = 1;
+
+/// The lanes that are looked into. A model of a few threads has as many.
+const LANES_IN_USE: usize = if cfg!(loom) { 2 } else { LANES };
+
+type Hazards = [CachePadded<[AtomicPtr<()>; SLOTS]>; LANES_IN_USE];
+
+#[cfg(not(all(test, loom)))]
+static HAZARDS: Hazards =
+    [const { CachePadded::new([const { AtomicPtr::new(ptr::null_mut()) }; SLOTS]) }; LANES_IN_USE];
+
+#[cfg(all(test, loom))]
+loom::lazy_static! {
+    static ref HAZARDS: Hazards = std::array::from_fn(|_| CachePadded::new(std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()))));
+}
+
+fn is_on_the_way(hazard: *mut ()) -> bool {
+    hazard.addr() & ON_THE_WAY != 0
+}
+
+/// The address that a hazard names.
+fn named<T>(hazard: *mut ()) -> *mut T {
+    hazard.map_addr(|at| at & !ON_THE_WAY).cast()
+}
+
+fn on_the_way<T>(at: *mut T) -> *mut () {
+    at.cast::<()>().map_addr(|at| at | ON_THE_WAY)
+}
+
+/// Everything that is being looked at, or may be in an instant.
+fn looked_at() -> impl Iterator<Item = *mut ()> {
+    let hazards = HAZARDS.iter().flat_map(|lane| lane.iter());
+    hazards.map(|hazard| hazard.load(Ordering::Acquire)).filter(|hazard| !hazard.is_null())
+}
+
+/// A thing that is not freed while this lives: the one that the hazard names.
+pub(crate) struct Guard<V: CacheValue> {
+    hazard: &'static AtomicPtr<()>,
+    of: PhantomData<Arc<Slot<V>>>,
+}
+
+// SAFETY: a guard is a shared reference to a slot, and an atomic that any thread may clear.
+unsafe impl<V: CacheValue + Send + Sync> Send for Guard<V> where V::Facts: Send + Sync {}
+// SAFETY: as above; the guard itself hands out shared references only.
+unsafe impl<V: CacheValue + Send + Sync> Sync for Guard<V> where V::Facts: Send + Sync {}
+
+/// Why nothing is protected.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unprotected {
+    /// There is nothing.
+    Empty,
+    /// The thread looks at too many things already.
+    NoRoom,
+}
+
+impl<V: CacheValue> Guard<V> {
+    /// Protects what `source` points to. The caller makes sure that a pointer is retired only after it was taken out
+    /// of every source that it is in.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
+    pub(super) fn protect(lane: usize, source: &AtomicPtr<Slot<V>>) -> Result<Self, Unprotected> {
+        let hazards = HAZARDS.get(lane).ok_or(Unprotected::NoRoom)?;
+        // Acquire, and release below: a guard that was dropped on another thread has done its reading.
+        let free = hazards.iter().find(|hazard| hazard.load(Ordering::Acquire).is_null());
+        let hazard = free.ok_or(Unprotected::NoRoom)?;
+        let mut at = source.load(Ordering::Acquire);
+        loop {
+            if at.is_null() {
+                hazard.store(ptr::null_mut(), Ordering::Release);
+                return Err(Unprotected::Empty);
+            }
+            hazard.store(on_the_way(at), Ordering::Release);
+            light();
+            let now = source.load(Ordering::Acquire);
+            if now == at {
+                hazard.store(at.cast(), Ordering::Release);
+                return Ok(Self { hazard, of: PhantomData });
+            }
+            at = now;
+        }
+    }
+
+    #[inline]
+    pub(super) fn slot(&self) -> &Slot<V> {
+        let at: *const Slot<V> = self.hazard.load(Ordering::Relaxed).cast();
+        // SAFETY: it was in its source after the hazard named it, so it is retired later than that; and who retires it
+        // passes a barrier, finds the hazard, and keeps it until the hazard is cleared, which only this guard's drop
+        // does.
+        unsafe { &*at }
+    }
+
+    /// What a hit needs of it.
+    #[inline]
+    pub(crate) fn facts(&self) -> V::Facts {
+        self.slot().facts
+    }
+
+    /// What is protected.
+    #[inline]
+    pub(crate) fn value(&self) -> &Arc<V> {
+        &self.slot().value
+    }
+}
+
+impl<V: CacheValue> Drop for Guard<V> {
+    #[inline]
+    fn drop(&mut self) {
+        let slot: *mut Slot<V> = self.hazard.load(Ordering::Relaxed).cast();
+        // First this, then the look at the mark: who marks it first, and then looks here, either is seen or sees this.
+        self.hazard.store(on_the_way(slot), Ordering::Release);
+        light();
+        // SAFETY: as in `slot`: the hazard still names it.
+        let slot = unsafe { &*slot };
+        if slot.retired.load(Ordering::Relaxed) {
+            clear_and_free(self.hazard, Arc::clone(&slot.retired_list));
+        } else {
+            #[cfg(all(test, not(loom), not(shuttle)))]
+            tests::before_it_is_cleared();
+            self.hazard.store(ptr::null_mut(), Ordering::Release);
+        }
+    }
+}
+
+/// By value, so that a guard need not have an address.
+#[cold]
+#[inline(never)]
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "what clears the hazard must own the retired_list: the slot may be freed"
+)]
+fn clear_and_free<V: CacheValue>(hazard: &'static AtomicPtr<()>, retired_list: Arc<RetiredList<V>>) {
+    hazard.store(ptr::null_mut(), Ordering::Release);
+    retired_list.free();
+}
+
+/// Where retired things wait for their last guard.
+pub(super) struct RetiredList<V: CacheValue> {
+    waiting: Mutex<Vec<Arc<Slot<V>>>>,
+}
+
+impl<V: CacheValue> RetiredList<V> {
+    pub(super) fn new() -> Self {
+        Self { waiting: Mutex::new(Vec::new()) }
+    }
+
+    /// Frees `slots` when nobody looks at them any more: now, or when the last guard is dropped. They must be out of
+    /// every place where a reader could find them.
+    pub(super) fn retire(&self, slots: Vec<Arc<Slot<V>>>) {
+        if slots.is_empty() {
+            return;
+        }
+        slots.iter().for_each(|slot| slot.retired.store(true, Ordering::Relaxed));
+        self.lock().extend(slots);
+        self.free();
+    }
+
+    /// Frees what nobody looks at. What is left has a guard that is going to do this again.
+    fn free(&self) {
+        let mut pause = Pause::default();
+        while !self.sweep() {
+            pause.wait();
+        }
+    }
+
+    /// Frees what nobody looks at. Returns whether what is left has guards, and nobody on the way.
+    fn sweep(&self) -> bool {
+        let mut waiting = self.lock();
+        if waiting.is_empty() {
+            return true;
+        }
+        if !heavy() {
+            // As if it had a guard that is never dropped: the kernel has taken back what it had granted.
+            return true;
+        }
+        let looked_at: Vec<_> = looked_at().collect();
+        let hazards = |slot: &Arc<Slot<V>>| {
+            let at = Arc::as_ptr(slot);
+            looked_at.iter().copied().filter(move |&hazard| ptr::eq(named(hazard), at))
+        };
+        let free: Vec<_> = waiting.extract_if(.., |slot| hazards(slot).next().is_none()).collect();
+        let settled = waiting.iter().all(|slot| !hazards(slot).any(is_on_the_way));
+        drop(waiting);
+        // Outside the lock: what is freed may close a file.
+        drop(free);
+        settled
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Slot<V>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits longer and longer. A thread that is on the way is so for some instructions, unless it is not running.
+#[derive(Default)]
+struct Pause(u32);
+
+impl Pause {
+    fn wait(&mut self) {
+        self.0 = self.0.saturating_add(1);
+        #[cfg(all(test, loom))]
+        return tests::wait(self.0);
+        #[cfg(not(all(test, loom)))]
+        match self.0 {
+            0..64 => hint::spin_loop(),
+            64..80 => thread::yield_now(),
+            // It may have a lower priority, and this core.
+            _ => sleep(Duration::from_micros(50)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! Guards and retirement: by threads that run, and by all orders in which they could.
+
+use super::*;
+use crate::{
+    cache::{Weight, tests::key},
+    types::time::Timestamp,
+};
+
+/// Something to look at. Whoever keeps it too can see whether it was freed.
+#[derive(Debug)]
+pub(super) struct Thing;
+
+impl CacheValue for Thing {
+    type Facts = ();
+
+    fn facts(&self) {}
+}
+
+fn slot(retired_list: &Arc<RetiredList<Thing>>) -> Arc<Slot<Thing>> {
+    Slot::new(key(0), Arc::new(Thing), Weight::default(), Timestamp::from_nanos(0), retired_list)
+}
+
+/// What everything was moved to that was freed: how it is seen that a reader looks at such a thing, without looking at
+/// it.
+fn is_freed(slot: &Arc<Slot<Thing>>, kept: usize) -> bool {
+    Arc::strong_count(slot) <= kept
+}
+
+#[cfg(not(any(loom, shuttle)))]
+mod running {
+    use std::{
+        cell::Cell,
+        sync::{
+            Barrier,
+            atomic::{AtomicBool, AtomicU64},
+        },
+        thread,
+        time::Duration,
+    };
+
+    use super::*;
+    use crate::sync::thread_slot;
+
+    /// Where the guard of the test below and the thread that retires its slot meet.
+    static MISSED: Barrier = Barrier::new(2);
+
+    thread_local! {
+        static LATE: Cell<Option<&'static Barrier>> = const { Cell::new(None) };
+    }
+
+    /// Where a guard that missed the mark is about to clear its hazard.
+    pub(in super::super) fn before_it_is_cleared() {
+        if let Some(barrier) = LATE.take() {
+            barrier.wait();
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn nothing_is_freed_while_it_is_looked_at_and_the_last_guard_frees_it() {
+        prepare();
+        let retired_list = Arc::new(RetiredList::new());
+        let kept = slot(&retired_list);
+        let source = AtomicPtr::new(Arc::as_ptr(&kept).cast_mut());
+        let lane = thread_slot::current().unwrap();
+        let guards: Vec<_> = (0..SLOTS).map(|_| Guard::protect(lane, &source).unwrap()).collect();
+        assert!(matches!(Guard::protect(lane, &source), Err(Unprotected::NoRoom)));
+        source.store(ptr::null_mut(), Ordering::SeqCst);
+        retired_list.retire(vec![Arc::clone(&kept)]);
+        for guard in guards {
+            assert!(!is_freed(&kept, 1), "it is looked at");
+            assert!(ptr::eq(guard.slot(), &raw const *kept));
+            // Guards may be dropped anywhere.
+            thread::spawn(move || drop(guard)).join().unwrap();
+        }
+        assert!(is_freed(&kept, 1), "the last guard frees it");
+        assert!(matches!(Guard::protect(lane, &source), Err(Unprotected::Empty)));
+    }
+
+    /// The slot and the list own each other: without anybody who frees it, both would stay, with the file and its
+    /// lock.
+    #[test]
+    fn a_guard_that_is_dropped_while_its_slot_is_retired_does_not_leave_it_behind() {
+        prepare();
+        let retired_list = Arc::new(RetiredList::new());
+        let kept = slot(&retired_list);
+        let source = AtomicPtr::new(Arc::as_ptr(&kept).cast_mut());
+        let (guard, other) = thread::spawn({
+            let source = AtomicPtr::new(source.load(Ordering::SeqCst));
+            move || {
+                let lane = thread_slot::current().unwrap();
+                (Guard::protect(lane, &source).unwrap(), Guard::protect(lane, &source).unwrap())
+            }
+        })
+        .join()
+        .unwrap();
+        source.store(ptr::null_mut(), Ordering::SeqCst);
+        let dropping = thread::spawn(move || {
+            LATE.set(Some(&MISSED));
+            drop(guard);
+        });
+        MISSED.wait();
+        retired_list.retire(vec![Arc::clone(&kept)]);
+        // Neither does another guard rely on it.
+        drop(other);
+        dropping.join().unwrap();
+        assert!(is_freed(&kept, 1), "nobody freed it");
+    }
+
+    /// Freed slots say so before their memory goes to others, so that a reader that looks at one fails.
+    #[test]
+    fn what_readers_find_while_it_is_replaced_is_alive() {
+        struct Canary(AtomicU64);
+        impl CacheValue for Canary {
+            type Facts = ();
+
+            fn facts(&self) {}
+        }
+        impl Drop for Canary {
+            fn drop(&mut self) {
+                self.0.store(u64::MAX, Ordering::Relaxed);
+            }
+        }
+        prepare();
+        let retired_list = Arc::new(RetiredList::new());
+        let slot = |n| {
+            let value = Arc::new(Canary(AtomicU64::new(n)));
+            Slot::new(key(0), value, Weight::default(), Timestamp::from_nanos(0), &retired_list)
+        };
+        let mut owned = slot(1);
+        let source = AtomicPtr::new(Arc::as_ptr(&owned).cast_mut());
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let lane = thread_slot::current().unwrap();
+                    let mut last = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        let guard = Guard::protect(lane, &source).unwrap();
+                        let now = guard.value().0.load(Ordering::Relaxed);
+                        assert!(now >= last && now != u64::MAX, "{last} {now}");
+                        last = now;
+                    }
+                });
+            }
+            for n in 2..20_000 {
+                let next = slot(n);
+                source.store(Arc::as_ptr(&next).cast_mut(), Ordering::SeqCst);
+                retired_list.retire(vec![std::mem::replace(&mut owned, next)]);
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        source.store(ptr::null_mut(), Ordering::SeqCst);
+        retired_list.retire(vec![owned]);
+        assert_eq!(Arc::strong_count(&retired_list), 1, "everything was freed");
+    }
+}
+
+#[cfg(not(any(loom, shuttle)))]
+pub(super) use running::before_it_is_cleared;
+
+#[cfg(loom)]
+pub(super) use modelled::wait;
+
+/// Every order of events and every value that a load may see, with up to three switches of threads that nothing calls
+/// for.
+#[cfg(loom)]
+mod modelled {
+    use super::*;
+
+    /// Orders in which some thread never runs are of no interest: after some turns whoever has waited least comes next.
+    pub(in super::super) fn wait(turns: u32) {
+        if turns > 2 {
+            loom::skip_branch();
+        }
+        thread::yield_now();
+    }
+
+    /// A thing that threads know of, in a source.
+    fn model(
+        threads: impl Fn(&Arc<RetiredList<Thing>>, &Arc<Slot<Thing>>, &Arc<AtomicPtr<Slot<Thing>>>) + Send + Sync + 'static,
+    ) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(move || {
+            let retired_list = Arc::new(RetiredList::new());
+            let kept = slot(&retired_list);
+            let source = Arc::new(AtomicPtr::new(Arc::as_ptr(&kept).cast_mut()));
+            threads(&retired_list, &kept, &source);
+            assert!(is_freed(&kept, 1), "nobody freed it");
+        });
+    }
+
+    /// Looks at what is in `source`, in a lane.
+    fn look(lane: usize, kept: &Arc<Slot<Thing>>, source: &AtomicPtr<Slot<Thing>>) {
+        match Guard::protect(lane, source) {
+            Ok(guard) => {
+                // The owner here, the one that reads, and the retired_list or the writer.
+                assert!(!is_freed(kept, 2), "it is looked at");
+                drop(guard);
+            }
+            Err(why) => assert_eq!(why, Unprotected::Empty),
+        }
+    }
+
+    #[test]
+    fn one_reader_and_one_who_retires() {
+        model(|retired_list, kept, source| {
+            let owned = Arc::clone(kept);
+            let reader = thread::spawn({
+                let (kept, source) = (Arc::clone(kept), Arc::clone(source));
+                move || look(0, &kept, &source)
+            });
+            source.store(ptr::null_mut(), Ordering::Release);
+            retired_list.retire(vec![owned]);
+            reader.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn two_guards_are_dropped_while_it_is_retired() {
+        model(|retired_list, kept, source| {
+            let owned = Arc::clone(kept);
+            let (one, other) = (Guard::protect(0, source).unwrap(), Guard::protect(1, source).unwrap());
+            let threads = [one, other].map(|guard| thread::spawn(move || drop(guard)));
+            source.store(ptr::null_mut(), Ordering::Release);
+            retired_list.retire(vec![owned]);
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_guard_is_dropped_while_another_reader_looks() {
+        model(|retired_list, kept, source| {
+            let owned = Arc::clone(kept);
+            let guard = Guard::protect(0, source).unwrap();
+            let dropping = thread::spawn(move || drop(guard));
+            let reader = thread::spawn({
+                let (kept, source) = (Arc::clone(kept), Arc::clone(source));
+                move || look(1, &kept, &source)
+            });
+            source.store(ptr::null_mut(), Ordering::Release);
+            retired_list.retire(vec![owned]);
+            dropping.join().unwrap();
+            reader.join().unwrap();
+        });
+    }
+}

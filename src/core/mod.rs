@@ -1,0 +1,309 @@
+//! What models and market data stand on: the open file, the clock, the writers' turns, and one thread for what can wait.
+//!
+//! Here is the one protocol of commit. A change is made in a transaction, under the writers' lock; what is kept in
+//! memory is told before the commit that it may soon be old, and after it what is new; only then the lock is released.
+//! What the change is, and who keeps what, is not known here: [`commit_shown`](Core::commit_shown) takes both as
+//! closures. Where the file turns out to have another state than the one that was shown, after an I/O error, the
+//! [`Observer`] brings memory in step.
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    engine::{Batch, Compacted, CompactionProgress, Engine, Snapshot, unless_expired},
+    sync::{
+        gate::Gate,
+        worker::{Stop, Worker},
+    },
+    types::{
+        clock::Clock,
+        error::{Error, ErrorKind, Result},
+        time::Timestamp,
+    },
+};
+
+/// How long after a look at a file that cannot be read the next one follows.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// One open store, as its parts share it.
+pub(crate) struct Core {
+    /// Dropped first: its jobs hold models, and with them the file.
+    worker: Worker,
+    gate: Arc<Gate>,
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    /// Held from the start of a write until everything that is kept in memory shows it.
+    writer: Mutex<()>,
+    observer: OnceLock<Observer>,
+    /// The file is being looked at until it can be read.
+    looks: AtomicBool,
+}
+
+/// Brings what is kept in memory in step with the file.
+pub(crate) type Observer = Box<dyn Fn(OutOfStep) + Send + Sync>;
+
+/// Why memory may show what the file does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OutOfStep {
+    /// The file has another state than the one that was shown.
+    Surprised,
+    /// It may have: the outcome of a commit was unknown.
+    Unsure,
+}
+
+/// How a commit ended that may have changed the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The change is in the file.
+    Done,
+    /// The change is in the file, or nothing of it: nobody can say now.
+    Unknown,
+}
+
+/// The turn to write: one at a time, from before a transaction until everything shows it.
+pub(crate) struct Turn<'a> {
+    _lock: MutexGuard<'a, ()>,
+}
+
+impl Core {
+    pub(crate) fn new(engine: Engine, clock: Arc<dyn Clock>) -> Self {
+        tracing::info!(store = %engine.subject(), read_only = engine.is_read_only(), "store open");
+        Self {
+            worker: Worker::default(),
+            gate: Arc::default(),
+            engine,
+            clock,
+            writer: Mutex::new(()),
+            observer: OnceLock::new(),
+            looks: AtomicBool::new(false),
+        }
+    }
+
+    /// Says who brings memory in step with the file. Once, before the store is used.
+    pub(crate) fn observe(&self, observer: Observer) {
+        let first = self.observer.set(observer).is_ok();
+        assert!(first, "a store has one observer");
+    }
+
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.engine.path()
+    }
+
+    /// Where the store is, for messages.
+    pub(crate) fn subject(&self) -> String {
+        self.engine.subject()
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.engine.is_read_only()
+    }
+
+    /// Bytes of the file, and of those the bytes that are allocated.
+    pub(crate) fn file_usage(&self) -> Result<(u64, u64)> {
+        self.engine.file_usage()
+    }
+
+    /// Refuses what a write would be refused for before it begins: worth asking before work is done for one.
+    pub(crate) fn check_writable(&self, operation: &'static str) -> Result<()> {
+        self.engine.check_writable(operation)
+    }
+
+    /// Whether the newest commit has been looked at: not while the file cannot be read.
+    pub(crate) fn sees(&self) -> bool {
+        self.engine.sees()
+    }
+
+    /// Reads the last committed state. Not to be called in a [`Turn`].
+    pub(crate) fn snapshot(&self) -> Result<Snapshot> {
+        let snapshot = self.engine.read();
+        self.catch_up();
+        snapshot
+    }
+
+    /// Reads the last committed state with `read`; again, when that state was given up meanwhile. Not to be called in a
+    /// [`Turn`].
+    pub(crate) fn look<T>(&self, read: impl Fn(&Snapshot) -> Result<T>) -> Result<T> {
+        unless_expired(|| read(&self.snapshot()?))
+    }
+
+    /// The same, also in a [`Turn`]: does not bring memory in step with the file.
+    pub(crate) fn look_only<T>(&self, read: impl Fn(&Snapshot) -> Result<T>) -> Result<T> {
+        self.engine.look(read)
+    }
+
+    /// Waits for the turn to write.
+    pub(crate) fn turn(&self) -> Turn<'_> {
+        Turn { _lock: self.writer.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    /// Runs `change` in a transaction that is not committed.
+    pub(crate) fn try_out<T>(&self, operation: &'static str, change: impl FnOnce(&Batch) -> Result<T>) -> Result<T> {
+        let _turn = self.turn();
+        change(&self.engine.write(operation)?)
+    }
+
+    /// Runs `change` in one transaction and commits it. For what nobody keeps in memory: models are left alone.
+    pub(crate) fn commit<T>(
+        self: &Arc<Self>,
+        operation: &'static str,
+        change: impl FnOnce(&Batch) -> Result<T>,
+    ) -> Result<T> {
+        let (value, doubt) = self.commit_shown(operation, change, |_| (), |(), _, _| ())?;
+        doubt.map_or(Ok(value), Err)
+    }
+
+    /// Runs `change` in one transaction and commits it. `begin` is told what is about to be committed, and `show` what
+    /// was, or may have been; both before anybody else writes. An error that comes with the value is about what cannot
+    /// be taken back: the change is in the file, and may not survive a power cut.
+    pub(crate) fn commit_shown<T, S>(
+        self: &Arc<Self>,
+        operation: &'static str,
+        change: impl FnOnce(&Batch) -> Result<T>,
+        begin: impl FnOnce(&T) -> S,
+        show: impl FnOnce(S, &T, Outcome),
+    ) -> Result<(T, Option<Error>)> {
+        let done = self.commit_in_turn(operation, change, begin, show);
+        let error = done.as_ref().map_or_else(Some, |(_, doubt)| doubt.as_ref());
+        self.after_write(error);
+        done
+    }
+
+    fn commit_in_turn<T, S>(
+        &self,
+        operation: &'static str,
+        change: impl FnOnce(&Batch) -> Result<T>,
+        begin: impl FnOnce(&T) -> S,
+        show: impl FnOnce(S, &T, Outcome),
+    ) -> Result<(T, Option<Error>)> {
+        let _turn = self.turn();
+        let batch = self.engine.write(operation)?;
+        let value = change(&batch)?;
+        let shown = begin(&value);
+        match batch.commit() {
+            Ok(committed) => {
+                show(shown, &value, Outcome::Done);
+                let doubt = committed.finish().err();
+                Ok((value, doubt))
+            }
+            Err(error) => {
+                if error.kind() == ErrorKind::OutcomeUnknown {
+                    show(shown, &value, Outcome::Unknown);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Copies everything to a new file that takes the place of this one, and runs `after` before anybody else writes.
+    pub(crate) fn compact(
+        self: &Arc<Self>,
+        progress: &mut dyn FnMut(CompactionProgress),
+        after: impl FnOnce(&Turn<'_>),
+    ) -> Result<Compacted> {
+        let turn = self.turn();
+        let compacted = self.engine.compact(progress);
+        if compacted.is_ok() {
+            after(&turn);
+        }
+        drop(turn);
+        self.catch_up();
+        compacted
+    }
+
+    /// Brings what is in memory in step with the file, after a write that ended with `error`. Not to be called in a
+    /// [`Turn`].
+    fn after_write(self: &Arc<Self>, error: Option<&Error>) {
+        self.catch_up();
+        if error.is_some_and(|err| err.kind() == ErrorKind::OutcomeUnknown) {
+            // It may be in the file, and whoever made it goes no further.
+            self.tell(OutOfStep::Unsure);
+        }
+        if !self.sees() {
+            self.look_until_it_sees();
+        }
+    }
+
+    /// Has the file looked at by another thread until it can be read: those who only ask what is in memory would not
+    /// find out.
+    fn look_until_it_sees(self: &Arc<Self>) {
+        if self.looks.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.later(self, |core, stop| {
+            core.looks.store(false, Ordering::Release);
+            if core.snapshot().is_ok() || core.sees() {
+                core.tell(OutOfStep::Unsure);
+            } else if !stop.is_set() {
+                core.pause();
+                core.look_until_it_sees();
+            }
+        });
+    }
+
+    /// Has the thread in the background wait a moment before its next job.
+    pub(crate) fn pause(&self) {
+        self.worker.later(|stop| {
+            if !stop.is_set() {
+                thread::sleep(LOOK_AGAIN);
+            }
+        });
+    }
+
+    /// Has the thread in the background do `job`.
+    pub(crate) fn run_later(&self, job: impl FnOnce(&Stop) + Send + 'static) {
+        self.worker.later(job);
+    }
+
+    /// Has the thread in the background do `work` with a part of the store, unless the store is closed by then.
+    pub(crate) fn later<T: Send + Sync + 'static>(
+        &self,
+        part: &Arc<T>,
+        work: impl FnOnce(&Arc<T>, &Stop) + Send + 'static,
+    ) {
+        let (part, gate) = (Arc::downgrade(part), Arc::clone(&self.gate));
+        self.worker.later(move |stop| {
+            gate.with(&part, |part| work(part, stop));
+        });
+    }
+
+    /// Where the file turned out to have another state than the one that was shown, memory is brought in step. Not to
+    /// be called in a [`Turn`].
+    fn catch_up(&self) {
+        if self.engine.take_surprise() {
+            tracing::warn!(store = %self.subject(), "the file has another state than the one that was shown");
+            self.tell(OutOfStep::Surprised);
+        }
+    }
+
+    fn tell(&self, why: OutOfStep) {
+        if let Some(observer) = self.observer.get() {
+            observer(why);
+        }
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,460 @@
+//! Bars: open, high, low, close and volume of a stretch of time, as rows and as columns.
+
+use std::{fmt, ops::Range, sync::Arc};
+
+use crate::types::{
+    error::{Error, Result},
+    time::Timestamp,
+};
+
+/// One bar. `at` is when it begins; a bar of a day and longer has midnight UTC of its day.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bar {
+    /// When the bar begins.
+    pub at: Timestamp,
+    /// The first price.
+    pub open: f64,
+    /// The highest price.
+    pub high: f64,
+    /// The lowest price.
+    pub low: f64,
+    /// The last price.
+    pub close: f64,
+    /// What was traded, in units of the instrument.
+    pub volume: f64,
+}
+
+impl Bar {
+    /// Returns what is wrong with the bar taken alone.
+    #[must_use]
+    pub fn flaws(&self) -> Flaws {
+        let values = [self.open, self.high, self.low, self.close, self.volume];
+        let mut flaws = Flaws::NONE;
+        if values.iter().any(|value| !value.is_finite()) {
+            flaws |= Flaws::NOT_FINITE;
+        }
+        if values.iter().any(|value| *value < 0.0) {
+            flaws |= Flaws::NEGATIVE;
+        }
+        if self.low > self.open.min(self.close) || self.high < self.open.max(self.close) {
+            flaws |= Flaws::INCONSISTENT;
+        }
+        flaws
+    }
+}
+
+/// What is wrong with a bar: a set of flaws, usually empty.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Flaws(u8);
+
+impl Flaws {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// A price or the volume is NaN or infinite.
+    pub const NOT_FINITE: Self = Self(1);
+    /// A price or the volume is below zero.
+    pub const NEGATIVE: Self = Self(2);
+    /// `low <= open, close <= high` does not hold.
+    pub const INCONSISTENT: Self = Self(4);
+    /// Another row of the same write had the same timestamp, and came before it.
+    pub const DUPLICATE: Self = Self(8);
+    /// It was written after a row that it lies before.
+    pub const UNSORTED: Self = Self(16);
+    /// No bar of this timeframe begins then: bars of days begin at midnight UTC, and those of a length that half an
+    /// hour is a multiple of at multiples of it.
+    pub const OFF_GRID: Self = Self(32);
+
+    const NAMES: [(Self, &'static str); 6] = [
+        (Self::NOT_FINITE, "not finite"),
+        (Self::NEGATIVE, "negative"),
+        (Self::INCONSISTENT, "inconsistent"),
+        (Self::DUPLICATE, "duplicate"),
+        (Self::UNSORTED, "unsorted"),
+        (Self::OFF_GRID, "off the grid"),
+    ];
+
+    /// Returns whether there are none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Returns whether all of `flaws` are among these.
+    #[must_use]
+    pub const fn contains(self, flaws: Self) -> bool {
+        self.0 & flaws.0 == flaws.0
+    }
+
+    pub(crate) const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Unknown bits are kept: a later release may know them.
+    pub(crate) const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+}
+
+impl std::ops::BitOrAssign for Flaws {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+impl std::ops::BitOr for Flaws {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl fmt::Display for Flaws {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> =
+            Self::NAMES.iter().filter(|(flaw, _)| self.contains(*flaw)).map(|(_, name)| *name).collect();
+        f.pad(&names.join(", "))
+    }
+}
+
+impl fmt::Debug for Flaws {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Flaws({self})")
+    }
+}
+
+/// What to do with rows that cannot be right: see [`Flaws`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BadRows {
+    /// Write nothing, and name the first of them. The default.
+    #[default]
+    Refuse,
+    /// Keep them, with their flaws beside them. Rows are sorted, and of rows with the same timestamp the last is kept.
+    Keep,
+}
+
+/// One of the five columns of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Field {
+    /// The first price.
+    Open,
+    /// The highest price.
+    High,
+    /// The lowest price.
+    Low,
+    /// The last price.
+    Close,
+    /// What was traded.
+    Volume,
+}
+
+impl Field {
+    pub(crate) const ALL: [Self; 5] = [Self::Open, Self::High, Self::Low, Self::Close, Self::Volume];
+}
+
+/// The columns that rows are cut from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Columns {
+    pub(crate) at: Vec<Timestamp>,
+    /// Open, high, low, close, volume, as in [`Field::ALL`].
+    pub(crate) values: [Vec<f64>; 5],
+    /// One per row, or none at all when no row has a flaw.
+    pub(crate) flaws: Vec<Flaws>,
+}
+
+impl Columns {
+    pub(crate) fn with_capacity(rows: usize) -> Self {
+        Self { at: Vec::with_capacity(rows), values: [(); 5].map(|()| Vec::with_capacity(rows)), flaws: Vec::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.at.len()
+    }
+
+    pub(crate) fn push(&mut self, bar: &Bar, flaws: Flaws) {
+        if !flaws.is_empty() {
+            self.flaws.resize(self.len(), Flaws::NONE);
+        }
+        if !flaws.is_empty() || !self.flaws.is_empty() {
+            self.flaws.push(flaws);
+        }
+        self.at.push(bar.at);
+        let Bar { open, high, low, close, volume, .. } = *bar;
+        for (column, value) in self.values.iter_mut().zip([open, high, low, close, volume]) {
+            column.push(value);
+        }
+    }
+
+    /// Appends rows of `other`.
+    pub(crate) fn extend(&mut self, other: &Self, rows: Range<usize>) {
+        if !other.flaws.is_empty() {
+            self.flaws.resize(self.len(), Flaws::NONE);
+        }
+        match other.flaws.get(rows.clone()) {
+            Some(flaws) if !other.flaws.is_empty() => self.flaws.extend_from_slice(flaws),
+            _ if !self.flaws.is_empty() => self.flaws.resize(self.len() + rows.len(), Flaws::NONE),
+            _ => {}
+        }
+        self.at.extend_from_slice(other.at.get(rows.clone()).unwrap_or_default());
+        for (column, more) in self.values.iter_mut().zip(&other.values) {
+            column.extend_from_slice(more.get(rows.clone()).unwrap_or_default());
+        }
+    }
+
+    pub(crate) fn flaws_of(&self, row: usize) -> Flaws {
+        self.flaws.get(row).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn bar(&self, row: usize) -> Option<Bar> {
+        let [open, high, low, close, volume] = &self.values;
+        Some(Bar {
+            at: *self.at.get(row)?,
+            open: *open.get(row)?,
+            high: *high.get(row)?,
+            low: *low.get(row)?,
+            close: *close.get(row)?,
+            volume: *volume.get(row)?,
+        })
+    }
+
+    /// Whether two rows have the same bits in all values.
+    pub(crate) fn same(&self, row: usize, other: &Self, at: usize) -> bool {
+        let bits = |column: &Vec<f64>, row: usize| column.get(row).map(|value| value.to_bits());
+        self.flaws_of(row) == other.flaws_of(at)
+            && self.values.iter().zip(&other.values).all(|(a, b)| bits(a, row) == bits(b, at))
+    }
+}
+
+/// Bars in columns, each `[n]`. Cutting and cloning copies nothing.
+///
+/// What a store returns is in order of time, each timestamp once. What is made of rows may be in any order until it is
+/// written.
+///
+/// Equality is of bits: a NaN equals itself, and 0.0 does not equal -0.0.
+///
+/// ```
+/// use modelkeep::{Bar, Bars, Timestamp};
+///
+/// let bar = |n: i64| Bar { at: Timestamp::from_nanos(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: 100.0 };
+/// let bars: Bars = (0..10).map(bar).collect();
+/// assert_eq!(bars.slice(2..5).timestamps()[0].as_nanos(), 2);
+/// assert_eq!(bars.close()[9], 2.0);
+/// ```
+#[derive(Clone, Default)]
+pub struct Bars {
+    columns: Arc<Columns>,
+    rows: Range<usize>,
+}
+
+impl Bars {
+    /// Returns bars made of whole columns: timestamps, open, high, low, close and volume, `[n]` each.
+    ///
+    /// # Errors
+    /// `InvalidInput` when they have not all the same length.
+    pub fn from_columns(
+        timestamps: Vec<Timestamp>,
+        open: Vec<f64>,
+        high: Vec<f64>,
+        low: Vec<f64>,
+        close: Vec<f64>,
+        volume: Vec<f64>,
+    ) -> Result<Self> {
+        let columns = Columns { at: timestamps, values: [open, high, low, close, volume], flaws: Vec::new() };
+        let lengths = columns.values.each_ref().map(Vec::len);
+        if lengths.iter().any(|len| *len != columns.len()) {
+            let message = format!("{} timestamps and columns of {lengths:?} values", columns.len());
+            return Err(Error::invalid("read bars", "columns", message));
+        }
+        Ok(columns.into())
+    }
+
+    /// Returns the number of bars, `n`.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Returns whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Returns when each bar begins, `[n]`.
+    #[must_use]
+    pub fn timestamps(&self) -> &[Timestamp] {
+        self.columns.at.get(self.rows.clone()).unwrap_or_default()
+    }
+
+    /// Returns the first prices, `[n]`.
+    #[must_use]
+    pub fn open(&self) -> &[f64] {
+        self.column(Field::Open)
+    }
+
+    /// Returns the highest prices, `[n]`.
+    #[must_use]
+    pub fn high(&self) -> &[f64] {
+        self.column(Field::High)
+    }
+
+    /// Returns the lowest prices, `[n]`.
+    #[must_use]
+    pub fn low(&self) -> &[f64] {
+        self.column(Field::Low)
+    }
+
+    /// Returns the last prices, `[n]`.
+    #[must_use]
+    pub fn close(&self) -> &[f64] {
+        self.column(Field::Close)
+    }
+
+    /// Returns what was traded, `[n]`.
+    #[must_use]
+    pub fn volume(&self) -> &[f64] {
+        self.column(Field::Volume)
+    }
+
+    /// Returns one column, `[n]`.
+    #[must_use]
+    pub fn column(&self, field: Field) -> &[f64] {
+        let [open, high, low, close, volume] = &self.columns.values;
+        let column = match field {
+            Field::Open => open,
+            Field::High => high,
+            Field::Low => low,
+            Field::Close => close,
+            Field::Volume => volume,
+        };
+        column.get(self.rows.clone()).unwrap_or_default()
+    }
+
+    /// Returns the flaws that bar `row` was stored with.
+    #[must_use]
+    pub fn flaws(&self, row: usize) -> Flaws {
+        if row < self.len() { self.columns.flaws_of(self.rows.start + row) } else { Flaws::NONE }
+    }
+
+    /// Returns how many bars were stored with a flaw.
+    #[must_use]
+    pub fn flawed(&self) -> usize {
+        let flaws = self.columns.flaws.get(self.rows.clone()).unwrap_or_default();
+        flaws.iter().filter(|flaws| !flaws.is_empty()).count()
+    }
+
+    /// Returns bar `row`.
+    #[must_use]
+    pub fn get(&self, row: usize) -> Option<Bar> {
+        if row < self.len() { self.columns.bar(self.rows.start + row) } else { None }
+    }
+
+    /// Returns the last bar.
+    #[must_use]
+    pub fn last(&self) -> Option<Bar> {
+        self.get(self.len().checked_sub(1)?)
+    }
+
+    /// Returns the bars, one by one.
+    #[must_use]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Bar> {
+        (0..self.len())
+            .map(|row| self.get(row).unwrap_or_else(|| unreachable!("the columns of bars have the same length")))
+    }
+
+    /// Returns the bars of `rows`, as far as they are there, without copying them.
+    #[must_use]
+    pub fn slice(&self, rows: Range<usize>) -> Self {
+        let start = rows.start.min(self.len());
+        let end = rows.end.clamp(start, self.len());
+        Self { columns: Arc::clone(&self.columns), rows: self.rows.start + start..self.rows.start + end }
+    }
+
+    pub(crate) fn columns(&self) -> (&Columns, Range<usize>) {
+        (&self.columns, self.rows.clone())
+    }
+}
+
+impl From<Columns> for Bars {
+    fn from(columns: Columns) -> Self {
+        let rows = 0..columns.len();
+        Self { columns: Arc::new(columns), rows }
+    }
+}
+
+impl FromIterator<Bar> for Bars {
+    fn from_iter<I: IntoIterator<Item = Bar>>(bars: I) -> Self {
+        let mut columns = Columns::default();
+        bars.into_iter().for_each(|bar| columns.push(&bar, Flaws::NONE));
+        columns.into()
+    }
+}
+
+impl PartialEq for Bars {
+    fn eq(&self, other: &Self) -> bool {
+        let ((a, left), (b, right)) = (self.columns(), other.columns());
+        self.timestamps() == other.timestamps() && left.zip(right).all(|(row, at)| a.same(row, b, at))
+    }
+}
+
+impl fmt::Debug for Bars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Bars");
+        out.field("len", &self.len());
+        if let (Some(first), Some(last)) = (self.get(0), self.last()) {
+            out.field("first", &first).field("last", &last);
+        }
+        out.finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bar(at: i64, close: f64) -> Bar {
+        Bar { at: Timestamp::from_nanos(at), open: 1.0, high: 3.0, low: 0.5, close, volume: 100.0 }
+    }
+
+    #[test]
+    fn flaws_of_a_bar_are_named() {
+        assert!(bar(0, 2.0).flaws().is_empty());
+        assert_eq!(bar(0, 4.0).flaws(), Flaws::INCONSISTENT);
+        assert_eq!(bar(0, f64::NAN).flaws(), Flaws::NOT_FINITE);
+        assert_eq!(bar(0, -1.0).flaws().to_string(), "negative, inconsistent");
+        assert_eq!(Bar { volume: f64::INFINITY, ..bar(0, 2.0) }.flaws(), Flaws::NOT_FINITE);
+    }
+
+    #[test]
+    fn slices_stay_inside() {
+        let bars: Bars = (0..5).map(|at| bar(at, 2.0)).collect();
+        let middle = bars.slice(1..4);
+        assert_eq!((middle.len(), middle.slice(2..99).len(), middle.slice(7..9).len()), (3, 1, 0));
+        assert_eq!(middle.last().unwrap().at.as_nanos(), 3);
+        assert_eq!(middle.get(3), None);
+    }
+
+    #[test]
+    fn flaws_follow_their_rows_through_appending() {
+        let mut a = Columns::default();
+        a.push(&bar(0, 2.0), Flaws::NONE);
+        let mut b = Columns::default();
+        b.push(&bar(1, 2.0), Flaws::NONE);
+        b.push(&bar(2, 9.0), Flaws::INCONSISTENT);
+        b.push(&bar(3, 2.0), Flaws::NONE);
+        a.extend(&b, 1..3);
+        a.extend(&Columns::from_bar(bar(4, 2.0)), 0..1);
+        let bars: Bars = a.into();
+        let flaws: Vec<_> = (0..bars.len()).map(|row| bars.flaws(row).bits()).collect();
+        assert_eq!(flaws, [0, 4, 0, 0]);
+        assert_eq!(bars.flawed(), 1);
+    }
+
+    impl Columns {
+        fn from_bar(bar: Bar) -> Self {
+            let mut columns = Self::default();
+            columns.push(&bar, Flaws::NONE);
+            columns
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Bars made of shorter bars: hours of minutes, days of hours.
+//!
+//! Aggregates of an exchange follow its sessions: an hour begins at the open and every hour after it, a day is a
+//! session, and bars outside of sessions do not count. Where a calendar has no sessions, aggregates follow the clock in
+//! UTC. Weeks, and other numbers of days, are counted from a Monday.
+
+use std::collections::BTreeMap;
+
+use super::key::SeriesId;
+use crate::{
+    engine::{Batch, Reader, Table, sealed},
+    market::{
+        bar::{Bar, Bars, Columns},
+        calendar::{Calendar, Session},
+        timeframe::Timeframe,
+    },
+    types::{
+        error::{Error, Result},
+        hash::Digest,
+        interval::Interval,
+        time::{Day, Timestamp},
+    },
+};
+
+/// Which bars of the source an aggregated series was made of.
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct AggregateV1 {
+    calendar: [u8; 32],
+    periods: Vec<i64>,
+    hashes: Vec<[u8; 32]>,
+}
+
+crate::format::record::schema!(AggregateV1, "modelkeep.aggregate", 1);
+
+/// What an aggregated series was made of: a calendar, and the source's chunks.
+#[derive(Debug, PartialEq)]
+pub(crate) struct MadeOf {
+    pub(crate) calendar: Digest,
+    pub(crate) chunks: BTreeMap<i64, Digest>,
+}
+
+pub(crate) fn read(reader: &impl Reader, series: &SeriesId) -> Result<Option<MadeOf>> {
+    let record = sealed::record::<AggregateV1>(reader, Table::Aggregates, &series.prefix())?;
+    Ok(record.map(|record| MadeOf {
+        calendar: Digest::from_bytes(record.calendar),
+        chunks: record.periods.into_iter().zip(record.hashes.into_iter().map(Digest::from_bytes)).collect(),
+    }))
+}
+
+pub(crate) fn write(batch: &Batch, series: &SeriesId, made_of: &MadeOf) -> Result<()> {
+    let record = AggregateV1 {
+        calendar: *made_of.calendar.as_bytes(),
+        periods: made_of.chunks.keys().copied().collect(),
+        hashes: made_of.chunks.values().map(|hash| *hash.as_bytes()).collect(),
+    };
+    batch.put_record(Table::Aggregates, &series.prefix(), &record)
+}
+
+/// The series of aggregates that read a source's chunks.
+pub(crate) fn check(source: &SeriesId, target: Timeframe) -> Result<SeriesId> {
+    let (from, to) = (source.timeframe.as_nanos(), target.as_nanos());
+    let refuse = |message: String| Err(Error::invalid("resample", source.to_string(), message));
+    if let Some(given) = source.source {
+        return refuse(format!("these are aggregates: resample the bars of {given} that they are made of"));
+    }
+    if to <= from || !to.is_multiple_of(from) {
+        return refuse(format!("{target} is no multiple of {}", source.timeframe));
+    }
+    Ok(SeriesId { symbol: source.symbol.clone(), timeframe: target, source: Some(source.timeframe) })
+}
+
+/// Which aggregate a bar belongs to.
+pub(crate) struct Buckets<'a> {
+    calendar: &'a Calendar,
+    source: Timeframe,
+    target: Timeframe,
+    /// The session that the last bar was in: the next is usually in it, too.
+    session: Option<Session>,
+}
+
+const DAY: i64 = 86_400_000_000_000;
+
+impl<'a> Buckets<'a> {
+    pub(crate) fn new(calendar: &'a Calendar, source: Timeframe, target: Timeframe) -> Self {
+        Self { calendar, source, target, session: None }
+    }
+
+    /// The timestamp of the aggregate that a bar at `at` belongs to; `None` outside of sessions.
+    pub(crate) fn of(&mut self, at: Timestamp) -> Option<Timestamp> {
+        // Bars of a day know no hours.
+        if !self.calendar.has_sessions() || self.source.is_daily() {
+            return Some(self.by_clock(at));
+        }
+        let session = match self.session {
+            Some(session) if session.open <= at && at < session.close => session,
+            _ => self.calendar.session_at(at)?,
+        };
+        self.session = Some(session);
+        if self.target.is_daily() {
+            return Some(self.days_with(session.day).0.start());
+        }
+        let length = self.length();
+        let start = session.open.as_nanos() + (at.as_nanos() - session.open.as_nanos()) / length * length;
+        Some(Timestamp::from_nanos(start))
+    }
+
+    /// The days that an aggregate of days covers, the last one not included.
+    fn days_with(&self, day: Day) -> (Day, Day) {
+        // 1970-01-05 was a Monday.
+        let days = i32::try_from(self.target.as_nanos() / DAY.unsigned_abs()).unwrap_or(1).max(1);
+        let first = (day.epoch_days() - 4).div_euclid(days) * days + 4;
+        let of = |epoch_days| Day::from_epoch_days(epoch_days).unwrap_or(day);
+        (of(first), of(first + days))
+    }
+
+    fn length(&self) -> i64 {
+        i64::try_from(self.target.as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    fn by_clock(&self, at: Timestamp) -> Timestamp {
+        if self.target.is_daily() && self.target.as_nanos().is_multiple_of(DAY.unsigned_abs()) {
+            return self.days_with(at.day()).0.start();
+        }
+        Timestamp::from_nanos(at.as_nanos().div_euclid(self.length()).saturating_mul(self.length()))
+    }
+
+    /// The bars that have to be read to aggregate those of `span` anew, and the aggregates that they replace: whole
+    /// ones at both ends.
+    pub(crate) fn around(&mut self, span: Interval<Timestamp>) -> (Interval<Timestamp>, Interval<Timestamp>) {
+        let last = Timestamp::from_nanos(span.end().as_nanos().saturating_sub(1));
+        if !self.target.is_daily() {
+            // An aggregate that begins before `span` ends with its session, or after its length: bars of the next one
+            // do no harm, for they are read and replaced as well, or not at all.
+            let start = self.of(span.start()).map_or(span.start(), |at| at.min(span.start()));
+            let end = self.of(last).map_or(span.end(), |at| at.after(self.target.duration()).max(span.end()));
+            return (Interval::between(start, end), Interval::between(start, end));
+        }
+        // A session can begin on the day before its own, in UTC, and end on the day after.
+        let around = |day: Day, days: i32| day.plus_days(days).unwrap_or(day);
+        let (first, _) = self.days_with(around(span.start().day(), -1));
+        let (_, end) = self.days_with(around(last.day(), 1));
+        let replaced = Interval::between(first.start(), end.start());
+        if !self.calendar.has_sessions() || self.source.is_daily() {
+            return (replaced, replaced);
+        }
+        let days = Interval::between(first, end);
+        let open = self.calendar.sessions(days).next().map_or(replaced.start(), |session| session.open);
+        let close = self.calendar.sessions(days).last().map_or(replaced.end(), |session| session.close);
+        (Interval::between(open, close), replaced)
+    }
+}
+
+/// Aggregates bars that are in order: first open, highest high, lowest low, last close, sum of the volume. Returns also
+/// how many bars lie outside of sessions.
+pub(crate) fn aggregate(bars: &Bars, buckets: &mut Buckets<'_>) -> (Columns, u64) {
+    let mut columns = Columns::default();
+    let mut outside = 0;
+    let mut current: Option<Bar> = None;
+    for bar in bars.iter() {
+        let Some(at) = buckets.of(bar.at) else {
+            outside += 1;
+            continue;
+        };
+        match &mut current {
+            Some(all) if all.at == at => {
+                all.high = all.high.max(bar.high);
+                all.low = all.low.min(bar.low);
+                all.close = bar.close;
+                all.volume += bar.volume;
+            }
+            _ => {
+                if let Some(done) = current.replace(Bar { at, ..bar }) {
+                    columns.push(&done, done.flaws());
+                }
+            }
+        }
+    }
+    if let Some(done) = current {
+        columns.push(&done, done.flaws());
+    }
+    (columns, outside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse::<chrono::DateTime<chrono::Utc>>().unwrap().try_into().unwrap()
+    }
+
+    fn starts(calendar: &Calendar, target: Timeframe, times: &[&str]) -> Vec<String> {
+        let mut buckets = Buckets::new(calendar, Timeframe::MINUTE, target);
+        times.iter().map(|time| buckets.of(at(time)).map_or("-".into(), |start| start.to_string())).collect()
+    }
+
+    #[test]
+    fn hours_of_an_exchange_begin_at_the_open() {
+        let times = [
+            "2018-12-24T14:29:00Z",
+            "2018-12-24T14:30:00Z",
+            "2018-12-24T15:29:00Z",
+            "2018-12-24T17:45:00Z",
+            "2018-12-24T18:00:00Z",
+        ];
+        assert_eq!(
+            starts(&Calendar::nyse(), Timeframe::HOUR, &times),
+            ["-", "2018-12-24T14:30:00Z", "2018-12-24T14:30:00Z", "2018-12-24T17:30:00Z", "-"]
+        );
+        assert_eq!(starts(&Calendar::nyse(), Timeframe::DAY, &times[1..2]), ["2018-12-24T00:00:00Z"]);
+        let by_clock = starts(&Calendar::always_open(), Timeframe::HOUR, &times[..2]);
+        assert_eq!(by_clock, ["2018-12-24T14:00:00Z", "2018-12-24T14:00:00Z"]);
+    }
+
+    #[test]
+    fn weeks_begin_on_a_monday() {
+        let week = Timeframe::days(7).unwrap();
+        let times = ["2018-12-28T15:00:00Z", "2018-12-31T15:00:00Z"];
+        for calendar in [Calendar::nyse(), Calendar::always_open()] {
+            assert_eq!(starts(&calendar, week, &times), ["2018-12-24T00:00:00Z", "2018-12-31T00:00:00Z"]);
+        }
+    }
+}

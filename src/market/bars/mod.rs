@@ -1,0 +1,20 @@
+//! Bars in the file: chunks of columns per series and period, and beside them what they were before.
+
+pub(crate) mod aggregate;
+pub(crate) mod chunk;
+pub(crate) mod csv;
+pub(crate) mod key;
+pub(crate) mod read;
+pub(crate) mod resample;
+pub(crate) mod series;
+pub(crate) mod validate;
+pub(crate) mod write;
+
+use crate::format::schema::Schema;
+
+/// A chunk of bars: what [`chunk`] describes.
+const SCHEMA: Schema = Schema::new("modelkeep.bars", 1);
+
+/// A chunk of superseded bars: eight bytes that say before when some are forgotten, eight that say when the last was
+/// superseded, and a chunk.
+const HISTORY_SCHEMA: Schema = Schema::new("modelkeep.bar_history", 1);

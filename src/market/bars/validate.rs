@@ -1,0 +1,135 @@
+//! What is wrong with rows that are to be written, and what is done about it.
+
+use super::key::SeriesId;
+use crate::{
+    market::bar::{BadRows, Bar, Bars, Columns, Flaws},
+    types::{
+        error::{Error, Result},
+        time::Timestamp,
+    },
+};
+
+/// Half-open intervals end before it at the latest.
+const LAST: Timestamp = Timestamp::from_nanos(i64::MAX);
+
+/// Returns the rows in order of time, each timestamp once, with their flaws.
+pub(crate) fn prepare(series: &SeriesId, bars: &Bars, bad: BadRows) -> Result<Columns> {
+    let subject = series.to_string();
+    let refuse = |row: usize, bar: &Bar, what: String| {
+        Err(Error::invalid("write bars", subject.clone(), format!("row {row} at {}: {what}", bar.at)))
+    };
+    let mut rows: Vec<(Bar, Flaws)> = Vec::with_capacity(bars.len());
+    for (row, bar) in bars.iter().enumerate() {
+        if bar.at == LAST {
+            return refuse(row, &bar, "no interval holds the last moment of time".into());
+        }
+        let mut flaws = bar.flaws();
+        if !series.timeframe.can_begin(bar.at) {
+            flaws |= Flaws::OFF_GRID;
+        }
+        let before = rows.last().map(|(last, _)| last.at);
+        if before.is_some_and(|before| bar.at < before) {
+            flaws |= Flaws::UNSORTED;
+        }
+        if bad == BadRows::Refuse {
+            if before == Some(bar.at) {
+                return refuse(row, &bar, "it has the timestamp of the row before it".into());
+            }
+            if flaws.contains(Flaws::UNSORTED) {
+                let before = before.map(|at| at.to_string()).unwrap_or_default();
+                return refuse(row, &bar, format!("it lies before the row before it, at {before}"));
+            }
+            if !flaws.is_empty() {
+                return refuse(row, &bar, describe(&bar, flaws, series));
+            }
+        }
+        rows.push((bar, flaws));
+    }
+    let mut columns = Columns::with_capacity(rows.len());
+    if bad == BadRows::Keep {
+        // Stable: of rows with the same timestamp the one that came last stays last.
+        rows.sort_by_key(|(bar, _)| bar.at);
+    }
+    for same in rows.chunk_by(|(a, _), (b, _)| a.at == b.at) {
+        if let Some((bar, flaws)) = same.last() {
+            let repeated = if same.len() > 1 { Flaws::DUPLICATE } else { Flaws::NONE };
+            columns.push(bar, *flaws | repeated);
+        }
+    }
+    Ok(columns)
+}
+
+fn describe(bar: &Bar, flaws: Flaws, series: &SeriesId) -> String {
+    let Bar { open, high, low, close, volume, .. } = bar;
+    if flaws.contains(Flaws::NOT_FINITE) || flaws.contains(Flaws::NEGATIVE) {
+        return format!("{flaws}: open {open}, high {high}, low {low}, close {close}, volume {volume}");
+    }
+    if flaws.contains(Flaws::OFF_GRID) {
+        return format!("no bar of {} begins then", series.timeframe);
+    }
+    format!("low {low} <= open {open}, close {close} <= high {high} does not hold")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        market::timeframe::Timeframe,
+        types::{key::Symbol, time::Timestamp},
+    };
+
+    fn bar(at: i64, close: f64) -> Bar {
+        Bar { at: Timestamp::from_nanos(at), open: 2.0, high: 3.0, low: 1.0, close, volume: 5.0 }
+    }
+
+    fn series() -> SeriesId {
+        SeriesId { symbol: Symbol::new("AAPL").unwrap(), timeframe: Timeframe::hours(3).unwrap(), source: None }
+    }
+
+    #[test]
+    fn bars_begin_when_bars_begin() {
+        let refused = |timeframe: &str, at: &str| {
+            let series = SeriesId { timeframe: timeframe.parse().unwrap(), ..series() };
+            let bar = Bar { at: at.parse().unwrap(), ..bar(0, 2.0) };
+            prepare(&series, &[bar].into_iter().collect(), BadRows::Refuse).err().map(|err| err.message().to_owned())
+        };
+        for (timeframe, at) in
+            [("1d", "2018-12-24T14:30:00Z"), ("1m", "2018-12-24T14:30:07Z"), ("7d", "2018-12-24T01:00:00Z")]
+        {
+            assert!(refused(timeframe, at).unwrap().ends_with(&format!("no bar of {timeframe} begins then")));
+        }
+        for (timeframe, at) in
+            [("1d", "2018-12-24T00:00:00Z"), ("1h", "2018-12-24T14:30:00Z"), ("90s", "2018-12-24T14:31:30Z")]
+        {
+            assert_eq!(refused(timeframe, at), None);
+        }
+    }
+
+    #[test]
+    fn the_first_bad_row_is_named() {
+        let cases: [(&[Bar], &str); 5] = [
+            (&[bar(1, 2.0), bar(1, 2.0)], "row 1 at 1970-01-01T00:00:00.000000001Z: it has the timestamp"),
+            (&[bar(1, 2.0), bar(5, 2.0), bar(4, 2.0)], "row 2"),
+            (&[bar(1, f64::NAN)], "not finite"),
+            (&[bar(1, 2.0), bar(2, -2.0)], "negative"),
+            (&[bar(1, 9.0)], "low 1 <= open 2, close 9 <= high 3"),
+        ];
+        for (rows, part) in cases {
+            let err = prepare(&series(), &rows.iter().copied().collect(), BadRows::Refuse).unwrap_err();
+            assert!(err.message().contains(part), "{err}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_flagged() {
+        let rows: Bars = [bar(9, 2.0), bar(5, 9.0), bar(9, 1.0), bar(7, f64::NAN)].into_iter().collect();
+        let kept: Bars = prepare(&series(), &rows, BadRows::Keep).unwrap().into();
+        let found: Vec<_> = (0..kept.len()).map(|row| (kept.timestamps()[row].as_nanos(), kept.flaws(row))).collect();
+        let unsorted = Flaws::UNSORTED;
+        assert_eq!(
+            found,
+            [(5, unsorted | Flaws::INCONSISTENT), (7, unsorted | Flaws::NOT_FINITE), (9, Flaws::DUPLICATE)]
+        );
+        assert_eq!(kept.close()[2], 1.0);
+    }
+}

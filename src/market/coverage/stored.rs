@@ -1,0 +1,189 @@
+//! What is known of which stretch of a series, and the calendar that judged it, in the file.
+
+use std::time::Duration;
+
+use super::ledger::{Coverage, Ledger, Stretch};
+use crate::{
+    engine::{Batch, Reader, Table, sealed},
+    market::calendar::Calendar,
+    types::{
+        error::{Error, Result},
+        hash::{Digest, hex},
+        interval::Interval,
+        time::Timestamp,
+    },
+};
+
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct CoverageV1 {
+    starts: Vec<i64>,
+    ends: Vec<i64>,
+    /// 0 present, 1 known to be empty, 2 failed.
+    states: Vec<u8>,
+    /// Of those that failed, in order.
+    retries: Vec<i64>,
+    attempts: Vec<u32>,
+    reasons: Vec<String>,
+    calendar: String,
+    calendar_version: u32,
+    calendar_hash: [u8; 32],
+    calls: u64,
+    call_nanos: u64,
+}
+
+crate::format::record::schema!(CoverageV1, "modelkeep.coverage", 1);
+
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct CalendarV1 {
+    json: String,
+}
+
+crate::format::record::schema!(CalendarV1, "modelkeep.calendar", 1);
+
+/// The ledger of a series, who judged it, and what its calls took so far.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    pub(crate) ledger: Ledger,
+    judge: Option<Judge>,
+    pub(crate) calls: u64,
+    pub(crate) call_time: Duration,
+}
+
+#[derive(Debug, PartialEq)]
+struct Judge {
+    name: String,
+    version: u32,
+    hash: Digest,
+}
+
+impl Judge {
+    fn of(calendar: &Calendar) -> Self {
+        let hash = Digest::of(calendar.json().as_bytes());
+        Self { name: calendar.name().to_string(), version: calendar.version(), hash }
+    }
+}
+
+impl Account {
+    /// The mean time of a call.
+    pub(crate) fn mean_call(&self) -> Duration {
+        let calls = u32::try_from(self.calls).unwrap_or(u32::MAX);
+        self.call_time.checked_div(calls).unwrap_or_default()
+    }
+}
+
+/// Reads the account under `key` for `calendar` to judge: what another one, or another version of it, found to be empty
+/// is not known any more.
+pub(crate) fn read_for(reader: &impl Reader, key: &[u8], calendar: &Calendar) -> Result<Account> {
+    let mut account = read(reader, key)?;
+    if account.judge.as_ref().is_some_and(|judge| *judge != Judge::of(calendar)) {
+        account.ledger.doubt_empty();
+    }
+    Ok(account)
+}
+
+/// Reads the account under `key`: an empty one when there is none.
+pub(crate) fn read(reader: &impl Reader, key: &[u8]) -> Result<Account> {
+    let Some(record) = sealed::record::<CoverageV1>(reader, Table::Coverage, key)? else {
+        return Ok(Account::default());
+    };
+    let broken = || Error::corrupt("read coverage", hex(key), "the ledger breaks its own rules");
+    let mut failures = record.retries.into_iter().zip(record.attempts).zip(record.reasons);
+    let mut stretches = Vec::with_capacity(record.starts.len());
+    for ((start, end), state) in record.starts.into_iter().zip(record.ends).zip(record.states) {
+        let coverage = match state {
+            0 => Coverage::Present,
+            1 => Coverage::KnownEmpty,
+            2 => {
+                let ((retry, attempts), reason) = failures.next().ok_or_else(broken)?;
+                Coverage::Failed { retry_at: Timestamp::from_nanos(retry), attempts, reason }
+            }
+            _ => return Err(broken()),
+        };
+        let interval = Interval::new(Timestamp::from_nanos(start), Timestamp::from_nanos(end))?;
+        stretches.push(Stretch { interval, coverage });
+    }
+    Ok(Account {
+        ledger: Ledger::new(stretches).ok_or_else(broken)?,
+        judge: Some(Judge {
+            name: record.calendar,
+            version: record.calendar_version,
+            hash: Digest::from_bytes(record.calendar_hash),
+        }),
+        calls: record.calls,
+        call_time: Duration::from_nanos(record.call_nanos),
+    })
+}
+
+/// Writes the account under `key`, judged by `calendar`, which is stored with it.
+pub(crate) fn write(batch: &Batch, key: &[u8], account: &Account, calendar: &Calendar) -> Result<()> {
+    let judge = Judge::of(calendar);
+    let stretches = account.ledger.stretches();
+    let state = |stretch: &Stretch| match stretch.coverage {
+        Coverage::Present => 0,
+        Coverage::KnownEmpty => 1,
+        Coverage::Failed { .. } | Coverage::Missing => 2,
+    };
+    let mut record = CoverageV1 {
+        starts: stretches.iter().map(|stretch| stretch.interval.start().as_nanos()).collect(),
+        ends: stretches.iter().map(|stretch| stretch.interval.end().as_nanos()).collect(),
+        states: stretches.iter().map(state).collect(),
+        retries: Vec::new(),
+        attempts: Vec::new(),
+        reasons: Vec::new(),
+        calendar: judge.name.clone(),
+        calendar_version: judge.version,
+        calendar_hash: *judge.hash.as_bytes(),
+        calls: account.calls,
+        call_nanos: u64::try_from(account.call_time.as_nanos()).unwrap_or(u64::MAX),
+    };
+    for stretch in stretches {
+        if let Coverage::Failed { retry_at, attempts, reason } = &stretch.coverage {
+            record.retries.push(retry_at.as_nanos());
+            record.attempts.push(*attempts);
+            record.reasons.push(reason.clone());
+        }
+    }
+    batch.put_record(Table::Coverage, key, &record)?;
+    let row = calendar_row(&judge);
+    if batch.get(Table::Calendars, &row)?.is_none() {
+        batch.put_record(Table::Calendars, &row, &CalendarV1 { json: calendar.to_json() })?;
+    }
+    Ok(())
+}
+
+/// Name, version and the front of the hash: a calendar that changed without a new version has a row of its own.
+fn calendar_row(judge: &Judge) -> Vec<u8> {
+    let mut row = judge.name.as_bytes().to_vec();
+    row.push(0);
+    row.extend_from_slice(&judge.version.to_be_bytes());
+    row.extend_from_slice(judge.hash.as_bytes().first_chunk::<8>().unwrap_or(&[0; 8]));
+    row
+}
+
+/// The calendars that judged what is stored.
+pub(crate) fn calendars(reader: &impl Reader) -> Result<Vec<Calendar>> {
+    let rows = reader.prefix(Table::Calendars, b"")?;
+    rows.iter()
+        .map(|(row, value)| {
+            let record = sealed::open_record::<CalendarV1>(Table::Calendars, row, value)?;
+            Calendar::from_json(&record.json)
+                .map_err(|err| Error::corrupt("read calendar", hex(row), "it breaks its own rules").with_source(err))
+        })
+        .collect()
+}
+
+/// The calendar that judged the account under `key`, as it was then; `None` when there is no account.
+pub(crate) fn judged_by(reader: &impl Reader, key: &[u8]) -> Result<Option<Calendar>> {
+    let Some(judge) = read(reader, key)?.judge else {
+        return Ok(None);
+    };
+    let row = calendar_row(&judge);
+    let broken = || Error::corrupt("read calendar", hex(&row), "the calendar that judged a series is not there");
+    let record = sealed::record::<CalendarV1>(reader, Table::Calendars, &row)?.ok_or_else(broken)?;
+    open_calendar(&row, &record).map(Some)
+}
+
+fn open_calendar(row: &[u8], record: &CalendarV1) -> Result<Calendar> {
+    Calendar::from_json(&record.json)
+        .map_err(|err| Error::corrupt("read calendar", hex(row), "it breaks its own rules").with_source(err))
+}

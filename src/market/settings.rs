@@ -1,0 +1,58 @@
+//! What a store does with market data, as its options say.
+
+use std::time::Duration;
+
+use super::{bars::write::Terms, calendar::Calendar, fetch::policy::FetchPolicy, timeframe::Timeframe};
+use crate::{format::columns::ints::IntCodec, types::time::Timestamp};
+
+/// How columns of bars are encoded. Without loss either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BarCodec {
+    /// Packed below a day, pco for days and longer. The default.
+    #[default]
+    Auto,
+    /// Bit-packed: fast to read.
+    Packed,
+    /// [pco](https://docs.rs/pco): smaller, and several times slower to read and to append to.
+    Pco,
+}
+
+impl BarCodec {
+    fn of(self, timeframe: Timeframe) -> IntCodec {
+        match self {
+            Self::Auto if timeframe.is_daily() => IntCodec::Pco,
+            Self::Auto | Self::Packed => IntCodec::Packed,
+            Self::Pco => IntCodec::Pco,
+        }
+    }
+}
+
+/// The part of the options that is about market data.
+#[derive(Clone, Debug)]
+pub(crate) struct MarketSettings {
+    pub(crate) calendar: Calendar,
+    pub(crate) fetch: FetchPolicy,
+    pub(crate) codec: BarCodec,
+    pub(crate) history: Option<Duration>,
+    pub(crate) regimes: [f64; 3],
+}
+
+impl Default for MarketSettings {
+    fn default() -> Self {
+        Self {
+            calendar: Calendar::nyse(),
+            fetch: FetchPolicy::default(),
+            codec: BarCodec::default(),
+            history: None,
+            regimes: [15.0, 20.0, 30.0],
+        }
+    }
+}
+
+impl MarketSettings {
+    /// How bars of this length are written now.
+    pub(crate) fn terms(&self, timeframe: Timeframe, now: Timestamp) -> Terms {
+        Terms { now, retention: self.history, codec: self.codec.of(timeframe) }
+    }
+}

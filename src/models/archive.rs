@@ -1,0 +1,477 @@
+//! Archives in memory: bytes that were checked against a type, and typed views of them.
+//!
+//! Owns the [`Model`] trait and the only cast from bytes to an archived type. A [`Checked`] buffer is proof that its
+//! bytes passed rkyv's validator and the model's own `validate` for one Rust type; [`Typed`] hands that type out
+//! again, at the cost of a pointer. Nothing here knows where the bytes came from.
+
+#![allow(unsafe_code, reason = "reading an archive in place is what this file is for; see `Typed::deref`")]
+
+use std::{
+    alloc::Layout,
+    any::TypeId,
+    cell::Cell,
+    fmt,
+    num::NonZeroUsize,
+    ops::{Deref, Range},
+    ptr::NonNull,
+    sync::Arc,
+};
+
+use rkyv::{
+    Archive, Portable, Serialize,
+    api::{
+        access_pos_unchecked, check_pos_with_context,
+        high::{HighSerializer, to_bytes_in},
+        root_position,
+    },
+    bytecheck::CheckBytes,
+    rancor::{self, Source, Strategy},
+    ser::allocator::ArenaHandle,
+    util::AlignedVec,
+    validation::{ArchiveContext, Validator, archive::ArchiveValidator, shared::SharedValidator},
+};
+
+use crate::{
+    format::{
+        buffer::{ALIGNMENT, AlignedBuf},
+        schema::Schema,
+    },
+    types::{
+        error::{Error, ErrorKind, Result},
+        limits::{ARCHIVE_BYTES_MAX, ARCHIVE_DEPTH_MAX},
+    },
+};
+
+/// A type that can be kept: any `Sized` type that derives rkyv's `Archive` and `Serialize`.
+///
+/// Stored types hold no hash maps, no `Rc`, `Arc` or `Box<dyn Trait>`, no recursion and no vectors of zero-sized
+/// elements: a hostile or broken file could make rkyv's view of those crash or hang. No part of one wants an alignment
+/// of more than 64 bytes: archives in memory have no more. Sorted vectors and flat arenas with `u32` indices do the
+/// same work; [`validate`](Model::validate) is where indices are checked.
+///
+/// ```
+/// use modelkeep::{Invalid, Model, Schema};
+///
+/// #[derive(rkyv::Archive, rkyv::Serialize)]
+/// struct Momentum { weights: Vec<f64>, bias: f64 }
+///
+/// impl Model for Momentum {
+///     const SCHEMA: Schema = Schema::new("momentum", 1);
+///
+///     fn validate(archived: &Self::Archived) -> Result<(), Invalid> {
+///         if archived.weights.iter().all(|w| w.to_native().is_finite()) {
+///             Ok(())
+///         } else {
+///             Err(Invalid::new("a weight is not finite"))
+///         }
+///     }
+/// }
+/// ```
+pub trait Model:
+    Sized
+    + 'static
+    + Archive<Archived: Portable + Send + Sync + for<'a> CheckBytes<ModelValidator<'a>>>
+    + for<'a> Serialize<HighSerializer<AlignedVec<ALIGNMENT>, ArenaHandle<'a>, rancor::Error>>
+{
+    /// The schema: a name and a version that is raised whenever the fields change.
+    const SCHEMA: Schema;
+
+    /// Checks what the structure of the bytes cannot say: indices in range, shapes that agree, finite values.
+    ///
+    /// Runs after rkyv's validation, before a model is stored and again after it was loaded. The default accepts. The
+    /// parts of a composed model are not asked by themselves: call `Part::validate(&archived.part)?` for each.
+    ///
+    /// # Errors
+    /// [`Invalid`] with the reason; the model is then not stored, or not served.
+    fn validate(archived: &Self::Archived) -> Result<(), Invalid> {
+        let _: &Self::Archived = archived;
+        Ok(())
+    }
+}
+
+/// What rkyv checks the bytes of a model with: its own validator, which also refuses parts that want to be aligned more
+/// than archives are. Types that derive `rkyv::Archive` can be checked with it.
+pub type ModelValidator<'a> = Strategy<Validator<ModelBytes<'a>, SharedValidator>, rancor::Error>;
+
+/// The bytes of a model while they are checked.
+#[derive(Debug)]
+pub struct ModelBytes<'a> {
+    validator: ArchiveValidator<'a>,
+    /// The widest alignment that was asked for and is not there.
+    too_wide: &'a Cell<usize>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("a part of it wants to be aligned to {0} bytes")]
+struct TooWide(usize);
+
+// SAFETY: it refuses more than the validator that it asks.
+unsafe impl<E: Source> ArchiveContext<E> for ModelBytes<'_> {
+    fn check_subtree_ptr(&mut self, ptr: *const u8, layout: &Layout) -> Result<(), E> {
+        // By chance the bytes may be aligned now, and the next time they are not.
+        if layout.align() > ALIGNMENT {
+            self.too_wide.set(self.too_wide.get().max(layout.align()));
+            return Err(E::new(TooWide(layout.align())));
+        }
+        self.validator.check_subtree_ptr(ptr, layout)
+    }
+
+    // # Safety: that of the trait.
+    unsafe fn push_subtree_range(&mut self, root: *const u8, end: *const u8) -> Result<Range<usize>, E> {
+        // SAFETY: the caller vouches for the same.
+        unsafe { self.validator.push_subtree_range(root, end) }
+    }
+
+    // # Safety: that of the trait.
+    unsafe fn pop_subtree_range(&mut self, range: Range<usize>) -> Result<(), E> {
+        // SAFETY: the caller vouches for the same.
+        unsafe { self.validator.pop_subtree_range(range) }
+    }
+}
+
+/// Why a model's own `validate` refused it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(String);
+
+impl Invalid {
+    /// Returns the refusal with its reason.
+    #[must_use]
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
+
+impl From<&str> for Invalid {
+    fn from(reason: &str) -> Self {
+        Self::new(reason)
+    }
+}
+
+impl From<String> for Invalid {
+    fn from(reason: String) -> Self {
+        Self(reason)
+    }
+}
+
+/// Bytes that were checked against one Rust type.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    bytes: AlignedBuf,
+    root: Root,
+}
+
+/// Where a checked archive has its root, and for which type it was checked. Good for as long as the [`Checked`] lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Root {
+    at: NonNull<u8>,
+    checked_for: TypeId,
+}
+
+// SAFETY: a root is an address; whoever reads there vouches for what keeps it.
+unsafe impl Send for Root {}
+// SAFETY: as above.
+unsafe impl Sync for Root {}
+
+impl Root {
+    /// Whether the bytes were checked for this type.
+    #[inline]
+    pub(crate) fn is_of<M: Model>(self) -> bool {
+        self.checked_for == TypeId::of::<M>()
+    }
+}
+
+impl Checked {
+    /// Serialises `model` and checks the result, so that nothing is stored which could not be read again.
+    ///
+    /// `expected_bytes` is a guess at the archive's size; a good one saves copying while it grows.
+    pub(crate) fn from_model<M: Model>(model: &M, expected_bytes: usize) -> Result<Self> {
+        let subject = M::SCHEMA.to_string();
+        let expected = usize::try_from(ARCHIVE_BYTES_MAX).map_or(ALIGNMENT, |max| expected_bytes.clamp(ALIGNMENT, max));
+        let bytes = to_bytes_in::<_, rancor::Error>(model, AlignedVec::<ALIGNMENT>::with_capacity(expected)).map_err(
+            |err| Error::invalid("archive model", subject.clone(), "it cannot be serialised").with_source(err),
+        )?;
+        if bytes.len() as u64 > ARCHIVE_BYTES_MAX {
+            let message = format!("{} bytes exceed the limit of {ARCHIVE_BYTES_MAX}", bytes.len());
+            return Err(Error::new(ErrorKind::LimitExceeded, "archive model", subject, message));
+        }
+        Self::from_bytes::<M>(bytes.into()).map_err(|err| {
+            let refused = Error::invalid("archive model", subject, err.message().to_owned());
+            match err.into_source() {
+                Some(source) => refused.with_source(source),
+                None => refused,
+            }
+        })
+    }
+
+    /// Checks the structure and the meaning of `bytes` as an archived `M`.
+    pub(crate) fn from_bytes<M: Model>(bytes: AlignedBuf) -> Result<Self> {
+        let at = NonNull::from(check::<M>(&bytes)?).cast();
+        Ok(Self { bytes, root: Root { at, checked_for: TypeId::of::<M>() } })
+    }
+
+    /// The archive's bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether the bytes lie in the file, and not in memory of their own.
+    pub(crate) fn is_in_file(&self) -> bool {
+        self.bytes.is_lent()
+    }
+
+    /// Where the root is of an `M`, checking the bytes if they were checked for another type.
+    pub(crate) fn root_as<M: Model>(&self) -> Result<Root> {
+        if self.root.is_of::<M>() {
+            return Ok(self.root);
+        }
+        Ok(Root { at: NonNull::from(check::<M>(&self.bytes)?).cast(), checked_for: TypeId::of::<M>() })
+    }
+
+    /// Where the root is. Bytes do not move when the buffer that holds them does.
+    pub(crate) fn root(&self) -> Root {
+        self.root
+    }
+
+    /// Whether all bytes are in memory already.
+    pub(crate) fn is_resident(&self) -> bool {
+        self.bytes.is_resident()
+    }
+
+    /// Brings all bytes into memory that are not there yet, unless it is told to stop.
+    pub(crate) fn populate(&self, stopped: impl Fn() -> bool) {
+        self.bytes.populate(stopped);
+    }
+}
+
+/// Runs rkyv's validator, with a bound on depth, and then the model's own; returns the root.
+fn check<M: Model>(bytes: &[u8]) -> Result<&M::Archived> {
+    const { assert!(align_of::<M::Archived>() <= ALIGNMENT, "archives are aligned to 64 bytes and no more") };
+    let broken = |message: String| Error::corrupt("read archive", M::SCHEMA.to_string(), message);
+    if bytes.len() < size_of::<M::Archived>() {
+        return Err(broken(format!("{} bytes are too few for the type", bytes.len())));
+    }
+    let too_wide = Cell::new(0);
+    let validator = ArchiveValidator::with_max_depth(bytes, NonZeroUsize::new(ARCHIVE_DEPTH_MAX));
+    let mut context = Validator::new(ModelBytes { validator, too_wide: &too_wide }, SharedValidator::new());
+    let root = root_position::<M::Archived>(bytes.len());
+    check_pos_with_context::<M::Archived, _, rancor::Error>(bytes, root, &mut context).map_err(|err| {
+        let message = match too_wide.get() {
+            0 => "its structure is not that of the type".into(),
+            wide => format!("a part of the type wants to be aligned to {wide} bytes, and archives are to {ALIGNMENT}"),
+        };
+        broken(message).with_source(err)
+    })?;
+    // SAFETY: the line above validated an `M::Archived` at `root` in these very bytes.
+    let archived = unsafe { access_pos_unchecked::<M::Archived>(bytes, root) };
+    match M::validate(archived) {
+        Ok(()) => Ok(archived),
+        Err(err) => Err(broken(format!("the model refuses it: {err}")).with_source(err)),
+    }
+}
+
+/// Something that holds checked bytes.
+///
+/// # Safety
+/// `root` and `checked` are always those of one and the same [`Checked`], which lives as long as the holder does,
+/// wherever that is moved to.
+pub(crate) unsafe trait HoldsChecked {
+    /// The root.
+    fn root(&self) -> Root;
+
+    /// The bytes.
+    fn checked(&self) -> &Checked;
+}
+
+/// A holder of bytes that were checked for `M`.
+pub(crate) struct Typed<M: Model, H> {
+    /// In the holder's bytes.
+    root: NonNull<M::Archived>,
+    holder: H,
+}
+
+// SAFETY: it is a shared reference to the archive together with what keeps the archive, and archives are `Send + Sync`.
+unsafe impl<M: Model, H: Send> Send for Typed<M, H> {}
+// SAFETY: as above.
+unsafe impl<M: Model, H: Sync> Sync for Typed<M, H> {}
+
+impl<M: Model, H: HoldsChecked> Typed<M, H> {
+    /// Takes the holder's bytes as an `M`, checking them again if they were checked for another Rust type.
+    #[inline]
+    pub(crate) fn new(holder: H) -> Result<Self> {
+        let root = holder.root();
+        let root = if root.is_of::<M>() { root } else { holder.checked().root_as::<M>()? };
+        Ok(Self { root: root.at.cast(), holder })
+    }
+
+    /// The same for bytes that were checked for `M`: nothing can fail, or has to be moved about.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
+    pub(crate) fn known(holder: H) -> Option<Self> {
+        let root = holder.root();
+        root.is_of::<M>().then(|| Self { root: root.at.cast(), holder })
+    }
+}
+
+impl<M: Model, H> Typed<M, H> {
+    /// Gives the holder back.
+    pub(crate) fn into_holder(self) -> H {
+        self.holder
+    }
+
+    /// Returns the holder.
+    pub(crate) fn holder(&self) -> &H {
+        &self.holder
+    }
+}
+
+impl<M: Model, H> Deref for Typed<M, H> {
+    type Target = M::Archived;
+
+    #[inline]
+    fn deref(&self) -> &M::Archived {
+        // SAFETY: `new` has it from `check::<M>`, run now or when the holder's bytes were made; and the holder keeps
+        // them where they are and as they are.
+        unsafe { self.root.as_ref() }
+    }
+}
+
+impl<M: Model, H: Clone> Clone for Typed<M, H> {
+    fn clone(&self) -> Self {
+        Self { root: self.root, holder: self.holder.clone() }
+    }
+}
+
+/// A model as it will be read, before it is stored: for judging it on held-out data.
+///
+/// Dereferences to the archived type, as [`Held`](crate::Held) does, so that what is measured is what is served.
+///
+/// ```
+/// # use modelkeep::{Model, Schema, Unstored};
+/// # #[derive(rkyv::Archive, rkyv::Serialize)]
+/// # struct Momentum { weights: Vec<f64> }
+/// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+/// let model = Momentum { weights: vec![0.5, 0.25] };
+/// let unstored = Unstored::of(&model)?;
+/// assert_eq!(unstored.weights[1].to_native(), 0.25);
+/// # Ok::<(), modelkeep::Error>(())
+/// ```
+pub struct Unstored<M: Model>(Typed<M, Arc<Checked>>);
+
+impl<M: Model> Unstored<M> {
+    /// Archives `model` in memory and checks it, as a publish does.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the model refuses itself or cannot be serialised, `LimitExceeded` beyond 2 GiB.
+    pub fn of(model: &M) -> Result<Self> {
+        Typed::new(Arc::new(Checked::from_model(model, 0)?)).map(Self)
+    }
+}
+
+impl<M: Model> Deref for Unstored<M> {
+    type Target = M::Archived;
+
+    fn deref(&self) -> &M::Archived {
+        &self.0
+    }
+}
+
+impl<M: Model> fmt::Debug for Unstored<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Unstored").field(&self.0.holder).finish()
+    }
+}
+
+// SAFETY: an `Arc` keeps what it points to where it is.
+unsafe impl HoldsChecked for Arc<Checked> {
+    fn root(&self) -> Root {
+        self.root
+    }
+
+    fn checked(&self) -> &Checked {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Archive, Serialize)]
+    struct Line {
+        slope: Vec<f64>,
+    }
+
+    impl Model for Line {
+        const SCHEMA: Schema = Schema::new("line", 1);
+
+        fn validate(archived: &ArchivedLine) -> Result<(), Invalid> {
+            match archived.slope.iter().position(|w| !w.to_native().is_finite()) {
+                Some(at) => Err(Invalid::new(format!("slope[{at}] is not finite"))),
+                None => Ok(()),
+            }
+        }
+    }
+
+    /// The same fields under another type: rkyv cannot tell, `TypeId` can.
+    #[derive(Archive, Serialize)]
+    struct Strict {
+        slope: Vec<f64>,
+    }
+
+    impl Model for Strict {
+        const SCHEMA: Schema = Schema::new("line", 1);
+
+        fn validate(_: &ArchivedStrict) -> Result<(), Invalid> {
+            Err(Invalid::new("never good enough"))
+        }
+    }
+
+    #[derive(Archive, Serialize)]
+    #[rkyv(serialize_bounds(__S: rkyv::ser::Writer + rkyv::ser::Allocator, <__S as rancor::Fallible>::Error: Source))]
+    #[rkyv(bytecheck(bounds(__C: ArchiveContext, <__C as rancor::Fallible>::Error: Source)))]
+    struct Deep(#[rkyv(omit_bounds)] Option<Box<Deep>>);
+
+    impl Model for Deep {
+        const SCHEMA: Schema = Schema::new("deep", 1);
+    }
+
+    #[test]
+    fn a_model_is_read_in_place() {
+        let checked = Arc::new(Checked::from_model(&Line { slope: vec![1.0, 2.0] }, 0).unwrap());
+        let typed = Typed::<Line, _>::new(Arc::clone(&checked)).unwrap();
+        assert_eq!(typed.slope.len(), 2);
+        let place = checked.bytes().as_ptr_range();
+        assert!(place.contains(&typed.slope.as_ptr().cast()));
+    }
+
+    #[test]
+    fn a_model_that_refuses_itself_is_not_archived() {
+        let err = Checked::from_model(&Line { slope: vec![0.0, f64::NAN] }, 0).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::InvalidInput);
+        assert!(err.message().contains("slope[1] is not finite"), "{err}");
+    }
+
+    #[test]
+    fn bytes_checked_for_one_type_are_checked_again_for_another() {
+        let checked = Arc::new(Checked::from_model(&Line { slope: vec![1.0] }, 0).unwrap());
+        assert!(Typed::<Strict, _>::new(Arc::clone(&checked)).is_err());
+        assert!(Typed::<Line, _>::new(checked).is_ok());
+    }
+
+    #[test]
+    fn nesting_beyond_the_limit_is_an_error_not_a_stack_overflow() {
+        let deep = |levels| (0..levels).fold(Deep(None), |inner, _| Deep(Some(Box::new(inner))));
+        assert!(Checked::from_model(&deep(ARCHIVE_DEPTH_MAX / 2), 0).is_ok());
+        let err = Checked::from_model(&deep(ARCHIVE_DEPTH_MAX * 2), 0).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn bytes_of_no_type_are_refused_whatever_their_length() {
+        for len in 0..200 {
+            let bytes = AlignedBuf::copy_of(&vec![0xa5; len]).unwrap();
+            assert!(Checked::from_bytes::<Line>(bytes).is_err(), "{len} bytes");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What a held model is made of: the entry that it shares with the hot tier, and what keeps that entry.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use super::{
+    archive::{Checked, HoldsChecked, Model, Root},
+    catalog::metadata::Metadata,
+    model_ref::{Decision, Tier},
+};
+use crate::{
+    cache::{CacheValue, Guard, Weight},
+    format::schema::Schema,
+    types::{
+        clock::Clock,
+        error::{Error, ErrorKind, Result},
+        hash::Digest,
+        key::ModelKey,
+    },
+};
+
+/// What the hot tier holds and a held model shares: a checked archive and what is known of it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) checked: Arc<Checked>,
+    /// What a hit saves.
+    pub(super) training_nanos: u64,
+    pub(super) metadata: Metadata,
+    pub(super) clock: Arc<dyn Clock>,
+    /// How long it took to read from disk; zero when it was trained here.
+    pub(super) load_time: Duration,
+    /// Why it is not in the file, or may be lost, if it should be there.
+    pub(super) publish_error: OnceLock<Error>,
+}
+
+/// What a hit needs of an entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    root: Root,
+    /// What a hit saves.
+    pub(super) training_nanos: u64,
+}
+
+impl Facts {
+    /// Whether the model was checked for this type.
+    #[inline]
+    pub(super) fn is_of<M: Model>(&self) -> bool {
+        self.root.is_of::<M>()
+    }
+}
+
+impl CacheValue for Entry {
+    type Facts = Facts;
+
+    fn facts(&self) -> Facts {
+        Facts { root: Checked::root(&self.checked), training_nanos: self.training_nanos }
+    }
+}
+
+impl Entry {
+    pub(super) fn new(checked: Arc<Checked>, metadata: Metadata, clock: Arc<dyn Clock>) -> Self {
+        let training_nanos = nanos(metadata.training_duration);
+        Self { checked, training_nanos, metadata, clock, load_time: Duration::ZERO, publish_error: OnceLock::new() }
+    }
+
+    pub(super) fn loaded_in(self, load_time: Duration) -> Self {
+        Self { load_time, ..self }
+    }
+
+    /// Notes why it is not in the file, once.
+    pub(super) fn mark_unpublished(&self, error: Option<Error>) {
+        if let Some(error) = error {
+            self.publish_error.get_or_init(|| error);
+        }
+    }
+
+    /// Bytes that it takes in the hot tier.
+    pub(super) fn weight(&self) -> Weight {
+        let archive = self.checked.bytes().len() as u64;
+        let rest = (self.metadata.config.len() + size_of::<Self>()) as u64;
+        if self.checked.is_in_file() {
+            Weight { heap_bytes: rest, mapped_bytes: archive }
+        } else {
+            Weight { heap_bytes: archive + rest, mapped_bytes: 0 }
+        }
+    }
+}
+
+/// What keeps an entry: a guard of the hot tier, or a reference count.
+///
+/// Exactly one of the two is there. They are not variants of an enum, so that a hit, which is all guard, passes through
+/// registers; the rest is behind one pointer, and out of the way.
+pub(super) struct Holder {
+    guard: Option<Guard<Entry>>,
+    owned: Option<Box<Owned>>,
+}
+
+/// What counts a reference, and how it came about.
+#[derive(Clone)]
+pub(super) struct Owned {
+    pub(super) entry: Arc<Entry>,
+    /// The entry's root, for the type that the model is held as.
+    root: Root,
+    pub(super) tier: Tier,
+    pub(super) decision: Decision,
+}
+
+impl Owned {
+    /// Holds `entry` as an `M`, checking it again if it was checked for another type.
+    pub(super) fn of<M: Model>(entry: Arc<Entry>, tier: Tier, decision: Decision) -> Result<Box<Self>> {
+        let root = entry.checked.root_as::<M>()?;
+        Ok(Box::new(Self { entry, root, tier, decision }))
+    }
+}
+
+impl Holder {
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
+    pub(super) fn guarded(guard: Guard<Entry>) -> Self {
+        Self { guard: Some(guard), owned: None }
+    }
+
+    #[inline]
+    pub(super) fn owned(owned: Box<Owned>) -> Self {
+        Self { guard: None, owned: Some(owned) }
+    }
+
+    pub(super) fn entry(&self) -> &Arc<Entry> {
+        match (&self.guard, &self.owned) {
+            (Some(guard), _) => guard.value(),
+            (None, Some(owned)) => &owned.entry,
+            (None, None) => unreachable!("only dropping a holder empties it"),
+        }
+    }
+
+    /// How it came about; `None` for a guard: from the hot tier, fresh.
+    pub(super) fn origin(&self) -> Option<&Owned> {
+        self.owned.as_deref()
+    }
+
+    /// Gives up the guard for a reference count.
+    #[allow(clippy::unnecessary_box_returns, reason = "it is in that box already, and fits a register there")]
+    pub(super) fn into_owned(mut self) -> Box<Owned> {
+        self.owned.take().unwrap_or_else(|| self.counted())
+    }
+
+    /// Counts a reference.
+    #[allow(clippy::unnecessary_box_returns, reason = "a holder keeps it in a box")]
+    fn counted(&self) -> Box<Owned> {
+        let fresh =
+            || Owned { entry: Arc::clone(self.entry()), root: self.root(), tier: Tier::Hot, decision: Decision::Fresh };
+        Box::new(self.origin().cloned().unwrap_or_else(fresh))
+    }
+}
+
+impl Drop for Holder {
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path")]
+    fn drop(&mut self) {
+        if let Some(owned) = self.owned.take() {
+            release(owned);
+        }
+    }
+}
+
+/// By value, so that a holder without it need not have an address.
+#[cold]
+#[inline(never)]
+fn release(owned: Box<Owned>) {
+    drop(owned);
+}
+
+impl Clone for Holder {
+    fn clone(&self) -> Self {
+        Self::owned(self.counted())
+    }
+}
+
+// SAFETY: guard and count both keep an entry, and roots are the entry's own: a slot of the tier has it from the very
+// entry that it keeps, and `Owned::of` from the one that it counts.
+#[allow(unsafe_code, reason = "a holder vouches for what it holds")]
+unsafe impl HoldsChecked for Holder {
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path")]
+    fn root(&self) -> Root {
+        match (&self.guard, &self.owned) {
+            (Some(guard), _) => guard.facts().root,
+            (None, Some(owned)) => owned.root,
+            (None, None) => unreachable!("only dropping a holder empties it"),
+        }
+    }
+
+    fn checked(&self) -> &Checked {
+        &self.entry().checked
+    }
+}
+
+/// A duration as the counters hold it.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What was published is what is here: the type changed and its schema's version did not.
+pub(super) fn whole_but_other(schema: &Schema, key: &ModelKey, err: Error) -> Error {
+    let message = format!("what is stored as {schema} is whole, and is not what this type reads");
+    Error::new(ErrorKind::SchemaMismatch, "get", key.to_string(), message).with_source(err)
+}
+
+/// Compares an archive with the hash that was published.
+pub(super) fn check_hash(subject: &str, metadata: &Metadata, bytes: &[u8]) -> Result<()> {
+    let found = Digest::of(bytes);
+    if found == metadata.model_hash {
+        return Ok(());
+    }
+    let message = format!("the archive hashes to {}, expected {}", found.short(), metadata.model_hash.short());
+    Err(Error::corrupt("read archive", subject, message))
+}

@@ -1,0 +1,428 @@
+//! Finding models: lists, versions, keys by name.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeSet, VecDeque},
+    fmt, mem,
+    time::Duration,
+};
+
+use super::{
+    Models,
+    catalog::{
+        head::{self, Head},
+        metadata::{self, Metadata, Row},
+        quarantine,
+    },
+};
+use crate::{
+    engine::{Rows, Table},
+    types::{
+        error::{Error, ErrorKind, Result},
+        key::{ConfigHash, Label, ModelKey, ModelName},
+        time::Timestamp,
+        version::Version,
+    },
+};
+
+/// Which models a list is to hold: all conditions must be met.
+///
+/// ```
+/// use std::time::Duration;
+/// use modelkeep::{Filter, Store};
+///
+/// let store = Store::in_memory()?;
+/// let stale = Filter::all().tag("desk", "equities")?.older_than(Duration::from_secs(7 * 86_400));
+/// for listed in store.list(stale)? {
+///     println!("{}", listed?.key());
+/// }
+/// # Ok::<(), modelkeep::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Filter {
+    name: Option<ModelName>,
+    tags: Vec<(Label, String)>,
+    older_than: Option<Duration>,
+    younger_than: Option<Duration>,
+}
+
+impl Filter {
+    /// Returns a filter that every model passes.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Wants models of this name, under any configuration.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the name breaks the rules of [`ModelName`].
+    pub fn name(mut self, name: &str) -> Result<Self> {
+        self.name = Some(ModelName::new(name)?);
+        Ok(self)
+    }
+
+    /// Wants models with this tag and value.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the tag breaks the rules of [`Label`].
+    pub fn tag(mut self, tag: &str, value: impl Into<String>) -> Result<Self> {
+        self.tags.push((Label::new(tag)?, value.into()));
+        Ok(self)
+    }
+
+    /// Wants models that were last updated longer ago than `age`.
+    pub fn older_than(mut self, age: Duration) -> Self {
+        self.older_than = Some(age);
+        self
+    }
+
+    /// Wants models that were last updated at most `age` ago.
+    pub fn younger_than(mut self, age: Duration) -> Self {
+        self.younger_than = Some(age);
+        self
+    }
+
+    fn passes(&self, row: &Row, now: Timestamp) -> Result<bool> {
+        let age = now.since(row.last_updated);
+        let in_time =
+            self.older_than.is_none_or(|limit| age > limit) && self.younger_than.is_none_or(|limit| age <= limit);
+        if !in_time {
+            return Ok(false);
+        }
+        for (tag, value) in &self.tags {
+            if row.tag(tag.as_str())? != Some(value) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the stored keys of the wanted models begin with.
+    fn prefix(&self) -> Vec<u8> {
+        self.name.as_ref().map(name_prefix).unwrap_or_default()
+    }
+}
+
+/// What the stored keys of all models of this name begin with.
+pub(super) fn name_prefix(name: &ModelName) -> Vec<u8> {
+    let mut prefix = name.as_str().as_bytes().to_vec();
+    prefix.push(0);
+    prefix
+}
+
+/// A model in a list: what tells it from others, and the metadata of its current version, to be decoded when wanted.
+#[derive(Clone)]
+pub struct Listed {
+    key: ModelKey,
+    version: Version,
+    row: Row,
+    pins: BTreeSet<Version>,
+}
+
+impl Listed {
+    /// Returns the model's name.
+    #[must_use]
+    pub fn name(&self) -> &ModelName {
+        self.key.name()
+    }
+
+    /// Returns the hash of its configuration.
+    #[must_use]
+    pub fn config_hash(&self) -> ConfigHash {
+        self.key.config_hash()
+    }
+
+    /// Returns the key for reading. It does not know its configuration; the one in [`metadata`](Self::metadata) does:
+    /// see [`key_with_config`](Self::key_with_config).
+    #[must_use]
+    pub fn key(&self) -> &ModelKey {
+        &self.key
+    }
+
+    /// Returns the key with its configuration: it can be published under.
+    ///
+    /// # Errors
+    /// As for [`metadata`](Self::metadata).
+    pub fn key_with_config(&self) -> Result<ModelKey> {
+        Ok(self.key.clone().with_config(&self.metadata()?.config))
+    }
+
+    /// Returns the current version.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Returns when the lineage began.
+    #[must_use]
+    pub fn created(&self) -> Timestamp {
+        self.row.created
+    }
+
+    /// Returns when the current version was made.
+    #[must_use]
+    pub fn last_updated(&self) -> Timestamp {
+        self.row.last_updated
+    }
+
+    /// Returns how many samples it was trained on.
+    #[must_use]
+    pub fn sample_count(&self) -> u64 {
+        self.row.sample_count
+    }
+
+    /// Returns the bytes of its archive in memory.
+    #[must_use]
+    pub fn archive_bytes(&self) -> u64 {
+        self.row.archive_bytes
+    }
+
+    /// Returns the pinned versions.
+    #[must_use]
+    pub fn pins(&self) -> &BTreeSet<Version> {
+        &self.pins
+    }
+
+    /// Returns the value of a tag; `None` when it does not have the tag.
+    ///
+    /// # Errors
+    /// `Corrupt` when the metadata's structure is broken.
+    pub fn tag(&self, name: &str) -> Result<Option<&str>> {
+        self.row.tag(name)
+    }
+
+    /// Returns what the training reported under `name`; `None` when it did not.
+    ///
+    /// # Errors
+    /// `Corrupt` when the metadata's structure is broken.
+    pub fn metric(&self, name: &str) -> Result<Option<f64>> {
+        self.row.metric(name)
+    }
+
+    /// Decodes all that is known of the current version. Costs some microseconds; the other methods cost next to
+    /// nothing.
+    ///
+    /// # Errors
+    /// `Corrupt` when the metadata breaks its own rules.
+    pub fn metadata(&self) -> Result<Metadata> {
+        self.row.decode(&self.key, self.version)
+    }
+}
+
+impl fmt::Debug for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.key, self.version)
+    }
+}
+
+/// Models in order of name and config hash, read as they are asked for.
+///
+/// Heads and metadata are walked side by side, each page once. A listing shows the state at the moment that it was
+/// made. It keeps redb from reusing the pages of that state while it lives, so do not keep it for long. A damaged row
+/// is one `Err` item, and the listing goes on. An `Err` of the kind `Io`, or `Expired` after an I/O error elsewhere, is
+/// the last item.
+pub struct Listing {
+    heads: Rows,
+    rows: Rows,
+    /// A row of metadata that was met too early.
+    ahead: Option<(Vec<u8>, Result<Row>)>,
+    filter: Filter,
+    now: Timestamp,
+    /// The name before: keys of one name lie together, and share it.
+    name: Option<ModelName>,
+    /// Room for the keys of rows.
+    wanted: Vec<u8>,
+    /// Gaps that were met on the way to a row.
+    gaps: VecDeque<Error>,
+    /// It cannot be read any further.
+    is_over: bool,
+}
+
+impl Iterator for Listing {
+    type Item = Result<Listed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let next = self.advance();
+        self.is_over = next.as_ref().is_none_or(|next| {
+            next.as_ref().is_err_and(|err| matches!(err.kind(), ErrorKind::Io | ErrorKind::Expired))
+        });
+        next
+    }
+}
+
+impl Listing {
+    fn advance(&mut self) -> Option<Result<Listed>> {
+        loop {
+            if let Some(gap) = self.gaps.pop_front() {
+                return Some(Err(gap));
+            }
+            let mut wanted = mem::take(&mut self.wanted);
+            let head = self.heads.next_with(|key, value, page| {
+                wanted.clear();
+                wanted.extend_from_slice(key);
+                head::listed(key, value, page)
+            })?;
+            let (version, pins) = match head.and_then(|head| head) {
+                Ok((Some(version), pins)) => (version, pins),
+                Ok((None, _)) => continue,
+                Err(err) => return Some(Err(err)),
+            };
+            let item = self.read(&mut wanted, version, pins).transpose();
+            self.wanted = wanted;
+            if item.is_some() {
+                return item;
+            }
+        }
+    }
+
+    /// Finds the metadata that a head refers to; `None` when the model does not pass the filter. `wanted` begins as the
+    /// head's row and ends as the metadata's.
+    fn read(&mut self, wanted: &mut Vec<u8>, version: Version, pins: BTreeSet<Version>) -> Result<Option<Listed>> {
+        let key = self.key(wanted)?;
+        metadata::extend_row_key(wanted, version);
+        let row = self.row(wanted)?.ok_or_else(|| metadata::absent(&key, version))??;
+        if !self.filter.passes(&row, self.now)? {
+            return Ok(None);
+        }
+        Ok(Some(Listed { key, version, row, pins }))
+    }
+
+    /// Goes on to the row under `wanted`, which lies behind all that were wanted before.
+    fn row(&mut self, wanted: &[u8]) -> Result<Option<Result<Row>>> {
+        if let Some((key, row)) = self.ahead.take() {
+            match key.as_slice().cmp(wanted) {
+                Ordering::Less => {}
+                Ordering::Equal => return Ok(Some(row)),
+                Ordering::Greater => {
+                    self.ahead = Some((key, row));
+                    return Ok(None);
+                }
+            }
+        }
+        loop {
+            let found = self.rows.next_with(|key, value, page| match key.cmp(wanted) {
+                Ordering::Less => None,
+                Ordering::Equal => Some((None, Row::open(key, value, page))),
+                Ordering::Greater => Some((Some(key.to_vec()), Row::open(key, value, page))),
+            });
+            let found = match found.transpose() {
+                // What lies behind it may be what is wanted.
+                Err(gap) if gap.kind() == ErrorKind::Corrupt => {
+                    self.gaps.push_back(gap);
+                    continue;
+                }
+                found => found?,
+            };
+            match found {
+                None => return Ok(None),
+                Some(None) => {}
+                Some(Some((None, row))) => return Ok(Some(row)),
+                Some(Some((Some(key), row))) => {
+                    self.ahead = Some((key, row));
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    fn key(&mut self, row: &[u8]) -> Result<ModelKey> {
+        if let Some(key) = self.name.as_ref().and_then(|name| ModelKey::with_name(name, row)) {
+            return Ok(key);
+        }
+        let key = ModelKey::from_bytes(row)?;
+        self.name = Some(key.name().clone());
+        Ok(key)
+    }
+}
+
+impl fmt::Debug for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listing").field("filter", &self.filter).finish_non_exhaustive()
+    }
+}
+
+/// One version in the history of a model.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct VersionEntry {
+    /// The version.
+    pub version: Version,
+    /// What is known of it.
+    pub metadata: Metadata,
+    /// Whether it is the current one.
+    pub current: bool,
+    /// Whether it is pinned.
+    pub pinned: bool,
+    /// Why it is not served, if it is quarantined.
+    pub quarantined: Option<String>,
+}
+
+impl Models {
+    /// Returns the models that pass `filter`, in order of name and config hash.
+    pub(crate) fn list(&self, filter: Filter) -> Result<Listing> {
+        let snapshot = self.core.snapshot()?;
+        let heads = snapshot.scan(Table::Heads, &filter.prefix());
+        let rows = snapshot.scan(Table::Metadata, &filter.prefix());
+        Ok(Listing {
+            heads,
+            rows,
+            ahead: None,
+            filter,
+            now: self.core.now(),
+            name: None,
+            wanted: Vec::new(),
+            gaps: VecDeque::new(),
+            is_over: false,
+        })
+    }
+
+    /// Returns the versions of a model, the oldest first.
+    pub(crate) fn versions(&self, key: &ModelKey) -> Result<Vec<VersionEntry>> {
+        self.core.look(|snapshot| {
+            let head: Head = head::read(snapshot, key)?.unwrap_or_default();
+            let entry = |version| {
+                Ok(VersionEntry {
+                    version,
+                    metadata: metadata::require(snapshot, key, version)?.metadata,
+                    current: head.current == Some(version),
+                    pinned: head.pins.contains(&version),
+                    quarantined: quarantine::reason(snapshot, key, version)?,
+                })
+            };
+            metadata::versions(snapshot, key)?.into_iter().map(entry).collect()
+        })
+    }
+
+    /// Returns the key that a person means by `text`.
+    pub(crate) fn find_key(&self, text: &str) -> Result<ModelKey> {
+        let (name, digits) = text.split_once('@').unwrap_or((text, ""));
+        let prefix = name_prefix(&ModelName::new(name)?);
+        let matches = self.core.look(|snapshot| {
+            let mut matches = Vec::new();
+            for row in snapshot.scan(Table::Heads, &prefix) {
+                let key = ModelKey::from_bytes(&row?.0)?;
+                let meant = key.config_hash().to_string().starts_with(&digits.to_ascii_lowercase());
+                // The head of a removed model stays behind, to number on.
+                if meant && !metadata::versions(snapshot, &key)?.is_empty() {
+                    matches.push(key);
+                }
+            }
+            Ok(matches)
+        })?;
+        match matches.as_slice() {
+            [key] => Ok(key.clone()),
+            [] => {
+                let message = format!("there is no such model in {}", self.core.subject());
+                Err(Error::new(ErrorKind::NotFound, "find", text, message))
+            }
+            several => {
+                let keys: Vec<String> = several.iter().map(ToString::to_string).collect();
+                Err(Error::invalid("find", text, format!("it could be any of {}", keys.join(", "))))
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! A handle that follows the current version of a model.
+
+pub(super) mod counted;
+
+use std::{
+    cell::{self, Ref, RefCell},
+    fmt,
+    ops::Deref,
+    sync::Arc,
+};
+
+use super::{
+    Models,
+    archive::Model,
+    catalog::metadata::Metadata,
+    model_ref::{Decision, Held, Tier},
+    tiers::Cell,
+};
+use crate::types::{error::Result, key::ModelKey, version::Version};
+use counted::UNSEEN;
+
+/// A handle that follows the current version of one model.
+///
+/// [`load`](Self::load) costs a comparison while nothing changed, and takes no lock when something did. Each thread has
+/// a handle of its own: clone it for another one. The model that a handle has seen last stays in memory until the
+/// handle sees the next one, or is dropped.
+///
+/// ```
+/// # use modelkeep::{Model, ModelKey, Schema, Store, Trained};
+/// # #[derive(rkyv::Archive, rkyv::Serialize)]
+/// # struct Momentum { weights: Vec<f64> }
+/// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+/// let store = Store::in_memory()?;
+/// let key = ModelKey::new("momentum", &())?;
+/// let live = store.live::<Momentum>(&key)?;
+/// assert!(live.load().is_none(), "nothing is published yet");
+///
+/// store.publish(&key, Trained::new(Momentum { weights: vec![0.5] }))?;
+/// let on_another_thread = live.clone();
+/// std::thread::spawn(move || {
+///     let Some(model) = on_another_thread.load() else { return };
+///     assert_eq!(model.weights[0].to_native(), 0.5);
+/// }).join().unwrap();
+/// # Ok::<(), modelkeep::Error>(())
+/// ```
+pub struct Live<M: Model> {
+    cell: Arc<Cell>,
+    /// The count at which `held` was current.
+    seen: cell::Cell<u64>,
+    held: RefCell<Option<Held<M>>>,
+}
+
+/// The model that was current when it was [loaded](Live::load): dereferences to the archived type.
+///
+/// While it lives, its handle goes on returning this very version, so that one prediction sees one model. Drop it
+/// between predictions.
+pub struct Current<'a, M: Model> {
+    held: Ref<'a, Held<M>>,
+}
+
+impl Models {
+    /// Returns a handle that follows the current version of a model.
+    pub(crate) fn live<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Result<Live<M>> {
+        let cell = self.follow::<M>(key)?;
+        // What a handle sees last may be large: it is freed on the background thread, which is started here.
+        self.core.run_later(|_| {});
+        Ok(Live { cell, seen: cell::Cell::new(UNSEEN), held: RefCell::new(None) })
+    }
+}
+
+impl<M: Model> Live<M> {
+    /// Returns the current version; `None` when there is none: not yet, not any more, or not of this schema.
+    ///
+    /// A new version is seen by the first call that begins after its publish returned, unless this handle's last
+    /// [`Current`] is still alive. After a write whose outcome nobody could read, the version before it is shown until
+    /// the file can be read, and what the file has some milliseconds later; and a version that cannot be read at the
+    /// moment, after a rollback, is `None` until it can.
+    #[inline]
+    #[must_use]
+    pub fn load(&self) -> Option<Current<'_, M>> {
+        if self.cell.current.count() != self.seen.get() {
+            self.refresh();
+        }
+        Ref::filter_map(self.held.borrow(), Option::as_ref).ok().map(|held| Current { held })
+    }
+
+    /// Returns the key that is followed.
+    #[must_use]
+    pub fn key(&self) -> &ModelKey {
+        &self.cell.key
+    }
+
+    #[cold]
+    fn refresh(&self) {
+        let Ok(mut held) = self.held.try_borrow_mut() else {
+            return;
+        };
+        let (seen, entry) = self.cell.current.load();
+        self.seen.set(seen);
+        let next = entry.and_then(|entry| {
+            let schema_fits = entry.metadata.schema.is(&M::SCHEMA);
+            schema_fits.then(|| Held::new(entry, Tier::Hot, Decision::Fresh).ok()).flatten()
+        });
+        let last = std::mem::replace(&mut *held, next);
+        if let Some(last) = last
+            && Arc::strong_count(last.shared()) == 1
+        {
+            // Giving back many megabytes takes longer than a prediction may.
+            self.cell.later(move || drop(last));
+        }
+    }
+}
+
+impl<M: Model> Clone for Live<M> {
+    fn clone(&self) -> Self {
+        Self { cell: Arc::clone(&self.cell), seen: cell::Cell::new(UNSEEN), held: RefCell::new(None) }
+    }
+}
+
+impl<M: Model> fmt::Debug for Live<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").field("key", &self.cell.key).finish_non_exhaustive()
+    }
+}
+
+impl<M: Model> Current<'_, M> {
+    /// Returns the version; `None` when it was trained and could not be stored.
+    #[must_use]
+    pub fn version(&self) -> Option<Version> {
+        self.held.version()
+    }
+
+    /// Returns what the store knows of the model.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        self.held.metadata()
+    }
+
+    /// Returns the model to be held apart from the handle.
+    #[must_use]
+    pub fn to_held(&self) -> Held<M> {
+        self.held.clone()
+    }
+}
+
+impl<M: Model> Deref for Current<'_, M> {
+    type Target = M::Archived;
+
+    #[inline]
+    fn deref(&self) -> &M::Archived {
+        &self.held
+    }
+}
+
+impl<M: Model> fmt::Debug for Current<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Current").field(&*self.held).finish()
+    }
+}

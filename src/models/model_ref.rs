@@ -1,0 +1,243 @@
+//! A model in the caller's hand.
+
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
+
+use super::{
+    archive::{Model, Typed},
+    catalog::metadata::Metadata,
+    entry::{Entry, Holder, Owned},
+};
+use crate::{
+    format::schema::SchemaTag,
+    types::{
+        error::{Error, Result},
+        key::ModelKey,
+        version::Version,
+    },
+};
+
+/// Where a model came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Tier {
+    /// From memory.
+    Hot,
+    /// From the file.
+    Disk,
+    /// From a tier of others: see [`ModelTier`](crate::ModelTier).
+    Shared,
+    /// It was trained by this call.
+    Trained,
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Hot => "hot",
+            Self::Disk => "disk",
+            Self::Shared => "shared",
+            Self::Trained => "trained",
+        })
+    }
+}
+
+/// Why a call served the stored model, or trained one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Decision {
+    /// The stored model was good enough.
+    Fresh,
+    /// There was none.
+    Missing,
+    /// It was too old.
+    Expired {
+        /// How old it was.
+        age: Duration,
+        /// How old it was allowed to be.
+        max_age: Duration,
+    },
+    /// The caller wanted a new one.
+    Forced,
+    /// The caller wanted the store neither read nor written.
+    Bypassed,
+    /// The stored model was damaged; it is quarantined.
+    Corrupt {
+        /// What was wrong.
+        reason: String,
+    },
+    /// The stored model has another schema than the caller's type.
+    SchemaChanged {
+        /// The schema in the file.
+        stored: SchemaTag,
+        /// The schema of the caller's type.
+        requested: SchemaTag,
+    },
+    /// The stored model could not be read, for a reason that may pass; it stays where it is.
+    Unreadable {
+        /// What was wrong.
+        reason: String,
+    },
+    /// New data changed nothing that the model was trained on: [`Store::update`](crate::Store::update) did not train.
+    Unchanged,
+    /// New training data arrived: what [`Store::update`](crate::Store::update) trains for.
+    NewData,
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fresh => f.write_str("fresh"),
+            Self::Missing => f.write_str("missing"),
+            Self::Expired { age, max_age } => write!(f, "expired: {age:?} old, at most {max_age:?} allowed"),
+            Self::Forced => f.write_str("forced"),
+            Self::Bypassed => f.write_str("bypassed"),
+            Self::Corrupt { reason } => write!(f, "corrupt: {reason}"),
+            Self::SchemaChanged { stored, requested } => write!(f, "schema changed: {stored} to {requested}"),
+            Self::Unreadable { reason } => write!(f, "unreadable: {reason}"),
+            Self::Unchanged => f.write_str("unchanged"),
+            Self::NewData => f.write_str("new data"),
+        }
+    }
+}
+
+/// A model that is ready to be used: dereferences to the archived type, read in place.
+///
+/// Numbers in an archive are little-endian types with `to_native()`; vectors and options are used as one would. An
+/// owned copy is `rkyv::deserialize::<M, rkyv::rancor::Error>(&*held)`, for a type that derives `rkyv::Deserialize`.
+///
+/// It stays valid for as long as it is held, and shows the same bytes, whatever happens to the hot tier, to the model
+/// in the file, or to the store. As long as it is read where it lies in the file, it keeps that file open and locked,
+/// also after the store is dropped. When its version leaves the file it gets memory of its own, at the same addresses,
+/// and keeps nothing any more.
+///
+/// Another program that cuts the file, or a disk that fails under it, can end the process that reads it: see
+/// [`Options::mapped`](crate::Options::mapped).
+///
+/// A thread that holds up to eight models from the hot tier counts no references; a clone does, and so does what is
+/// held beyond those eight. Held for long, a clone leaves the eight to the calls that are in a hurry.
+pub struct Held<M: Model> {
+    typed: Typed<M, Holder>,
+}
+
+impl<M: Model> Held<M> {
+    /// What `holder` holds, if it holds it as an `M`.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
+    pub(super) fn known(holder: Holder) -> Option<Self> {
+        Typed::known(holder).map(|typed| Self { typed })
+    }
+
+    pub(super) fn new(entry: Arc<Entry>, tier: Tier, decision: Decision) -> Result<Self> {
+        let typed = Typed::new(Holder::owned(Owned::of::<M>(entry, tier, decision)?))?;
+        Ok(Self { typed })
+    }
+
+    /// Counts a reference, if that is not done yet, and gives up the rest.
+    #[allow(clippy::unnecessary_box_returns, reason = "it is in that box already, and fits a register there")]
+    pub(super) fn into_owned(self) -> Box<Owned> {
+        self.typed.into_holder().into_owned()
+    }
+
+    /// The shared part, for the hot tier.
+    pub(super) fn shared(&self) -> &Arc<Entry> {
+        self.typed.holder().entry()
+    }
+
+    fn entry(&self) -> &Entry {
+        self.shared()
+    }
+
+    /// Returns the key that it is filed under, with its configuration.
+    #[must_use]
+    pub fn key(&self) -> ModelKey {
+        let metadata = self.metadata();
+        ModelKey::from_hash(metadata.model.clone(), metadata.config_hash).with_config(&metadata.config)
+    }
+
+    /// Returns where the model came from.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.typed.holder().origin().map_or(Tier::Hot, |owned| owned.tier)
+    }
+
+    /// Returns why it was served or trained.
+    #[must_use]
+    pub fn decision(&self) -> &Decision {
+        self.typed.holder().origin().map_or(&Decision::Fresh, |owned| &owned.decision)
+    }
+
+    /// Returns what the store knows of it.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.entry().metadata
+    }
+
+    /// Returns its version; `None` when it was trained and not stored.
+    #[must_use]
+    pub fn version(&self) -> Option<Version> {
+        self.entry().metadata.version
+    }
+
+    /// Returns how long ago it was trained or updated, by the store's clock; zero when that lies in the future.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.entry().clock.now().since(self.entry().metadata.last_updated)
+    }
+
+    /// Returns how long it took to read from disk, checks included; zero for a model that was trained here.
+    #[must_use]
+    pub fn load_time(&self) -> Duration {
+        self.entry().load_time
+    }
+
+    /// Returns why the model could not be stored after it was trained, or may be lost if the power fails
+    /// ([`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown)); `None` when it was stored, or need not be.
+    #[must_use]
+    pub fn publish_error(&self) -> Option<&Error> {
+        self.entry().publish_error.get()
+    }
+
+    /// Returns the archive's bytes: what rkyv wrote, aligned to 64 bytes.
+    #[must_use]
+    pub fn archive_bytes(&self) -> &[u8] {
+        self.entry().checked.bytes()
+    }
+}
+
+impl<M: Model> Deref for Held<M> {
+    type Target = M::Archived;
+
+    #[inline]
+    fn deref(&self) -> &M::Archived {
+        &self.typed
+    }
+}
+
+impl<M: Model> Clone for Held<M> {
+    fn clone(&self) -> Self {
+        Self { typed: self.typed.clone() }
+    }
+}
+
+impl<M: Model> fmt::Display for Held<M> {
+    /// `bounce@b84226441024 v3 (hot, fresh)`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.key())?;
+        match self.version() {
+            Some(version) => write!(f, "{version}")?,
+            None => f.write_str("unstored")?,
+        }
+        write!(f, " ({}, {})", self.tier(), self.decision())
+    }
+}
+
+impl<M: Model> fmt::Debug for Held<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("tier", &self.tier())
+            .field("decision", self.decision())
+            .field("metadata", self.metadata())
+            .field("publish_error", &self.publish_error())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,93 @@
+//! What a training hands to the store.
+
+use std::time::Duration;
+
+use super::training::TrainingSet;
+use crate::types::{level_range::VixRange, time::Timestamp};
+
+/// What a training produced: the model, and whatever is to be kept with it.
+///
+/// ```
+/// # use modelkeep::{Model, Schema, Trained};
+/// # #[derive(rkyv::Archive, rkyv::Serialize)]
+/// # struct Momentum { weights: Vec<f64> }
+/// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+/// let trained = Trained::new(Momentum { weights: vec![0.5] })
+///     .metric("auc", 0.61)
+///     .tag("desk", "equities")
+///     .artifact("report.txt", "all is well");
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Trained<M> {
+    pub(super) model: M,
+    pub(super) training_data: Option<TrainingSet>,
+    pub(super) artifacts: Vec<(String, Vec<u8>)>,
+    pub(super) vix: Vec<VixRange>,
+    pub(super) metrics: Vec<(String, f64)>,
+    pub(super) tags: Vec<(String, String)>,
+    pub(super) trained_through: Option<Timestamp>,
+    pub(super) training_duration: Option<Duration>,
+}
+
+impl<M> Trained<M> {
+    /// Returns a model with nothing beside it.
+    pub fn new(model: M) -> Self {
+        Self {
+            model,
+            training_data: None,
+            artifacts: Vec::new(),
+            vix: Vec::new(),
+            metrics: Vec::new(),
+            tags: Vec::new(),
+            trained_through: None,
+            training_duration: None,
+        }
+    }
+
+    /// Keeps the training data, in place of what was stored for the key. Without it, what was stored stays.
+    ///
+    /// [`Store::update`](crate::Store::update) stores the merged set by itself.
+    pub fn training_data(mut self, data: TrainingSet) -> Self {
+        self.training_data = Some(data);
+        self
+    }
+
+    /// Keeps named bytes with this version. The last one of a name counts.
+    pub fn artifact(mut self, name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        self.artifacts.push((name.into(), bytes.into()));
+        self
+    }
+
+    /// Records the index levels that the training saw; see [`VixSeries::seen`](crate::VixSeries::seen).
+    pub fn vix(mut self, seen: VixRange) -> Self {
+        self.vix.push(seen);
+        self
+    }
+
+    /// Records a metric. The last one of a name counts. NaN is kept as it is, and less than nothing: a guard that rolls
+    /// back below a limit should ask for `!(metric >= limit)`.
+    pub fn metric(mut self, name: impl Into<String>, value: f64) -> Self {
+        self.metrics.push((name.into(), value));
+        self
+    }
+
+    /// Tags the version, to be found by [`Filter::tag`](crate::Filter::tag). The last one of a name counts.
+    pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tags.push((name.into(), value.into()));
+        self
+    }
+
+    /// Records up to when the training data reaches. Default: the newest timestamp of the training data.
+    pub fn trained_through(mut self, at: Timestamp) -> Self {
+        self.trained_through = Some(at);
+        self
+    }
+
+    /// Records how long the training took. Default: what the store measured around the training closure; zero for
+    /// [`Store::publish`](crate::Store::publish), which cannot know.
+    pub fn took(mut self, duration: Duration) -> Self {
+        self.training_duration = Some(duration);
+        self
+    }
+}

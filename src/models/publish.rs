@@ -1,0 +1,300 @@
+//! Publishing: everything that a training produced, in one transaction.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::{
+    Models,
+    archive::Model,
+    catalog::{
+        self, artifacts,
+        head::{self, Head},
+        metadata::{self, Metadata},
+        removal,
+    },
+    entry::{Entry, nanos},
+    new_model::Trained,
+    staged::{Draft, Origin},
+    tiers::{Change, PublishedModel},
+    training,
+};
+use crate::{
+    engine::{Batch, Snapshot, sealed::Blob},
+    format::{
+        codec::Codec,
+        envelope::{Kind, Verify},
+    },
+    sync::counters::Counter,
+    types::{
+        error::{Error, ErrorKind, Result},
+        key::{Label, ModelKey, Symbol},
+        version::Version,
+    },
+};
+
+/// Below this size compressing a superseded archive saves less than a page.
+const COMPRESS_BYTES_MIN: usize = 8192;
+
+/// What the head must be for a publish to go through.
+#[derive(Clone, Copy)]
+pub(crate) enum Expect {
+    Anything,
+    Current(Option<Version>),
+}
+
+/// A version that is in the file, and shown.
+pub(super) struct Published {
+    pub(super) version: Version,
+    pub(super) entry: Arc<Entry>,
+    /// Why nobody can say whether it survives a power cut.
+    pub(super) doubt: Option<Error>,
+}
+
+impl Published {
+    /// The model, marked if it is in doubt.
+    pub(super) fn into_entry(self) -> Arc<Entry> {
+        self.entry.mark_unpublished(self.doubt);
+        self.entry
+    }
+}
+
+/// A draft that could not be written, and why.
+pub(super) struct Unwritten {
+    pub(super) error: Error,
+    pub(super) draft: Draft,
+}
+
+impl Models {
+    pub(crate) fn publish<M: Model>(
+        self: &Arc<Self>,
+        key: &ModelKey,
+        expect: Expect,
+        trained: Trained<M>,
+    ) -> Result<Version> {
+        self.core.check_writable("publish").map_err(|err| err.about(key.to_string()))?;
+        let draft = self.draft(key, trained, &Origin::default())?;
+        match self.write_draft(key, expect, draft) {
+            Ok(Published { version, doubt: None, .. }) => Ok(version),
+            Ok(Published { doubt: Some(doubt), .. }) => Err(doubt),
+            Err(unwritten) => Err(unwritten.error),
+        }
+    }
+
+    /// Writes the draft as the next version, in one transaction, and shows it. Gives the draft back when that fails.
+    pub(super) fn write_draft(
+        self: &Arc<Self>,
+        key: &ModelKey,
+        expect: Expect,
+        mut draft: Draft,
+    ) -> Result<Published, Box<Unwritten>> {
+        if let Some(error) = draft.flaw.take() {
+            return Err(Box::new(Unwritten { error, draft }));
+        }
+        let before = draft.before.take();
+        let published = self.encode(key, &draft, before).and_then(|encoded| {
+            let change = |batch: &Batch| {
+                let (version, entry) = self.write(batch, key, expect, &draft, encoded)?;
+                let shown = PublishedModel { key: key.clone(), entry: Arc::clone(&entry) };
+                Ok(((version, entry), vec![Change::Published(shown)]))
+            };
+            let ((version, entry), doubt) = self.commit_or_doubt("publish", change)?;
+            tracing::info!(%key, %version, bytes = entry.metadata.archive_bytes, "published");
+            Ok(Published { version, entry, doubt })
+        });
+        published.map_err(|error| Box::new(Unwritten { error, draft }))
+    }
+
+    /// Encodes everything that the transaction writes, before its turn.
+    fn encode<'a>(&self, key: &ModelKey, draft: &'a Draft, before: Option<Snapshot>) -> Result<Encoded<'a>> {
+        self.core.check_writable("publish")?;
+        match before.map(|snapshot| self.encode_from(&snapshot, key, draft)) {
+            Some(Err(err)) if err.kind() == ErrorKind::Expired => {}
+            None => {}
+            Some(encoded) => return encoded,
+        }
+        self.core.look_only(|snapshot| self.encode_from(snapshot, key, draft))
+    }
+
+    fn encode_from<'a>(&self, before: &Snapshot, key: &ModelKey, draft: &'a Draft) -> Result<Encoded<'a>> {
+        let artifacts = draft.artifacts.iter().map(|(name, raw)| Ok((name, artifacts::encode(raw)?)));
+        let samples = |prepared| training::stored::encode(before, key, prepared);
+        let metadata = &draft.metadata;
+        Ok(Encoded {
+            model: Blob::raw(Kind::Model, &metadata.schema, draft.checked.bytes(), metadata.model_hash)?,
+            artifacts: artifacts.collect::<Result<Vec<_>>>()?,
+            superseded: self.superseded(before, key),
+            samples: draft.prepared.as_ref().map(samples).transpose()?.unwrap_or_default(),
+            config: config_of(before, key)?,
+        })
+    }
+
+    /// Writes the next version and makes it current.
+    fn write(
+        &self,
+        batch: &Batch,
+        key: &ModelKey,
+        expect: Expect,
+        draft: &Draft,
+        encoded: Encoded<'_>,
+    ) -> Result<(Version, Arc<Entry>)> {
+        let Encoded { model, artifacts, superseded, samples, config } = encoded;
+        let (mut head, head_is_whole) = head::read_or_rebuild(batch, key)?;
+        check_expected(key, expect, &head, head_is_whole)?;
+        let version = head.next_version();
+        let stored_bytes = model.stored_bytes();
+        let mut metadata = Metadata { version: Some(version), config, stored_bytes, ..draft.metadata.clone() };
+        if let Some(superseded) = superseded.filter(|superseded| head.current == Some(superseded.version)) {
+            batch.put_blob_at(superseded.archive_id, &superseded.compressed)?;
+        }
+        for (name, artifact) in &artifacts {
+            artifacts::write(batch, key, version, name, artifact)?;
+        }
+        for name in &draft.carried {
+            let carried = match metadata.parent {
+                Some(parent) => artifacts::carry(batch, key, parent, version, name)?,
+                None => false,
+            };
+            if !carried {
+                metadata.artifacts.retain(|known| known != name);
+            }
+        }
+        if let Some(prepared) = &draft.prepared {
+            training::stored::write(batch, key, prepared, samples)?;
+        }
+        // The highest id of all, and the last to be written.
+        let archive_id = batch.new_blob_id(&model)?;
+        metadata::write(batch, key, version, archive_id, &metadata)?;
+        head.advance(version);
+        if head_is_whole {
+            self.retain(batch, key, &mut head)?;
+        }
+        head::write(batch, key, &head)?;
+        // Last, and after the removals: see `put_archive`.
+        batch.write_blob(archive_id, &model)?;
+        let entry = Entry::new(Arc::clone(&draft.checked), metadata, Arc::clone(self.core.clock()));
+        Ok((version, Arc::new(entry)))
+    }
+
+    /// Keeps a model that could not be stored: in memory, too, when the store is at fault and nobody else moved the
+    /// head, so that it is not trained again by the next call.
+    pub(super) fn keep_unwritten(self: &Arc<Self>, key: &ModelKey, unwritten: Unwritten) -> Arc<Entry> {
+        use ErrorKind as K;
+        let Unwritten { error, draft } = unwritten;
+        tracing::error!(%key, %error, "a trained model could not be stored");
+        let turn = self.core.turn();
+        let store_at_fault =
+            matches!(error.kind(), K::ReadOnly | K::StorageFull | K::Io | K::Corrupt | K::Replaced | K::OutcomeUnknown);
+        let is_where_it_was = match self.current_version(key) {
+            Ok(current) => current == draft.seen,
+            // Nobody could read it before either; unless it may have moved by this very call.
+            Err(_) => draft.seen.is_none() && error.kind() != K::OutcomeUnknown,
+        };
+        let entry = Arc::new(self.unstored(draft, Some(error)));
+        if store_at_fault && is_where_it_was {
+            let shown = PublishedModel { key: key.clone(), entry: Arc::clone(&entry) };
+            self.show_uncommitted(&turn, Change::Published(shown));
+        }
+        entry
+    }
+
+    /// The version that the stored head names.
+    pub(super) fn current_version(&self, key: &ModelKey) -> Result<Option<Version>> {
+        Ok(self.core.look_only(|snapshot| head::read(snapshot, key))?.and_then(|head| head.current))
+    }
+
+    /// A model that is not in the file.
+    pub(super) fn unstored(&self, draft: Draft, publish_error: Option<Error>) -> Entry {
+        let Draft { checked, metadata, .. } = draft;
+        let entry = Entry::new(checked, metadata, Arc::clone(self.core.clock()));
+        entry.mark_unpublished(publish_error);
+        entry
+    }
+
+    /// Counts a training.
+    pub(super) fn count_training(&self, took: Duration) {
+        self.counters.add(Counter::Trainings, 1);
+        self.counters.add(Counter::TrainingNanos, nanos(took));
+    }
+
+    fn retain(&self, batch: &Batch, key: &ModelKey, head: &mut Head) -> Result<()> {
+        let Some(keep) = self.settings.retention else {
+            return Ok(());
+        };
+        let versions = match metadata::versions(batch, key) {
+            Ok(versions) => versions,
+            // It can wait until somebody has seen to the damage.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::error!(%key, %error, "retention cannot see all versions; nothing is pruned");
+                return Ok(());
+            }
+            Err(err) => return Err(err),
+        };
+        for version in removal::beyond(&versions, head, keep) {
+            let bytes = removal::remove_version(batch, key, version)?;
+            head.forget(version);
+            tracing::debug!(%key, %version, bytes, "pruned by retention");
+        }
+        Ok(())
+    }
+
+    /// The current version's archive in compressed form, when it is large, raw and whole. Compression is a saving and
+    /// not worth failing for: what cannot be read stays as it is, and damaged bytes are not sealed anew.
+    fn superseded(&self, before: &Snapshot, key: &ModelKey) -> Option<Superseded> {
+        if !self.settings.compress_superseded {
+            return None;
+        }
+        let (version, stored) = catalog::current(before, key).ok()??;
+        let blob = before.blob(stored.archive_id).ok()?;
+        let envelope = blob.open(Kind::Model, Verify::Full).ok()?;
+        if envelope.header.codec != Codec::Raw || envelope.payload.len() < COMPRESS_BYTES_MIN {
+            return None;
+        }
+        let compressed = Blob::compress(Kind::Model, &stored.metadata.schema, envelope.payload).ok()??;
+        Some(Superseded { version, archive_id: stored.archive_id, compressed })
+    }
+}
+
+/// What a publish writes, encoded.
+struct Encoded<'a> {
+    model: Blob<'a>,
+    artifacts: Vec<(&'a Label, artifacts::Encoded<'a>)>,
+    superseded: Option<Superseded>,
+    samples: BTreeMap<&'a Symbol, Blob<'a>>,
+    config: String,
+}
+
+/// The archive of the version that a publish supersedes, in the form that it is to have from then on.
+struct Superseded {
+    version: Version,
+    archive_id: u64,
+    compressed: Blob<'static>,
+}
+
+fn check_expected(key: &ModelKey, expect: Expect, head: &Head, head_is_whole: bool) -> Result<()> {
+    let current = head.current;
+    match expect {
+        Expect::Current(_) if !head_is_whole => {
+            let message = "the head is damaged, so nobody can say which version is current; publish unconditionally";
+            Err(Error::corrupt("publish", key.to_string(), message))
+        }
+        Expect::Current(expected) if expected != current => {
+            let name = |version: Option<Version>| version.map_or("no version".into(), |version| version.to_string());
+            let message = format!("expected {} to be current, and {} is", name(expected), name(current));
+            Err(Error::new(ErrorKind::Conflict { expected, current }, "publish", key.to_string(), message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The configuration to store: the key's own, or the one that an earlier version stored.
+fn config_of(before: &Snapshot, key: &ModelKey) -> Result<String> {
+    if let Some(config) = key.config() {
+        return Ok(config.to_owned());
+    }
+    match metadata::versions(before, key)?.into_iter().next_back() {
+        Some(newest) => Ok(metadata::require(before, key, newest)?.metadata.config),
+        None => {
+            let message = "the key was made from a hash and no configuration is stored for it; use ModelKey::new";
+            Err(Error::invalid("publish", key.to_string(), message))
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! A version before it has a number: checked, hashed, and described.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    Models,
+    archive::{Checked, Model},
+    catalog::{self, metadata::Metadata},
+    new_model::Trained,
+    training::{TrainingSet, stored::Prepared},
+};
+use crate::{
+    engine::Snapshot,
+    format::codec::Codec,
+    types::{
+        error::{Error, ErrorKind, Result},
+        hash::Digest,
+        key::{Label, ModelKey},
+        limits::{LABELS_MAX, TAG_VALUE_BYTES_MAX},
+        version::Version,
+    },
+};
+
+/// Where a version comes from.
+#[derive(Clone, Default)]
+pub(super) struct Origin {
+    /// The version that it was trained from.
+    pub(super) parent: Option<Version>,
+    /// The parent's metadata, when the version continues its lineage: artifacts, VIX, tags and birth are inherited.
+    pub(super) inherit: Option<Metadata>,
+    /// The version that was current when the training began.
+    pub(super) seen: Option<Version>,
+}
+
+/// A version that is ready to be written: checked, hashed, encoded.
+pub(super) struct Draft {
+    /// The state before it, which all that is prepared for its publication reads; `None` when it could not be read.
+    pub(super) before: Option<Snapshot>,
+    pub(super) checked: Arc<Checked>,
+    pub(super) metadata: Metadata,
+    pub(super) prepared: Option<Prepared>,
+    pub(super) artifacts: BTreeMap<Label, Vec<u8>>,
+    /// Artifacts to take over from the parent.
+    pub(super) carried: Vec<Label>,
+    /// The version that was current when the training began.
+    pub(super) seen: Option<Version>,
+    /// Why it cannot be published as it is.
+    pub(super) flaw: Option<Error>,
+}
+
+impl Models {
+    /// Serialises, checks and hashes what was trained. Only a model that cannot be read is an error; whatever else is
+    /// wrong with the publication is the draft's flaw, so that the model itself is not lost with it.
+    pub(super) fn draft<M: Model>(&self, key: &ModelKey, trained: Trained<M>, origin: &Origin) -> Result<Draft> {
+        let now = self.core.now();
+        let before = self.core.look_only(|snapshot| Ok(snapshot.clone())).ok();
+        let checked =
+            Checked::from_model(&trained.model, archive_bytes_before(before.as_ref(), key)).map_err(|err| {
+                // Which of many models it is helps more than which type.
+                err.about(format!("{key} ({})", M::SCHEMA))
+            })?;
+        let inherit = origin.inherit.as_ref();
+        let data = trained.training_data.as_ref();
+        let named = Named::new(key, trained.metrics, trained.tags, trained.artifacts, inherit);
+        let prepared = data.map(Prepared::new).transpose();
+        let (named, prepared, flaw) = match (named, prepared) {
+            (Ok(named), Ok(prepared)) => (named, prepared, None),
+            (Err(flaw), _) | (_, Err(flaw)) => (Named::default(), None, Some(flaw)),
+        };
+        let mut artifacts: Vec<Label> = named.artifacts.keys().chain(&named.carried).cloned().collect();
+        artifacts.sort();
+        let vix = match inherit {
+            Some(parent) if trained.vix.is_empty() => parent.vix.clone(),
+            _ => trained.vix,
+        };
+        let metadata = Metadata {
+            model: key.name().clone(),
+            version: None,
+            config: key.config().unwrap_or_default().to_owned(),
+            config_hash: key.config_hash(),
+            model_hash: Digest::of(checked.bytes()),
+            training_hash: prepared.as_ref().map(Prepared::hash),
+            created: inherit.map_or(now, |parent| parent.created),
+            last_updated: now,
+            trained_through: trained.trained_through.or_else(|| data.and_then(TrainingSet::last_timestamp)),
+            sample_count: data.map_or(0, |data| data.len() as u64),
+            symbols: data.map(|data| data.symbols().cloned().collect()).unwrap_or_default(),
+            metrics: named.metrics,
+            schema: M::SCHEMA.tag()?,
+            codec: Codec::Raw,
+            archive_bytes: checked.bytes().len() as u64,
+            stored_bytes: 0,
+            parent: origin.parent,
+            training_duration: trained.training_duration.unwrap_or_default(),
+            tags: named.tags,
+            vix,
+            artifacts,
+        };
+        let (artifacts, carried) = (named.artifacts, named.carried);
+        let checked = Arc::new(checked);
+        Ok(Draft { before, checked, metadata, prepared, artifacts, carried, seen: origin.seen, flaw })
+    }
+}
+
+/// The bytes of the current version's archive, as a guess at the next one's; 0 when there is none.
+fn archive_bytes_before(before: Option<&Snapshot>, key: &ModelKey) -> usize {
+    let current = before.and_then(|snapshot| catalog::current(snapshot, key).ok().flatten());
+    let bytes = current.map_or(0, |(_, stored)| stored.metadata.archive_bytes);
+    // A guess: what does not fit is no worse than none.
+    usize::try_from(bytes).unwrap_or(0)
+}
+
+/// Everything of a publication that has a name, checked: what is new, and what is inherited.
+#[derive(Default)]
+struct Named {
+    metrics: BTreeMap<Label, f64>,
+    tags: BTreeMap<Label, String>,
+    artifacts: BTreeMap<Label, Vec<u8>>,
+    carried: Vec<Label>,
+}
+
+impl Named {
+    fn new(
+        key: &ModelKey,
+        metrics: Vec<(String, f64)>,
+        tags: Vec<(String, String)>,
+        artifacts: Vec<(String, Vec<u8>)>,
+        inherit: Option<&Metadata>,
+    ) -> Result<Self> {
+        let mut named = Self {
+            metrics: labels(key, "metric", metrics)?,
+            artifacts: labels(key, "artifact", artifacts)?,
+            ..Self::default()
+        };
+        if let Some(parent) = inherit {
+            named.tags.clone_from(&parent.tags);
+            let kept = parent.artifacts.iter().filter(|name| !named.artifacts.contains_key(*name));
+            named.carried = kept.cloned().collect();
+        }
+        named.tags.extend(labels(key, "tag", tags)?);
+        named.check(key)?;
+        Ok(named)
+    }
+
+    fn check(&self, key: &ModelKey) -> Result<()> {
+        let refuse = |message| Err(Error::new(ErrorKind::LimitExceeded, "publish", key.to_string(), message));
+        let artifacts = self.artifacts.len() + self.carried.len();
+        for (what, count) in [("metrics", self.metrics.len()), ("tags", self.tags.len()), ("artifacts", artifacts)] {
+            if count > LABELS_MAX {
+                return refuse(format!("{count} {what}, at most {LABELS_MAX} are allowed"));
+            }
+        }
+        match self.tags.iter().find(|(_, value)| value.len() > TAG_VALUE_BYTES_MAX) {
+            None => Ok(()),
+            Some((name, value)) => {
+                refuse(format!("tag {name} has {} bytes, at most {TAG_VALUE_BYTES_MAX} are allowed", value.len()))
+            }
+        }
+    }
+}
+
+/// Checks names.
+fn labels<V>(key: &ModelKey, what: &str, named: Vec<(String, V)>) -> Result<BTreeMap<Label, V>> {
+    let label = |(name, value): (String, V)| match Label::new(&name) {
+        Ok(label) => Ok((label, value)),
+        Err(err) => {
+            let message = format!("{what} {name:?}: {}", err.message());
+            Err(Error::new(err.kind(), "publish", key.to_string(), message).with_source(err))
+        }
+    };
+    named.into_iter().map(label).collect()
+}

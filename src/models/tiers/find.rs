@@ -1,0 +1,261 @@
+//! Finding a model: memory, then the file, then the tiers of others.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    super::{
+        Models,
+        archive::{Checked, Model},
+        catalog::{head, metadata},
+        entry::{Entry, Holder, check_hash, nanos, whole_but_other},
+        model_ref::{Decision, Held, Tier},
+    },
+    change::TierModel,
+};
+use crate::{
+    cache::Lookup,
+    engine::Snapshot,
+    format::{
+        buffer::AlignedBuf,
+        schema::{Schema, SchemaTag},
+    },
+    sync::{counters::Counter, thread_slot},
+    types::{
+        error::{Error, ErrorKind, Result},
+        key::ModelKey,
+        version::Version,
+    },
+};
+
+/// What a search for a model came to.
+pub(in super::super) enum Found<T> {
+    Model(T),
+    Missing,
+    OtherSchema {
+        stored: SchemaTag,
+        requested: SchemaTag,
+    },
+    Failed(Error),
+    /// This version is damaged, and is to be quarantined.
+    Damaged(Version, Error),
+}
+
+/// A model, and where it was found.
+pub(in super::super) type Located = (Arc<Entry>, Tier);
+
+/// The type that a caller wants a model as.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Wanted {
+    pub(super) schema: Schema,
+    pub(super) check: fn(AlignedBuf) -> Result<Checked>,
+}
+
+impl Wanted {
+    pub(in super::super) fn of<M: Model>() -> Self {
+        Self { schema: M::SCHEMA, check: Checked::from_bytes::<M> }
+    }
+
+    pub(super) fn refuse<T>(&self, stored: &SchemaTag) -> Found<T> {
+        match self.schema.tag() {
+            Ok(requested) => Found::OtherSchema { stored: stored.clone(), requested },
+            Err(err) => Found::Failed(err),
+        }
+    }
+}
+
+impl Models {
+    /// The common case: the current version is in memory, and of this type. Takes no lock, and counts nothing.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
+    fn guarded<M: Model>(&self, slot: usize, key: &ModelKey) -> Option<Holder> {
+        let guard = self.tiers.memory.peek(slot, key, self.core.clock())?;
+        guard.facts().is_of::<M>().then(|| Holder::guarded(guard))
+    }
+
+    /// The same, counted as a hit.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
+    pub(in super::super) fn hit<M: Model>(&self, key: &ModelKey) -> Option<Held<M>> {
+        let slot = thread_slot::current()?;
+        let guard = self.tiers.memory.peek(slot, key, self.core.clock())?;
+        let facts = guard.facts();
+        if !facts.is_of::<M>() {
+            return None;
+        }
+        self.counters.add_in(Some(slot), Counter::HotHits, 1);
+        self.counters.add_in(Some(slot), Counter::HitTrainingNanos, facts.training_nanos);
+        Held::known(Holder::guarded(guard))
+    }
+
+    /// Finds the current version of a model, as an `M`. Quarantines what is damaged. Counts loads, but neither hits nor
+    /// misses. Not to be called in a turn to write.
+    pub(in super::super) fn find<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Found<Held<M>> {
+        let slot = thread_slot::current();
+        match slot.and_then(|slot| self.guarded::<M>(slot, key)).and_then(Held::known) {
+            Some(held) => Found::Model(held),
+            None => self.find_behind(key),
+        }
+    }
+
+    /// The same, for a caller who did not find it at first sight.
+    pub(in super::super) fn find_behind<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Found<Held<M>> {
+        let found = self.search(key, &Wanted::of::<M>());
+        self.take(key, found)
+    }
+
+    /// What was found, as an `M`; quarantines what is damaged.
+    pub(in super::super) fn take<M: Model>(self: &Arc<Self>, key: &ModelKey, found: Found<Located>) -> Found<Held<M>> {
+        match self.put_away(key, found) {
+            Found::Model((entry, tier)) => match Held::new(entry, tier, Decision::Fresh) {
+                Ok(held) => Found::Model(held),
+                Err(err) => Found::Failed(whole_but_other(&M::SCHEMA, key, err)),
+            },
+            Found::Damaged(version, err) => Found::Damaged(version, err),
+            Found::Missing => Found::Missing,
+            Found::OtherSchema { stored, requested } => Found::OtherSchema { stored, requested },
+            Found::Failed(err) => Found::Failed(err),
+        }
+    }
+
+    /// The same, for one who knows the type when it runs. Not to be called in a turn to write.
+    pub(super) fn search_for(self: &Arc<Self>, key: &ModelKey, wanted: &Wanted) -> Found<Located> {
+        let found = self.search(key, wanted);
+        self.put_away(key, found)
+    }
+
+    /// Quarantines what is damaged.
+    fn put_away(self: &Arc<Self>, key: &ModelKey, found: Found<Located>) -> Found<Located> {
+        match found {
+            Found::Damaged(version, err) => {
+                self.quarantine(key, version, &err.to_string());
+                Found::Failed(err)
+            }
+            found => found,
+        }
+    }
+
+    /// Asks one tier after the other. What is found outside of memory is admitted to it, unless a change of a model is
+    /// under way, or was meanwhile.
+    fn search(self: &Arc<Self>, key: &ModelKey, wanted: &Wanted) -> Found<Located> {
+        let generation = match self.tiers.memory.get(key, self.core.clock()) {
+            Lookup::Hit(entry) => return fitting(entry, wanted),
+            Lookup::Expired(generation) => {
+                self.counters.add(Counter::Expirations, 1);
+                generation
+            }
+            Lookup::Miss(generation) => generation,
+        };
+        let found = match self.core.look(|snapshot| self.current_in_file(snapshot, key, wanted)) {
+            Ok(Found::Missing) => self.find_in_others(key, wanted),
+            Ok(found) => found,
+            Err(err) => Found::Failed(err),
+        };
+        if let Found::Model((entry, _)) = &found {
+            let evicted = self.tiers.memory.admit_loaded(key, self.admission(Arc::clone(entry)), generation);
+            self.counters.add(Counter::Evictions, evicted);
+        }
+        found
+    }
+
+    /// Finds the current version in a turn to write, or out of one: admits nothing and quarantines nothing.
+    pub(super) fn find_in_turn(self: &Arc<Self>, key: &ModelKey, wanted: &Wanted) -> Found<Located> {
+        if let Lookup::Hit(entry) = self.tiers.memory.get(key, self.core.clock()) {
+            return fitting(entry, wanted);
+        }
+        let found = self.core.look_only(|snapshot| self.current_in_file(snapshot, key, wanted));
+        found.unwrap_or_else(Found::Failed)
+    }
+
+    fn current_in_file(
+        self: &Arc<Self>,
+        snapshot: &Snapshot,
+        key: &ModelKey,
+        wanted: &Wanted,
+    ) -> Result<Found<Located>> {
+        let Some(version) = head::read(snapshot, key)?.and_then(|head| head.current) else {
+            return Ok(Found::Missing);
+        };
+        match self.load(snapshot, key, version, wanted) {
+            Found::Missing => Err(metadata::absent(key, version)),
+            Found::Failed(err) => Err(err),
+            found => Ok(found),
+        }
+    }
+
+    /// Asks the tiers of others in turn. One that cannot be asked is an error only if no other has the model.
+    fn find_in_others(&self, key: &ModelKey, wanted: &Wanted) -> Found<Located> {
+        let mut found = Found::Missing;
+        for tier in &self.tiers.others {
+            let started = self.core.clock().monotonic();
+            match tier.find(key) {
+                Ok(None) => {}
+                Ok(Some(model)) => match self.check_foreign(key, model, wanted, started) {
+                    Found::Failed(error) => {
+                        tracing::warn!(%key, ?tier, %error, "a tier has what does not hold");
+                        found = Found::Failed(error);
+                    }
+                    found => return found,
+                },
+                Err(error) => {
+                    tracing::warn!(%key, ?tier, %error, "a tier cannot be asked");
+                    found = Found::Failed(error);
+                }
+            }
+        }
+        found
+    }
+
+    /// Checks what another tier handed out: whose it is, its schema, its hash, and all of its structure.
+    fn check_foreign(&self, key: &ModelKey, model: TierModel, wanted: &Wanted, started: Duration) -> Found<Located> {
+        let TierModel { metadata, archive } = model;
+        if metadata.model != *key.name() || metadata.config_hash != key.config_hash() {
+            let message = format!("a tier answered with {}@{}", metadata.model, metadata.config_hash);
+            return Found::Failed(Error::corrupt("get", key.to_string(), message));
+        }
+        if !metadata.schema.is(&wanted.schema) {
+            return wanted.refuse(&metadata.schema);
+        }
+        let checked = check_hash(&key.to_string(), &metadata, &archive)
+            .and_then(|()| AlignedBuf::copied(&archive).map_err(|err| Error::no_memory("get", key.to_string(), err)))
+            .and_then(|bytes| (wanted.check)(bytes).map_err(|err| whole_but_other(&wanted.schema, key, err)));
+        match checked {
+            Ok(checked) => {
+                let entry = Entry::new(Arc::new(checked), metadata, Arc::clone(self.core.clock()));
+                Found::Model((Arc::new(entry.loaded_in(self.count_load(started))), Tier::Shared))
+            }
+            Err(err) => Found::Failed(err),
+        }
+    }
+
+    /// Counts a load that began at `started`, and returns how long it took.
+    pub(super) fn count_load(&self, started: Duration) -> Duration {
+        let took = self.core.clock().monotonic().saturating_sub(started);
+        self.counters.add(Counter::Loads, 1);
+        self.counters.add(Counter::LoadNanos, nanos(took));
+        took
+    }
+}
+
+/// What memory has, if it is what is wanted.
+fn fitting(entry: Arc<Entry>, wanted: &Wanted) -> Found<Located> {
+    if entry.metadata.schema.is(&wanted.schema) {
+        Found::Model((entry, Tier::Hot))
+    } else {
+        wanted.refuse(&entry.metadata.schema)
+    }
+}
+
+impl<M: Model> Found<Held<M>> {
+    /// What a call for one model returns.
+    pub(in super::super) fn into_result(self, key: &ModelKey) -> Result<Option<Held<M>>> {
+        match self {
+            Self::Model(held) => Ok(Some(held)),
+            Self::Missing => Ok(None),
+            Self::Failed(err) | Self::Damaged(_, err) => Err(err),
+            Self::OtherSchema { stored, requested } => {
+                let message = format!("it is stored as {stored}, and was asked for as {requested}");
+                Err(Error::new(ErrorKind::SchemaMismatch, "get", key.to_string(), message))
+            }
+        }
+    }
+}

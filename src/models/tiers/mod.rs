@@ -1,0 +1,152 @@
+//! The order of tiers, and the one place that shows a change.
+//!
+//! A model is looked for in memory, then in the file, then in the [tiers of others](ModelTier), and then it is trained
+//! ([`train`](super::train)); what is found is admitted to memory. The file comes before the tiers of others because it
+//! is nearer: they may be on another machine.
+//!
+//! A [`Change`] is shown to memory, to the tiers of others and to those who follow the model, in this order, after its
+//! commit and before the writers' lock is released. Memory and followers are private to [`Tiers`], and its `show` is
+//! the only function that changes what they say of a model; so a tier never shows an older version than the last one
+//! that was committed here. Commits that change no model do not pass through here.
+
+mod change;
+mod disk;
+mod find;
+mod followers;
+
+use std::{fmt, sync::Arc};
+
+pub use change::{Change, ModelTier, PublishedModel, TierModel};
+pub(super) use find::{Found, Wanted};
+pub(super) use followers::Cell;
+
+use super::{Models, entry::Entry, settings::ModelSettings};
+use crate::{
+    cache::{Admission, Cache, Occupancy, UpdateGuard},
+    core::{OutOfStep, Outcome, Turn},
+    engine::Batch,
+    sync::counters::Counter,
+    types::{
+        error::{Error, Result},
+        key::{ModelKey, ModelName},
+    },
+};
+use followers::Followers;
+
+/// Where a store keeps models besides its file, and who follows them.
+pub(super) struct Tiers {
+    memory: Cache<Entry>,
+    others: Vec<Arc<dyn ModelTier>>,
+    followers: Followers,
+}
+
+impl Tiers {
+    pub(super) fn new(settings: &ModelSettings, others: Vec<Arc<dyn ModelTier>>) -> Self {
+        let memory = Cache::new(settings.hot_bytes, settings.hot_max_age);
+        Self { memory, others, followers: Followers::default() }
+    }
+
+    /// How full memory is.
+    pub(super) fn occupancy(&self) -> Occupancy {
+        self.memory.occupancy()
+    }
+
+    /// The keys of this name that memory holds.
+    pub(super) fn named(&self, name: &ModelName) -> Vec<ModelKey> {
+        self.memory.keys(|key| key.name() == name)
+    }
+}
+
+impl Models {
+    /// Runs `change` in one transaction, commits it, and shows what it says that it changed.
+    pub(super) fn commit<T>(
+        self: &Arc<Self>,
+        operation: &'static str,
+        change: impl FnOnce(&Batch) -> Result<(T, Vec<Change>)>,
+    ) -> Result<T> {
+        let (value, doubt) = self.commit_or_doubt(operation, change)?;
+        doubt.map_or(Ok(value), Err)
+    }
+
+    /// The same; the error that comes with a value is about what cannot be taken back: see [`Core::commit_shown`].
+    ///
+    /// [`Core::commit_shown`]: crate::core::Core::commit_shown
+    pub(super) fn commit_or_doubt<T>(
+        self: &Arc<Self>,
+        operation: &'static str,
+        change: impl FnOnce(&Batch) -> Result<(T, Vec<Change>)>,
+    ) -> Result<(T, Option<Error>)> {
+        // Loads that are under way may bring what the commit makes old. What changes no model is in nobody's way.
+        let begin = |(_, changes): &(T, Vec<Change>)| (!changes.is_empty()).then(|| self.tiers.memory.update());
+        let show = |update: Option<UpdateGuard<'_, Entry>>, (_, changes): &(T, Vec<Change>), outcome| {
+            if let Some(update) = update {
+                self.show(&update, changes, outcome);
+            }
+        };
+        let ((value, _), doubt) = self.core.commit_shown(operation, change, begin, show)?;
+        Ok((value, doubt))
+    }
+
+    /// Shows what no commit goes with: a model that could not be stored, or a version that nobody can quarantine in the
+    /// file.
+    pub(super) fn show_uncommitted(self: &Arc<Self>, _turn: &Turn<'_>, change: Change) {
+        self.show(&self.tiers.memory.update(), &[change], Outcome::Done);
+    }
+
+    fn show(self: &Arc<Self>, memory: &UpdateGuard<'_, Entry>, changes: &[Change], outcome: Outcome) {
+        for change in changes {
+            if outcome == Outcome::Unknown {
+                // Asked for again in the file; followers are told when it can be read.
+                change.keys().for_each(|key| memory.remove(key));
+                continue;
+            }
+            match change {
+                Change::Published(PublishedModel { key, entry }) => {
+                    let evicted = memory.replace(key, self.admission(Arc::clone(entry)));
+                    self.counters.add(Counter::Evictions, evicted);
+                }
+                Change::Moved { .. } | Change::Removed { .. } | Change::Quarantined { .. } => {
+                    change.keys().for_each(|key| memory.remove(key));
+                }
+            }
+            if change.is_stored() {
+                self.tiers.others.iter().for_each(|tier| tier.apply(change));
+            }
+            self.tiers.followers.apply(self, change);
+        }
+    }
+
+    /// What to put into memory for an entry.
+    fn admission(&self, value: Arc<Entry>) -> Admission<Entry> {
+        Admission { weight: value.weight(), value, now: self.core.now() }
+    }
+
+    /// Takes what the file has out of memory. A model that could not be stored stays: it is nowhere else.
+    fn forget_stored(&self, _turn: &Turn<'_>) {
+        self.tiers.memory.update().remove_if(|_, entry| entry.metadata.version.is_some());
+    }
+
+    /// Brings memory and followers in step with the file.
+    pub(super) fn step_in(self: &Arc<Self>, why: OutOfStep) {
+        if why == OutOfStep::Surprised {
+            self.forget_stored(&self.core.turn());
+        }
+        self.tiers.followers.look_again(self, |_| true);
+    }
+
+    /// Drops every model from memory.
+    pub(crate) fn clear_memory(&self) {
+        self.tiers.memory.clear();
+    }
+
+    /// Empties memory for a file that takes the place of this one: what is hot would keep the old one.
+    pub(crate) fn move_over(&self, turn: &Turn<'_>) {
+        self.forget_stored(turn);
+    }
+}
+
+impl fmt::Debug for Tiers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.memory.fmt(f)
+    }
+}

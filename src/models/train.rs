@@ -1,0 +1,180 @@
+//! Getting a model, or training it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{
+    Models,
+    archive::Model,
+    model_ref::{Decision, Held, Tier},
+    new_model::Trained,
+    publish::Expect,
+    staged::{Draft, Origin},
+    tiers::Found,
+};
+use crate::types::{
+    error::{Error, ErrorKind, TrainError},
+    key::ModelKey,
+};
+
+/// When a stored model is good enough.
+///
+/// ```
+/// use std::time::Duration;
+/// use modelkeep::Freshness;
+///
+/// let daily = Freshness::max_age_hours(24);
+/// let now = Freshness { force_refresh: true, ..daily };
+/// assert_eq!(now.max_age, Some(Duration::from_secs(86_400)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// How old the model may be, measured from its last update by the store's clock. `None`: any age will do.
+    pub max_age: Option<Duration>,
+    /// Train in any case, and publish.
+    pub force_refresh: bool,
+    /// Whether the store is used at all. `false`: train, and neither read nor write anything.
+    pub use_cache: bool,
+}
+
+impl Freshness {
+    /// Returns a freshness that accepts a model of any age.
+    #[must_use]
+    pub const fn any_age() -> Self {
+        Self { max_age: None, force_refresh: false, use_cache: true }
+    }
+
+    /// Returns a freshness that accepts a model which is at most `age` old.
+    #[must_use]
+    pub const fn max_age(age: Duration) -> Self {
+        Self { max_age: Some(age), ..Self::any_age() }
+    }
+
+    /// Returns a freshness that accepts a model which is at most `hours` hours old.
+    #[must_use]
+    pub const fn max_age_hours(hours: u32) -> Self {
+        Self::max_age(Duration::from_secs(hours as u64 * 3600))
+    }
+
+    /// Returns a freshness that accepts no stored model; the new one is published.
+    #[must_use]
+    pub const fn forced() -> Self {
+        Self { force_refresh: true, ..Self::any_age() }
+    }
+
+    /// Returns a freshness that leaves the store alone: nothing is read, nothing is written.
+    #[must_use]
+    pub const fn bypass() -> Self {
+        Self { use_cache: false, ..Self::any_age() }
+    }
+}
+
+impl Default for Freshness {
+    /// [`Freshness::any_age`].
+    fn default() -> Self {
+        Self::any_age()
+    }
+}
+
+impl Models {
+    /// Returns the current version of a model if it is fresh enough, and otherwise trains, publishes and returns a new one.
+    pub(crate) fn get_or_train<M, E, F>(
+        self: &Arc<Self>,
+        key: &ModelKey,
+        freshness: &Freshness,
+        train: F,
+    ) -> Result<Held<M>, TrainError<E>>
+    where
+        M: Model,
+        E: fmt::Debug + fmt::Display,
+        F: FnOnce(Option<&Held<M>>) -> Result<Trained<M>, E>,
+    {
+        if !freshness.use_cache {
+            let draft = self.train(key, None, &Origin::default(), train)?;
+            let entry = Arc::new(self.unstored(draft, None));
+            return Ok(Held::new(entry, Tier::Trained, Decision::Bypassed)?);
+        }
+        if !freshness.force_refresh
+            && let Found::Model(held) = self.find::<M>(key)
+            && expired(&held, freshness).is_none()
+        {
+            return Ok(self.serve(held));
+        }
+        let _flight = self.trainings.board(key)?;
+        // While this call waited, another one may have done the work.
+        let seen = self.current_version(key).ok().flatten();
+        let (prior, decision) = match self.find::<M>(key) {
+            Found::Model(held) => match expired(&held, freshness) {
+                _ if freshness.force_refresh => (Some(held), Decision::Forced),
+                Some(expired) => (Some(held), expired),
+                None => return Ok(self.serve(held)),
+            },
+            _ if freshness.force_refresh => (None, Decision::Forced),
+            Found::Missing => (None, Decision::Missing),
+            Found::OtherSchema { stored, requested } => (None, Decision::SchemaChanged { stored, requested }),
+            Found::Failed(err) | Found::Damaged(_, err) => (None, failed(&err)),
+        };
+        self.count_miss();
+        let origin = Origin { parent: prior.as_ref().and_then(Held::version), inherit: None, seen };
+        let draft = self.train(key, prior.as_ref(), &origin, train)?;
+        Ok(self.publish_trained(key, Expect::Anything, draft, decision)?)
+    }
+}
+
+impl Models {
+    fn serve<M: Model>(&self, held: Held<M>) -> Held<M> {
+        self.count_hit(&held);
+        held
+    }
+
+    /// Runs the caller's closure, measures it, and drafts the result.
+    pub(super) fn train<M, E, F>(
+        &self,
+        key: &ModelKey,
+        prior: Option<&Held<M>>,
+        origin: &Origin,
+        train: F,
+    ) -> Result<Draft, TrainError<E>>
+    where
+        M: Model,
+        E: fmt::Debug + fmt::Display,
+        F: FnOnce(Option<&Held<M>>) -> Result<Trained<M>, E>,
+    {
+        let started = self.core.clock().monotonic();
+        let mut trained = train(prior).map_err(TrainError::Train)?;
+        let took = self.core.clock().monotonic().saturating_sub(started);
+        self.count_training(took);
+        tracing::info!(%key, ?took, "trained");
+        trained.training_duration.get_or_insert(took);
+        Ok(self.draft(key, trained, origin)?)
+    }
+
+    /// Publishes what was trained; keeps it all the same when that fails.
+    pub(super) fn publish_trained<M: Model>(
+        self: &Arc<Self>,
+        key: &ModelKey,
+        expect: Expect,
+        draft: Draft,
+        decision: Decision,
+    ) -> Result<Held<M>, Error> {
+        let entry = match self.write_draft(key, expect, draft) {
+            Ok(published) => published.into_entry(),
+            Err(unwritten) => self.keep_unwritten(key, *unwritten),
+        };
+        Held::new(entry, Tier::Trained, decision)
+    }
+}
+
+fn expired<M: Model>(held: &Held<M>, freshness: &Freshness) -> Option<Decision> {
+    let max_age = freshness.max_age?;
+    let age = held.age();
+    (age > max_age).then_some(Decision::Expired { age, max_age })
+}
+
+/// Why a stored model that could not be loaded is trained anew.
+fn failed(err: &Error) -> Decision {
+    let reason = err.to_string();
+    match err.kind() {
+        ErrorKind::Corrupt => Decision::Corrupt { reason },
+        _ => Decision::Unreadable { reason },
+    }
+}

@@ -1,0 +1,102 @@
+//! Incremental training: new data, the stored data, and the model that was trained on it.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    Models,
+    archive::Model,
+    catalog,
+    model_ref::{Decision, Held},
+    new_model::Trained,
+    publish::Expect,
+    staged::Origin,
+    tiers::Found,
+    training::{Merge, TrainingSet, stored},
+};
+use crate::types::{
+    error::{Error, ErrorKind, TrainError},
+    key::ModelKey,
+};
+
+/// What an update came to.
+#[non_exhaustive]
+pub struct Update<M: Model> {
+    /// The model: a new version, or the current one when nothing had changed.
+    pub model: Held<M>,
+    /// What the new data did to the stored data.
+    pub merge: Merge,
+    /// Whether a training took place.
+    pub trained: bool,
+}
+
+impl<M: Model> fmt::Debug for Update<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Update")
+            .field("model", &self.model)
+            .field("merge", &self.merge)
+            .field("trained", &self.trained)
+            .finish()
+    }
+}
+
+/// Whether a model was trained on just this set.
+fn trained_on<M: Model>(model: &Held<M>, data: &TrainingSet) -> Result<bool, Error> {
+    match model.metadata().training_hash {
+        Some(hash) => Ok(stored::Prepared::new(data)?.hash() == hash),
+        None => Ok(data.is_empty()),
+    }
+}
+
+impl Models {
+    /// Merges `new_data` into the training data that is stored for `key`, trains on the merged set, and publishes model and set together as a new version.
+    pub(crate) fn update<M, E, F>(
+        self: &Arc<Self>,
+        key: &ModelKey,
+        new_data: &TrainingSet,
+        train: F,
+    ) -> Result<Update<M>, TrainError<E>>
+    where
+        M: Model,
+        E: fmt::Debug + fmt::Display,
+        F: FnOnce(&TrainingSet, Option<&Held<M>>) -> Result<Trained<M>, E>,
+    {
+        let _flight = self.trainings.board(key)?;
+        // Inherited is what is stored, and not what is hot: the two differ after a model could not be written.
+        let (expect, parent, inherit, mut data) = self.core.look(|snapshot| {
+            let (expect, parent) = match catalog::head::read(snapshot, key) {
+                Ok(head) => {
+                    let current = head.and_then(|head| head.current);
+                    (Expect::Current(current), current)
+                }
+                Err(err) if err.kind() == ErrorKind::Expired => return Err(err),
+                Err(_) => (Expect::Anything, None),
+            };
+            let inherit = parent.and_then(|version| catalog::metadata::read(snapshot, key, version).ok().flatten());
+            Ok((expect, parent, inherit, stored::read(snapshot, key)?.unwrap_or_default()))
+        })?;
+        let merge = data.merge(new_data)?;
+        let prior = match self.find::<M>(key) {
+            Found::Model(held) => Some(held),
+            _ => None,
+        };
+        if !merge.changed()
+            && let Some(model) = prior.as_ref()
+            && trained_on(model, &data)?
+        {
+            tracing::info!(%key, "the new data changes nothing; not trained");
+            let model = Held::new(Arc::clone(model.shared()), model.tier(), Decision::Unchanged)?;
+            return Ok(Update { model, merge, trained: false });
+        }
+        if data.is_empty() {
+            let message = "there are no rows to train on, neither stored nor new";
+            return Err(Error::invalid("update", key.to_string(), message).into());
+        }
+        let origin = Origin { parent, inherit: inherit.map(|stored| stored.metadata), seen: parent };
+        let draft = self.train(key, prior.as_ref(), &origin, |prior| {
+            let trained = train(&data, prior)?;
+            Ok(trained.training_data(data))
+        })?;
+        let model = self.publish_trained(key, expect, draft, Decision::NewData)?;
+        Ok(Update { model, merge, trained: true })
+    }
+}

@@ -1,0 +1,52 @@
+//! Locks, counted references and atomics, by the names that a model checker replaces.
+//!
+//! Code whose interleavings are checked takes them from here: locks by `shuttle`, at random, and what has no lock by
+//! `loom`, one by one and under the rules of weak memory. In the library itself they are those of the standard library.
+
+pub(crate) mod counters;
+pub(crate) mod gate;
+pub(crate) mod single_flight;
+pub(crate) mod thread_slot;
+pub(crate) mod worker;
+
+#[cfg(not(all(test, any(loom, shuttle))))]
+pub(crate) use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak, atomic},
+    thread,
+};
+
+#[cfg(all(test, shuttle))]
+pub(crate) use shuttle::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak, atomic},
+    thread,
+};
+
+#[cfg(all(test, loom))]
+pub(crate) use loom::{
+    sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, atomic},
+    thread,
+};
+#[cfg(all(test, loom))]
+pub(crate) use std::sync::{Arc, PoisonError, Weak};
+
+#[cfg(not(all(test, loom)))]
+pub(crate) use arc_swap::ArcSwapOption;
+
+/// The same under a lock: what is a step of its own for the checker.
+#[cfg(all(test, loom))]
+pub(crate) struct ArcSwapOption<T>(Mutex<Option<Arc<T>>>);
+
+#[cfg(all(test, loom))]
+impl<T> ArcSwapOption<T> {
+    pub(crate) fn empty() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    pub(crate) fn store(&self, value: Option<Arc<T>>) {
+        *self.0.lock().unwrap() = value;
+    }
+
+    pub(crate) fn load_full(&self) -> Option<Arc<T>> {
+        self.0.lock().unwrap().clone()
+    }
+}

@@ -1,0 +1,111 @@
+//! Half-open intervals `[start, end)`.
+
+use std::fmt;
+
+use super::error::{Error, Result};
+
+/// A half-open interval: `start` belongs to it, `end` does not. Empty when the two are equal.
+///
+/// ```
+/// use modelkeep::{Day, Interval};
+///
+/// let q4 = Interval::<Day>::parse("2018-10-01", "2019-01-01")?;
+/// assert!(q4.contains("2018-12-31".parse()?));
+/// assert!(!q4.contains("2019-01-01".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Interval<T> {
+    start: T,
+    end: T,
+}
+
+impl<T: Copy + Ord + fmt::Display> Interval<T> {
+    /// Returns the interval from `start` up to, but not including, `end`.
+    ///
+    /// # Errors
+    /// `InvalidInput` when `end` lies before `start`.
+    pub fn new(start: T, end: T) -> Result<Self> {
+        if end < start {
+            let subject = format!("[{start}, {end})");
+            return Err(Error::invalid("read interval", subject, "it ends before it starts"));
+        }
+        Ok(Self { start, end })
+    }
+
+    /// The interval between two points that the caller knows to be in order.
+    pub(crate) fn between(start: T, end: T) -> Self {
+        Self::new(start, end).unwrap_or_else(|_| unreachable!("{start} is not after {end}"))
+    }
+
+    /// Returns the first point of the interval.
+    #[must_use]
+    pub fn start(&self) -> T {
+        self.start
+    }
+
+    /// Returns the first point after the interval.
+    #[must_use]
+    pub fn end(&self) -> T {
+        self.end
+    }
+
+    /// Returns whether `point` lies in the interval.
+    #[must_use]
+    pub fn contains(&self, point: T) -> bool {
+        self.start <= point && point < self.end
+    }
+
+    /// Returns whether no point lies in the interval.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+}
+
+impl Interval<crate::types::time::Day> {
+    /// Returns the interval between two dates in the form `YYYY-MM-DD`, the second one not included.
+    ///
+    /// # Errors
+    /// `InvalidInput` when a date does not exist or the second lies before the first.
+    pub fn parse(start: &str, end: &str) -> Result<Self> {
+        let day = |text: &str| {
+            text.parse().map_err(|err: crate::types::time::OutOfRange| {
+                Error::invalid("read interval", text, "expected a date YYYY-MM-DD").with_source(err)
+            })
+        };
+        Self::new(day(start)?, day(end)?)
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Interval<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}, {})", self.start, self.end)
+    }
+}
+
+impl<T: fmt::Display> fmt::Debug for Interval<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::time::Timestamp;
+
+    #[test]
+    fn an_interval_that_ends_before_it_starts_is_refused_and_named() {
+        let err = Interval::<crate::types::time::Day>::parse("2018-02-01", "2018-01-01").unwrap_err();
+        assert!(err.to_string().contains("[2018-02-01, 2018-01-01)"), "{err}");
+    }
+
+    #[test]
+    fn an_empty_interval_contains_nothing() {
+        let at = Timestamp::from_nanos(7);
+        let empty = Interval::new(at, at).unwrap();
+        assert!(empty.is_empty());
+        assert!(!empty.contains(at));
+    }
+}

@@ -1,0 +1,286 @@
+//! What a model is filed under: a name and the hash of its configuration.
+
+mod config;
+mod exact;
+mod name;
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use serde::Serialize;
+
+pub use config::ConfigHash;
+pub use name::{Label, ModelName, Symbol};
+
+use super::{
+    error::{Error, Result},
+    hash::hex,
+};
+use crate::market::timeframe::{Timeframe, period_of_key};
+
+/// Bytes of a stored key after the name: one zero byte and the config hash.
+const SUFFIX_BYTES: usize = 1 + 32;
+
+/// The key of a model: a [`ModelName`] and a [`ConfigHash`].
+///
+/// Two keys are equal when name and hash are; the configuration text that the hash was made of travels along so that
+/// a publish can store it and a hash can always be explained.
+///
+/// ```
+/// use modelkeep::ModelKey;
+/// use serde::Serialize;
+///
+/// #[derive(Serialize)]
+/// struct Config { horizon_days: u32, threshold: f64 }
+///
+/// let key = ModelKey::new("bounce", &Config { horizon_days: 5, threshold: -1.0 })?;
+/// assert_eq!(key.config(), Some(r#"{"horizon_days":5,"threshold":-1}"#));
+/// # Ok::<(), modelkeep::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct ModelKey {
+    name: ModelName,
+    hash: ConfigHash,
+    config: Option<Arc<str>>,
+    quick: u64,
+}
+
+impl ModelKey {
+    /// Returns the key of the model `name` under `config`, which is any value that serde can serialise.
+    ///
+    /// The configuration is brought into the canonical JSON form of RFC 8785 and hashed with BLAKE3. The order of
+    /// fields, the order of map entries and the spelling of a number (`1`, `1.0`, `1e0`) do not change the hash; any
+    /// value does. An `f32` is the double next to it, so that `0.1f32` and `0.1f64` differ; an `Option` that is `None`
+    /// is `null` and counts, unless serde is told to skip it.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the name breaks the rules of [`ModelName`], or when the configuration holds something that
+    /// JSON would change silently: NaN, an infinity, or an integer beyond 2^53 - 1 in magnitude (write it as a
+    /// string). `LimitExceeded` when the canonical form exceeds 256 KiB.
+    pub fn new<C: Serialize + ?Sized>(name: &str, config: &C) -> Result<Self> {
+        let name = ModelName::new(name)?;
+        let canonical = config::canonical(&name, config)?;
+        let key = Self::from_hash(name, ConfigHash::of_canonical(&canonical));
+        Ok(Self { config: Some(canonical.into()), ..key })
+    }
+
+    /// Returns the key with this name and hash, for reading what is stored under it.
+    ///
+    /// It does not know its configuration, so it can publish only where an earlier version stored one.
+    #[must_use]
+    pub fn from_hash(name: ModelName, hash: ConfigHash) -> Self {
+        let quick = quick_hash(&name, hash);
+        Self { name, hash, config: None, quick }
+    }
+
+    /// A hash for tables in memory, computed once; never 0.
+    #[inline]
+    pub(crate) fn quick_hash(&self) -> u64 {
+        self.quick
+    }
+
+    /// Returns this key with the configuration that its hash was made of; unchanged when the hash is another one.
+    #[must_use]
+    pub(crate) fn with_config(mut self, canonical: &str) -> Self {
+        if ConfigHash::of_canonical(canonical) == self.hash {
+            self.config = Some(canonical.into());
+        }
+        self
+    }
+
+    /// Returns the model's name.
+    #[must_use]
+    pub fn name(&self) -> &ModelName {
+        &self.name
+    }
+
+    /// Returns the hash of the configuration.
+    #[must_use]
+    pub fn config_hash(&self) -> ConfigHash {
+        self.hash
+    }
+
+    /// Returns the configuration in canonical JSON, if this key was made from one.
+    #[must_use]
+    pub fn config(&self) -> Option<&str> {
+        self.config.as_deref()
+    }
+
+    /// The bytes that order stored keys: by name, then by hash. A zero byte ends the name, which cannot hold one.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.name.as_str().len() + SUFFIX_BYTES + 8);
+        bytes.extend_from_slice(self.name.as_str().as_bytes());
+        bytes.push(0);
+        bytes.extend_from_slice(self.hash.as_bytes());
+        bytes
+    }
+
+    /// Reads a key from the front of `bytes` and returns it with what follows it.
+    pub(crate) fn split_from(bytes: &[u8]) -> Result<(Self, &[u8])> {
+        let bad = || Error::corrupt("read key", hex(bytes), "not a model key");
+        let end = bytes.iter().position(|&b| b == 0).ok_or_else(bad)?;
+        let (name, rest) = bytes.split_at_checked(end).ok_or_else(bad)?;
+        let name = std::str::from_utf8(name).map_err(|_| bad())?;
+        let name = ModelName::new(name).map_err(|_| bad())?;
+        let rest = rest.get(1..).ok_or_else(bad)?;
+        let (hash, rest) = rest.split_first_chunk::<32>().ok_or_else(bad)?;
+        Ok((Self::from_hash(name, ConfigHash::from_bytes(*hash)), rest))
+    }
+
+    /// Reads a key that is all of `bytes` and has this name; `None` when it has another.
+    pub(crate) fn with_name(name: &ModelName, bytes: &[u8]) -> Option<Self> {
+        let hash = bytes.strip_prefix(name.as_str().as_bytes())?.strip_prefix(&[0])?;
+        Some(Self::from_hash(name.clone(), ConfigHash::from_bytes(hash.try_into().ok()?)))
+    }
+
+    /// Reads a key that is all of `bytes`.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        match Self::split_from(bytes)? {
+            (key, []) => Ok(key),
+            _ => Err(Error::corrupt("read key", hex(bytes), "bytes follow the model key")),
+        }
+    }
+}
+
+/// The key of a row, for people: `name@hash` and the version, symbol or name behind it; a series and a year; or text as
+/// far as it is text, and hex digits.
+pub(crate) fn describe_row(key: &[u8]) -> String {
+    let Ok((model, rest)) = ModelKey::split_from(key) else {
+        let (text, rest) = key.split_at(key.iter().take_while(|byte| byte.is_ascii_graphic()).count());
+        let text = String::from_utf8_lossy(text);
+        return match rest {
+            [] => text.into_owned(),
+            [0, high, low] => format!("{text} {}", u16::from_be_bytes([*high, *low])),
+            [0, series @ ..] if series.len() == SERIES_BYTES => describe_series(&text, series),
+            _ => format!("{text}\\x{}", hex(rest)),
+        };
+    };
+    match rest.split_first_chunk() {
+        // A period of features: a number whose sign is flipped.
+        Some((period, [])) if matches!(period.first(), Some(0x7f | 0x80)) => {
+            format!("{model} {}", period_of_key(*period))
+        }
+        // A version ends no symbol: its first byte is zero for a long time to come.
+        Some((version, name)) if version.first() == Some(&0) => {
+            format!("{model} v{} {}", u64::from_be_bytes(*version), String::from_utf8_lossy(name)).trim_end().to_owned()
+        }
+        _ => format!("{model} {}", String::from_utf8_lossy(rest)).trim_end().to_owned(),
+    }
+}
+
+/// Bytes of a row of bars behind the symbol: timeframe, the timeframe that it was made of, and the period.
+const SERIES_BYTES: usize = 24;
+
+/// A row of bars: what series it is of, and its period.
+fn describe_series(symbol: &str, series: &[u8]) -> String {
+    let [timeframe, _, period] = series.as_chunks::<8>().0 else {
+        return symbol.to_owned();
+    };
+    let nanos = u64::from_be_bytes(*timeframe);
+    let timeframe = Timeframe::from_nanos(nanos).map_or("?".to_owned(), |known| known.to_string());
+    format!("{symbol} {timeframe} {}", period_of_key(*period))
+}
+
+/// The config hash is uniform, and the same for every model that has no configuration; the name tells those apart.
+fn quick_hash(name: &ModelName, hash: ConfigHash) -> u64 {
+    let [config, ..] = hash.as_bytes().as_chunks::<8>().0 else {
+        unreachable!("a hash has 32 bytes");
+    };
+    (u64::from_le_bytes(*config) ^ xxhash_rust::xxh3::xxh3_64(name.as_str().as_bytes())).max(1)
+}
+
+impl PartialEq for ModelKey {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.quick == other.quick && self.hash == other.hash && self.name.is(&other.name)
+    }
+}
+
+impl Eq for ModelKey {}
+
+impl PartialOrd for ModelKey {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ModelKey {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (&self.name, self.hash).cmp(&(&other.name, other.hash))
+    }
+}
+
+impl Hash for ModelKey {
+    /// Writes one 64-bit number, which is uniform already.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.quick);
+    }
+}
+
+impl fmt::Display for ModelKey {
+    /// `name@` and the first 12 hex digits of the hash.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}@{}", self.name, self.hash.short()))
+    }
+}
+
+impl fmt::Debug for ModelKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_survives_its_bytes() {
+        let key = ModelKey::new("bounce", &[1, 2, 3]).unwrap();
+        assert_eq!(ModelKey::from_bytes(&key.to_bytes()).unwrap(), key);
+        let mut longer = key.to_bytes();
+        longer.extend_from_slice(&7u64.to_be_bytes());
+        let (read, rest) = ModelKey::split_from(&longer).unwrap();
+        assert_eq!((read, rest), (key, &7u64.to_be_bytes()[..]));
+    }
+
+    #[test]
+    fn rows_are_described_for_people() {
+        let key = ModelKey::new("bounce", &()).unwrap();
+        let row = |tail: &[u8]| describe_row(&[key.to_bytes().as_slice(), tail].concat());
+        assert_eq!(row(b""), key.to_string());
+        assert_eq!(row(b"BRK.B"), format!("{key} BRK.B"));
+        assert_eq!(row(&7u64.to_be_bytes()), format!("{key} v7"));
+        assert_eq!(row(&[&7u64.to_be_bytes()[..], b"report.txt"].concat()), format!("{key} v7 report.txt"));
+        assert_eq!(describe_row(b"VIX\0\x07\xe2"), "VIX 2018");
+        assert_eq!(row(&((1 << 63) + 100_u64).to_be_bytes()), format!("{key} 100"));
+        let bars =
+            [&b"BRK.B\0"[..], &60_000_000_000_u64.to_be_bytes(), &[0; 8], &((1 << 63) + 24_000_u64).to_be_bytes()];
+        assert_eq!(describe_row(&bars.concat()), "BRK.B 1m 24000");
+        assert_eq!(describe_row(b"stamp"), "stamp");
+        assert_eq!(describe_row(&[1, 2]), "\\x0102");
+    }
+
+    #[test]
+    fn cut_or_foreign_key_bytes_are_refused() {
+        let bytes = ModelKey::new("bounce", &()).unwrap().to_bytes();
+        for cut in 0..bytes.len() {
+            assert!(ModelKey::from_bytes(&bytes[..cut]).is_err(), "{cut} bytes");
+        }
+        assert!(ModelKey::from_bytes(b"bad name\0").is_err());
+    }
+
+    #[test]
+    fn stored_keys_sort_as_keys_do() {
+        let mut keys: Vec<_> = ["b", "a", "a.b", "a-b", "ab"]
+            .iter()
+            .flat_map(|name| (0..4).map(move |i| ModelKey::new(name, &i).unwrap()))
+            .collect();
+        keys.sort();
+        let bytes: Vec<_> = keys.iter().map(ModelKey::to_bytes).collect();
+        assert!(bytes.is_sorted());
+    }
+}
