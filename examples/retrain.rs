@@ -36,8 +36,9 @@ use clap::Parser;
 use linfa::{Dataset, traits::Fit};
 use modelkeep::{
     BadRows, Bars, Clock, Day, FeatureSpec, FetchPolicy, Interval, Lookback, ManualClock, ModelKey, Store, Symbol,
-    SystemClock, Timeframe, Timestamp, Trained, estimators::LinearRegression,
+    SystemClock, Timeframe, Timestamp, Trained,
 };
+use modelkeep_estimators::LinearRegression;
 use ndarray::{Array1, Array2};
 use table::{human_us, table};
 use vendor::Vendor;

@@ -101,13 +101,12 @@
 //! operating system's, which takes them back when it needs to. While a model of `n` bytes is published, up to `4 n`,
 //! and the compressed archive of the version before it.
 //!
-//! # Features
+//! # Cargo features
 //!
-//! * `linfa` (off by default): builds the [`estimators`] from fitted linfa objects. The estimators themselves can be
-//!   stored, read and used without it; a feature never decides whether a file opens.
-//! * `faults` (off by default): `Options::disk`, a disk that a test puts under a store to watch it or to make it fail: full,
-//!   broken, without maps. For tests of engines; it costs nothing where it is not used.
+//! * `market` (on by default): bars, levels, features, calendars and fetching, and the six crates that they need. A
+//!   store without it opens, serves and verifies files that were written with it.
 #![cfg_attr(any(loom, shuttle), allow(dead_code, unused_imports, reason = "what is not modelled is not called"))]
+#![cfg_attr(not(feature = "market"), allow(dead_code, reason = "parts that market data alone uses"))]
 #![cfg_attr(
     test,
     allow(
@@ -120,24 +119,23 @@
 mod cache;
 mod core;
 mod engine;
-pub mod estimators;
 mod format;
 mod inspect;
+#[cfg(feature = "market")]
 mod market;
 mod models;
 mod store;
 mod sync;
 mod types;
 
-#[cfg(feature = "faults")]
-pub use engine::{Access, Disk, Fault};
-pub use engine::{Compacted, CompactionProgress, Identity, TableUsage};
+pub use engine::{Access, Compacted, CompactionProgress, Disk, Fault, Identity, TableUsage};
 pub use format::{
     codec::Codec,
     envelope::Verify,
     schema::{Schema, SchemaTag},
 };
 pub use inspect::{Damage, FieldChange, Usage, Verification};
+#[cfg(feature = "market")]
 pub use market::{
     bar::{BadRows, Bar, Bars, Field, Flaws},
     bars::{

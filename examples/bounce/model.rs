@@ -3,10 +3,8 @@
 use linfa::{Dataset, traits::Fit};
 use linfa_logistic::LogisticRegression as Fitter;
 use linfa_preprocessing::linear_scaling::LinearScaler;
-use modelkeep::{
-    Day, Held, Invalid, Model, Schema, Trained, TrainingSet, Unstored, VixRange,
-    estimators::{LogisticRegression, StandardScaler},
-};
+use modelkeep::{Day, Held, Invalid, Model, Schema, Trained, TrainingSet, Unstored, VixRange};
+use modelkeep_estimators::{LogisticRegression, StandardScaler};
 use ndarray::{Array1, Array2};
 use rkyv::{Archive, Serialize};
 

@@ -21,13 +21,10 @@ use super::{
     tables::{ArchiveTable, Table},
 };
 use crate::{
-    format::{
-        envelope::{self, Place},
-        record,
-    },
+    format::{envelope, record},
     types::{
         error::{Error, Result},
-        key::describe_row,
+        key::row::RowKey,
         time::Timestamp,
     },
 };
@@ -63,7 +60,7 @@ impl Gap {
 
     /// The error for asking about a key in it.
     pub(super) fn error(&self, operation: &'static str, table: Table) -> Error {
-        let name = |key: &Option<Vec<u8>>, end: &str| key.as_deref().map_or(end.to_owned(), describe_row);
+        let name = |key: &Option<Vec<u8>>, end: &str| key.as_deref().map_or(end.to_owned(), |key| table.describe(key));
         let which = match (&self.after, &self.before) {
             (None, None) => "any row may be missing".to_owned(),
             (after, before) => {
@@ -161,7 +158,7 @@ pub(super) fn salvage_archives(
         bounds.above.as_deref().is_none_or(|above| keys.compare(above, key).is_lt())
             && bounds.up_to.as_deref().is_none_or(|up_to| keys.compare(key, up_to).is_le())
     };
-    let is_sealed = |key, value| envelope::is_in_its_place(Place { table: table.name(), key }, value);
+    let is_sealed = |key, value| envelope::is_in_its_place(table.place(key), value);
     let mut found: Vec<_> = rows
         .filter(|(key, value)| is_between(key) && is_sealed(key, value))
         .map(|(key, value)| (key.to_vec(), value.to_vec()))
@@ -176,7 +173,7 @@ pub(super) fn is_in_its_place(table: Table, key: &[u8], value: &[u8]) -> bool {
     if table == Table::Store && key == stamp::KEY {
         return stamp::is_whole(value);
     }
-    envelope::is_in_its_place(Place { table: table.name(), key }, value)
+    envelope::is_in_its_place(table.place(key), value)
 }
 
 impl Salvaged {
@@ -226,7 +223,7 @@ impl Losses {
 
     /// Takes a row of the table of losses.
     pub(super) fn read(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        let place = Place { table: Table::Losses.name(), key };
+        let place = Table::Losses.place(key);
         let record: LossV1 = record::open(place, value, record::Page::Unchecked)?;
         match Table::ALL.into_iter().find(|table| table.name() == record.table) {
             Some(table) => self.add(table, Gap { after: record.after, before: record.before }),
@@ -243,13 +240,10 @@ impl Losses {
 
 /// The row for a loss: its key and its value.
 pub(super) fn row(table: Table, gap: &Gap, found: Timestamp) -> Result<(Vec<u8>, Vec<u8>)> {
-    let mut key = table.name().as_bytes().to_vec();
-    key.push(0);
     // Two losses that begin after the same row are one, unless they end differently.
-    key.extend_from_slice(gap.after.as_deref().unwrap_or_default());
-    key.push(0);
-    key.extend_from_slice(gap.before.as_deref().unwrap_or_default());
-    let place = Place { table: Table::Losses.name(), key: &key };
+    let (after, before) = (gap.after.as_deref().unwrap_or_default(), gap.before.as_deref().unwrap_or_default());
+    let key = RowKey::new().text(table.name()).bytes(after).bytes(&[0]).bytes(before).into_bytes();
+    let place = Table::Losses.place(&key);
     let record = LossV1 {
         table: table.name().to_owned(),
         after: gap.after.clone(),

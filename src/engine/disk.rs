@@ -3,8 +3,6 @@
 //! Every access to a store's file, and to the folder that names it, goes by a [`Disk`] if there is one. Tests stand in
 //! for disks that are full, that fail, and that lose what was not synced; a store without one does not notice.
 
-#![cfg_attr(not(feature = "faults"), allow(unreachable_pub, reason = "public with the feature `faults`"))]
-
 use std::{fmt, io, path::Path, sync::Arc};
 
 /// One access, by the number of the open file. Numbers are not given out twice in a process.
@@ -144,7 +142,6 @@ pub(crate) struct Watched(Option<Arc<dyn Disk>>);
 
 impl Watched {
     /// Watched by `disk`.
-    #[cfg(any(test, feature = "faults"))]
     pub(crate) fn by(disk: Arc<dyn Disk>) -> Self {
         Self(Some(disk))
     }

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::{batch::Batch, sealed, snapshot::Reader, tables::Table};
 use crate::{
-    format::{envelope::Place, record},
+    format::record,
     types::{
         error::{Error, ErrorKind, Result},
         hash::hex,
@@ -40,7 +40,7 @@ pub(super) fn draw(now: Timestamp) -> Result<Vec<u8>> {
     let (low, high) = (random(), random());
     let mut id = [0; 16];
     id.iter_mut().zip(low.into_iter().chain(high)).for_each(|(out, byte)| *out = byte);
-    let place = Place { table: Table::Store.name(), key: KEY };
+    let place = Table::Store.place(KEY);
     record::seal(place, &IdentityV1 { id, created: now.as_nanos() })
 }
 

@@ -47,7 +47,6 @@ use redb::Database;
 pub(crate) use batch::Batch;
 pub use compaction::{Compacted, CompactionProgress};
 pub(crate) use disk::Watched;
-#[cfg(feature = "faults")]
 pub use disk::{Access, Disk, Fault};
 pub use identity::Identity;
 pub(crate) use scan::Rows;

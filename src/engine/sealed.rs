@@ -41,13 +41,13 @@ crate::format::record::schema!(CounterV1, "modelkeep.counter", 1);
 
 /// Reads the sealed record under `key`.
 pub(crate) fn record<R: Record>(reader: &impl Reader, table: Table, key: &[u8]) -> Result<Option<R>> {
-    let place = Place { table: table.name(), key };
+    let place = table.place(key);
     reader.get(table, key)?.map(|(value, page)| record::open(place, &value, page)).transpose()
 }
 
 /// Opens a sealed record that was read as bytes already.
 pub(crate) fn open_record<R: Record>(table: Table, key: &[u8], value: &[u8]) -> Result<R> {
-    record::open(Place { table: table.name(), key }, value, Page::Unchecked)
+    record::open(table.place(key), value, Page::Unchecked)
 }
 
 /// Verifies a sealed record that was read as bytes already, and looks at it.
@@ -58,17 +58,17 @@ pub(crate) fn look<R: Record, T>(
     page: Page,
     look: impl FnOnce(&R::Archived) -> T,
 ) -> Result<T> {
-    record::look::<R, T>(Place { table: table.name(), key }, value, page, look)
+    record::look::<R, T>(table.place(key), value, page, look)
 }
 
 /// Verifies a sealed record that was read as bytes already.
 pub(crate) fn payload<R: Record>(table: Table, key: &[u8], value: &[u8], page: Page) -> Result<Payload<R>> {
-    record::payload(Place { table: table.name(), key }, value, page)
+    record::payload(table.place(key), value, page)
 }
 
 /// Opens sealed columns that were read as bytes already, and checks all of them.
 pub(crate) fn open_columns<'a>(table: Table, key: &[u8], value: &'a [u8], schema: &Schema) -> Result<&'a [u8]> {
-    let place = Place { table: table.name(), key };
+    let place = table.place(key);
     let envelope = envelope::open(place, Kind::Columns, value, Verify::Full)?;
     if (envelope.header.schema_id, envelope.header.schema_version) == (schema.id(), schema.version()) {
         return Ok(envelope.payload);
@@ -149,7 +149,7 @@ impl<'a> Blob<'a> {
 impl Batch {
     /// Writes a sealed record.
     pub(crate) fn put_record<R: Record>(&self, table: Table, key: &[u8], record: &R) -> Result<()> {
-        let value = record::seal(Place { table: table.name(), key }, record)?;
+        let value = record::seal(table.place(key), record)?;
         self.put(table, key, &value)
     }
 
@@ -162,7 +162,7 @@ impl Batch {
             schema_version: schema.version(),
             raw_len: columns.len() as u64,
         };
-        let mut value = envelope::seal(Place { table: table.name(), key }, &header, columns).to_vec();
+        let mut value = envelope::seal(table.place(key), &header, columns).to_vec();
         value.extend_from_slice(columns);
         self.put(table, key, &value)
     }
@@ -212,7 +212,7 @@ impl Batch {
     /// Writes an archive under a new id.
     pub(crate) fn write_blob(&self, id: u64, blob: &Blob<'_>) -> Result<()> {
         let key = id.to_le_bytes();
-        let place = Place { table: ArchiveTable::of(id).name(), key: &key };
+        let place = ArchiveTable::of(id).place(&key);
         let header = envelope::seal_hashed(place, &blob.header, blob.payload.len() as u64, blob.payload_hash);
         self.put_archive(id, &header, &blob.payload)
     }
@@ -276,7 +276,7 @@ impl StoredBlob {
 }
 
 fn place(id: u64, key: &[u8; 8]) -> Place<'_> {
-    Place { table: ArchiveTable::of(id).name(), key }
+    ArchiveTable::of(id).place(key)
 }
 
 impl InPlace for Lease {
@@ -327,7 +327,7 @@ pub(crate) fn missing(id: u64) -> Error {
 /// Opens any sealed value of a table of archives and checks all of it.
 pub(crate) fn check_blob(table: ArchiveTable, id: u64, value: &[u8]) -> Result<()> {
     let key = id.to_le_bytes();
-    let place = Place { table: table.name(), key: &key };
+    let place = table.place(&key);
     let envelope = envelope::open_any(place, value)?;
     envelope::check_payload(place, &envelope)
 }
@@ -338,7 +338,7 @@ pub(crate) fn check_row(table: Table, key: &[u8], value: &[u8]) -> Result<()> {
     if table == Table::Store && key == super::stamp::KEY {
         return Ok(());
     }
-    let place = Place { table: table.name(), key };
+    let place = table.place(key);
     let envelope = envelope::open_any(place, value)?;
     let columns = matches!(table, Table::Bars | Table::BarHistory | Table::Features);
     let expected = if columns { Kind::Columns } else { Kind::Record };

@@ -2,6 +2,11 @@
 
 use redb::TableDefinition;
 
+use crate::{
+    format::envelope::Place,
+    types::key::row::{self, Field},
+};
+
 /// The definition of a table with byte keys.
 pub(super) type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
@@ -38,6 +43,11 @@ impl ArchiveTable {
             Self::Large => "archives",
             Self::Small => "small_archives",
         }
+    }
+
+    /// Where the archive under `id` is, as eight bytes.
+    pub(crate) fn place(self, id: &[u8]) -> Place<'_> {
+        Place { table: self.name(), key: id, fields: &[Field::Archive] }
     }
 
     pub(super) fn definition(self) -> ArchiveDefinition {
@@ -138,6 +148,32 @@ impl Table {
             Self::Features => "features",
             Self::Losses => "losses",
         }
+    }
+
+    /// What the keys of its rows are made of.
+    pub(crate) fn fields(self) -> &'static [Field] {
+        match self {
+            Self::Store => &[Field::Tail],
+            Self::Heads => &[Field::Text, Field::Hash],
+            Self::Metadata | Self::Quarantine => &[Field::Text, Field::Hash, Field::Version],
+            Self::Training => &[Field::Text, Field::Hash, Field::Tail],
+            Self::Artifacts => &[Field::Text, Field::Hash, Field::Version, Field::Tail],
+            Self::Vix => &[Field::Text, Field::Year],
+            Self::Bars | Self::BarHistory => &[Field::Text, Field::Span, Field::Span, Field::Period],
+            Self::Coverage | Self::Aggregates => &[Field::Text, Field::Span, Field::Span],
+            Self::Calendars | Self::Losses => &[Field::Text, Field::Bytes],
+            Self::Features => &[Field::Text, Field::Hash, Field::Period],
+        }
+    }
+
+    /// The key of one of its rows, for people.
+    pub(crate) fn describe(self, key: &[u8]) -> String {
+        row::describe(self.fields(), key)
+    }
+
+    /// Where the row under `key` is.
+    pub(crate) fn place(self, key: &[u8]) -> Place<'_> {
+        Place { table: self.name(), key, fields: self.fields() }
     }
 
     pub(super) fn definition(self) -> Definition {

@@ -28,7 +28,7 @@ use super::{codec::Codec, schema::RKYV_LAYOUT};
 use crate::types::{
     error::{Error, Result},
     hash::Digest,
-    key::describe_row,
+    key::row::{Field, describe},
     limits::ARCHIVE_BYTES_MAX,
 };
 
@@ -78,17 +78,14 @@ pub enum Verify {
 pub(crate) struct Place<'a> {
     pub(crate) table: &'a str,
     pub(crate) key: &'a [u8],
+    /// What the keys of the table are made of, for messages.
+    pub(crate) fields: &'static [Field],
 }
 
 impl fmt::Display for Place<'_> {
     /// `table/key`, the key as a person would say it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/", self.table)?;
-        match self.key.first_chunk() {
-            // Ids of archives; eight bytes of text are a name.
-            Some(id) if self.key.len() == 8 && self.key.last() == Some(&0) => write!(f, "{}", u64::from_le_bytes(*id)),
-            _ => f.write_str(&describe_row(self.key)),
-        }
+        write!(f, "{}/{}", self.table, describe(self.fields, self.key))
     }
 }
 
@@ -303,7 +300,7 @@ mod tests {
 
     use super::*;
 
-    const PLACE: Place<'static> = Place { table: "metadata", key: b"bounce" };
+    const PLACE: Place<'static> = Place { table: "metadata", key: b"bounce", fields: &[Field::Tail] };
 
     fn header(raw_len: usize) -> Header {
         Header { kind: Kind::Model, codec: Codec::Raw, schema_id: 42, schema_version: 3, raw_len: raw_len as u64 }
@@ -349,7 +346,7 @@ mod tests {
         let other_key = Place { key: b"bouncf", ..PLACE };
         let other_table = Place { table: "metadatb", ..PLACE };
         // The boundary between table and key is part of the seal, too.
-        let shifted = Place { table: "metadatab", key: b"ounce" };
+        let shifted = Place { table: "metadatab", key: b"ounce", fields: &[Field::Tail] };
         for place in [other_key, other_table, shifted] {
             let err = open(place, Kind::Model, &value, Verify::Structure).unwrap_err();
             assert!(err.message().contains("seal"), "{err}");
@@ -376,7 +373,7 @@ mod tests {
     proptest! {
         #[test]
         fn round_trip(payload in prop::collection::vec(any::<u8>(), 0..2000), key in prop::collection::vec(any::<u8>(), 0..80)) {
-            let place = Place { table: "t", key: &key };
+            let place = Place { table: "t", key: &key, fields: &[Field::Tail] };
             let mut value = seal(place, &header(payload.len()), &payload).to_vec();
             value.extend_from_slice(&payload);
             let envelope = open(place, Kind::Model, &value, Verify::Full).unwrap();

@@ -6,6 +6,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod codec;
+#[cfg(feature = "market")]
 pub(crate) mod columns;
 pub(crate) mod digest;
 pub(crate) mod envelope;

@@ -165,6 +165,7 @@ fn verified<'a, R: Record>(place: Place<'_>, value: &'a [u8], page: Page) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::key::row::Field;
 
     #[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
     struct Pair {
@@ -182,7 +183,7 @@ mod tests {
 
     schema!(PairTwo, "test.pair", 2);
 
-    const PLACE: Place<'static> = Place { table: "t", key: b"k" };
+    const PLACE: Place<'static> = Place { table: "t", key: b"k", fields: &[Field::Tail] };
 
     #[test]
     fn a_record_comes_back_and_no_flipped_bit_survives() {

@@ -9,10 +9,7 @@ use crate::{
         training,
     },
     store::Store,
-    types::{
-        error::{Error, Result},
-        key::describe_row,
-    },
+    types::error::{Error, Result},
 };
 
 /// What a verification found.
@@ -93,7 +90,7 @@ fn check(snapshot: &Snapshot) -> Result<Verification> {
                 Err(err) => found.add(table.name(), "(a page)".into(), &err),
                 Ok((key, value)) => {
                     let checked = sealed::check_row(table, &key, &value);
-                    found.check(table.name(), || describe_row(&key), key.len() + value.len(), checked);
+                    found.check(table.name(), || table.describe(&key), key.len() + value.len(), checked);
                     check_references(snapshot, table, &key, &value, &present, &mut referenced, &mut found);
                 }
             }
@@ -125,7 +122,7 @@ fn check_references(
                 && let Some(version) = head.current
                 && let Ok(None) = metadata::read(reader, &model, version)
             {
-                found.add(table.name(), describe_row(key), &metadata::absent(&model, version));
+                found.add(table.name(), table.describe(key), &metadata::absent(&model, version));
             }
             None
         }
@@ -134,7 +131,7 @@ fn check_references(
     if let Some(id) = id {
         referenced.insert(id);
         if !present.contains(&id) {
-            found.add(table.name(), describe_row(key), &sealed::missing(id));
+            found.add(table.name(), table.describe(key), &sealed::missing(id));
         }
     }
 }

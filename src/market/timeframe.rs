@@ -7,7 +7,7 @@ use chrono::{Datelike, NaiveDate};
 use crate::types::{
     error::{Error, Result},
     interval::Interval,
-    time::{Day, Timestamp},
+    time::{Timestamp, span_text},
 };
 
 const MILLISECOND: u64 = 1_000_000;
@@ -147,10 +147,7 @@ const FIFTEEN_MINUTES: u64 = 15 * MINUTE;
 
 impl fmt::Display for Timeframe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (SECOND, "s"), (MILLISECOND, "ms"), (1, "ns")];
-        let whole = units.iter().find(|(unit, _)| self.0.is_multiple_of(*unit));
-        let (unit, name) = whole.unwrap_or(&(1, "ns"));
-        f.pad(&format!("{}{name}", self.0 / unit))
+        f.pad(&span_text(self.0))
     }
 }
 
@@ -196,16 +193,6 @@ pub(crate) enum Period {
     Month,
     Year,
     TwentyYears,
-}
-
-/// A period as it stands in keys: with its sign flipped, so that bytes sort as numbers do.
-pub(crate) fn period_key(period: i64) -> [u8; 8] {
-    (period.cast_unsigned() ^ (1 << 63)).to_be_bytes()
-}
-
-/// The period that stands in a key.
-pub(crate) fn period_of_key(key: [u8; 8]) -> i64 {
-    (u64::from_be_bytes(key) ^ (1 << 63)).cast_signed()
 }
 
 const DAY_NANOS: i64 = 86_400_000_000_000;
@@ -280,33 +267,10 @@ impl Period {
     }
 }
 
-impl Interval<Timestamp> {
-    /// Returns all of time that 64 bits of nanoseconds reach: from 1677 to 2262.
-    #[must_use]
-    pub fn all_time() -> Self {
-        Self::between(Timestamp::from_nanos(i64::MIN), Timestamp::from_nanos(i64::MAX))
-    }
-
-    /// Returns the days that the interval touches, in UTC.
-    #[must_use]
-    pub fn days(&self) -> Interval<Day> {
-        let (start, end) = (self.start().day(), self.end().day());
-        let end = if self.end() > end.start() { end.next() } else { end };
-        Interval::between(start, end.max(start))
-    }
-}
-
-impl Interval<Day> {
-    /// Returns the same interval in time: from midnight UTC of the first day to midnight of the day after the last.
-    #[must_use]
-    pub fn span(&self) -> Interval<Timestamp> {
-        Interval::between(self.start().start(), self.end().start())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::time::Day;
 
     #[test]
     fn timeframes_print_and_parse() {

@@ -19,7 +19,7 @@ use crate::{
     engine::{Rows, Table},
     types::{
         error::{Error, ErrorKind, Result},
-        key::{ConfigHash, Label, ModelKey, ModelName},
+        key::{ConfigHash, Label, ModelKey, ModelName, row::RowKey},
         time::Timestamp,
         version::Version,
     },
@@ -106,9 +106,7 @@ impl Filter {
 
 /// What the stored keys of all models of this name begin with.
 pub(super) fn name_prefix(name: &ModelName) -> Vec<u8> {
-    let mut prefix = name.as_str().as_bytes().to_vec();
-    prefix.push(0);
-    prefix
+    RowKey::new().text(name.as_str()).into_bytes()
 }
 
 /// A model in a list: what tells it from others, and the metadata of its current version, to be decoded when wanted.

@@ -2,6 +2,7 @@
 //! each other's rows, and are all that a store is made of.
 
 mod admin;
+#[cfg(feature = "market")]
 mod market;
 mod models;
 mod options;
@@ -10,13 +11,14 @@ use std::{fmt, path::Path, sync::Arc};
 
 pub use options::Options;
 
+#[cfg(feature = "market")]
+use crate::market::Market;
 use crate::{
     core::Core,
-    engine::{Engine, Identity, Snapshot, identity},
-    market::{Market, settings::MarketSettings},
-    models::{Models, settings::ModelSettings, tiers::ModelTier},
+    engine::{Identity, Snapshot, identity},
+    models::Models,
     sync::gate::Opened,
-    types::{clock::Clock, error::Result},
+    types::error::Result,
 };
 
 /// An embedded store of trained models and the data they were trained on.
@@ -67,6 +69,7 @@ pub struct Store {
     /// Dropped before the rest.
     _opened: Opened,
     models: Arc<Models>,
+    #[cfg(feature = "market")]
     market: Arc<Market>,
     core: Arc<Core>,
 }
@@ -101,19 +104,6 @@ impl Store {
     /// `Io` when there is no memory for it.
     pub fn in_memory() -> Result<Self> {
         Self::options().in_memory()
-    }
-
-    fn start(
-        engine: Engine,
-        models: ModelSettings,
-        tiers: Vec<Arc<dyn ModelTier>>,
-        market: MarketSettings,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        let core = Arc::new(Core::new(engine, clock));
-        let models = Models::new(Arc::clone(&core), models, tiers);
-        let market = Arc::new(Market::new(Arc::clone(&core), market));
-        Self { _opened: Opened::new(core.gate()), models, market, core }
     }
 
     /// Returns the store's file; `None` for a store in memory.

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::error::{Error, Result};
+use super::{
+    error::{Error, Result},
+    time::{Day, Timestamp},
+};
 
 /// A half-open interval: `start` belongs to it, `end` does not. Empty when the two are equal.
 ///
@@ -63,7 +66,7 @@ impl<T: Copy + Ord + fmt::Display> Interval<T> {
     }
 }
 
-impl Interval<crate::types::time::Day> {
+impl Interval<Day> {
     /// Returns the interval between two dates in the form `YYYY-MM-DD`, the second one not included.
     ///
     /// # Errors
@@ -90,6 +93,30 @@ impl<T: fmt::Display> fmt::Debug for Interval<T> {
     }
 }
 
+impl Interval<Timestamp> {
+    /// Returns all of time that 64 bits of nanoseconds reach: from 1677 to 2262.
+    #[must_use]
+    pub fn all_time() -> Self {
+        Self::between(Timestamp::from_nanos(i64::MIN), Timestamp::from_nanos(i64::MAX))
+    }
+
+    /// Returns the days that the interval touches, in UTC.
+    #[must_use]
+    pub fn days(&self) -> Interval<Day> {
+        let (start, end) = (self.start().day(), self.end().day());
+        let end = if self.end() > end.start() { end.next() } else { end };
+        Interval::between(start, end.max(start))
+    }
+}
+
+impl Interval<Day> {
+    /// Returns the same interval in time: from midnight UTC of the first day to midnight of the day after the last.
+    #[must_use]
+    pub fn span(&self) -> Interval<Timestamp> {
+        Interval::between(self.start().start(), self.end().start())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_interval_that_ends_before_it_starts_is_refused_and_named() {
-        let err = Interval::<crate::types::time::Day>::parse("2018-02-01", "2018-01-01").unwrap_err();
+        let err = Interval::<Day>::parse("2018-02-01", "2018-01-01").unwrap_err();
         assert!(err.to_string().contains("[2018-02-01, 2018-01-01)"), "{err}");
     }
 

@@ -224,6 +224,20 @@ impl serde::Serialize for Day {
 #[error("not a date YYYY-MM-DD, or a time YYYY-MM-DDTHH:MM:SSZ, that can be represented")]
 pub struct OutOfRange;
 
+/// A length of time as people say it, in the largest unit that it is a whole number of: `1d`, `4h`, `90s`, `250ms`.
+pub(crate) fn span_text(nanos: u64) -> String {
+    let units = [
+        (86_400_000_000_000, "d"),
+        (3_600_000_000_000, "h"),
+        (60_000_000_000, "m"),
+        (1_000_000_000, "s"),
+        (1_000_000, "ms"),
+    ];
+    let whole = units.iter().find(|(unit, _)| nanos.is_multiple_of(*unit));
+    let (unit, name) = whole.unwrap_or(&(1, "ns"));
+    format!("{}{name}", nanos / unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

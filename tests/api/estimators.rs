@@ -6,10 +6,8 @@ use linfa::{
     Dataset,
     traits::{Fit, Predict, Transformer},
 };
-use modelkeep::{
-    ErrorKind, Model, ModelKey, Store, Trained,
-    estimators::{DecisionTree, LinearRegression, LogisticRegression, RandomForest, StandardScaler},
-};
+use modelkeep::{ErrorKind, Model, ModelKey, Store, Trained};
+use modelkeep_estimators::{DecisionTree, LinearRegression, LogisticRegression, RandomForest, StandardScaler};
 use ndarray::{Array1, Array2};
 use rand::SeedableRng;
 
@@ -66,7 +64,7 @@ fn the_standard_scaler() {
         }
     }
     let other = LinearScaler::min_max().fit(&data).unwrap();
-    assert_eq!(error(StandardScaler::try_from(&other)).kind(), ErrorKind::InvalidInput);
+    assert!(error(StandardScaler::try_from(&other)).to_string().contains("not the standard one"));
 }
 
 #[test]
@@ -144,7 +142,8 @@ fn the_decision_tree() {
         assert!(rows(&x).zip(&theirs).all(|(row, &theirs)| held.class(&row) == i64::try_from(theirs).unwrap()));
     }
     let fitted = linfa_trees::DecisionTree::params().fit(&data).unwrap();
-    assert_eq!(error(DecisionTree::from_linfa(&fitted, 2)).kind(), ErrorKind::InvalidInput, "it reads six features");
+    let refused = error(DecisionTree::from_linfa(&fitted, 2)).to_string();
+    assert!(refused.contains("feature"), "it reads six features: {refused}");
 }
 
 #[test]

@@ -7,8 +7,7 @@ use std::{
 };
 
 use modelkeep::{
-    Error, Held, Invalid, ManualClock, Model, ModelKey, Options, Samples, Schema, Store, Timestamp, Trained,
-    TrainingSet,
+    Held, Invalid, ManualClock, Model, ModelKey, Options, Samples, Schema, Store, Timestamp, Trained, TrainingSet,
 };
 use rkyv::{Archive, Serialize};
 
@@ -140,7 +139,7 @@ pub fn flip_first_bit(bytes: &mut [u8]) {
 }
 
 /// The error of a call that must fail; `Held` and `Store` print too much for `unwrap_err`.
-pub fn error<T>(result: Result<T, Error>) -> Error {
+pub fn error<T, E>(result: Result<T, E>) -> E {
     match result {
         Ok(_) => panic!("it should have failed"),
         Err(err) => err,

@@ -20,8 +20,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use modelkeep::{
     Filter, Interval, ManualClock, Model, ModelKey, Samples, Schema, Store, Timestamp, Trained, TrainingSet, Version,
-    estimators::{DecisionTree, LogisticRegression, Node, StandardScaler},
 };
+use modelkeep_estimators::{DecisionTree, LogisticRegression, Node, StandardScaler};
 
 const GOLDEN: [&str; 2] = [
     concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/format1.redb.zst"),

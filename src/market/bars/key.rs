@@ -3,11 +3,14 @@
 use std::fmt;
 
 use crate::{
-    market::timeframe::{Period, Timeframe, period_key, period_of_key},
+    market::timeframe::{Period, Timeframe},
     types::{
         error::{Error, Result},
         hash::hex,
-        key::Symbol,
+        key::{
+            Symbol,
+            row::{Fields, RowKey},
+        },
     },
 };
 
@@ -23,35 +26,35 @@ pub(crate) struct SeriesId {
 impl SeriesId {
     /// What the keys of all rows of the series begin with.
     pub(crate) fn prefix(&self) -> Vec<u8> {
-        let mut bytes = self.symbol.as_str().as_bytes().to_vec();
-        bytes.push(0);
-        bytes.extend_from_slice(&self.timeframe.as_nanos().to_be_bytes());
-        bytes.extend_from_slice(&self.source.map_or(0, Timeframe::as_nanos).to_be_bytes());
-        bytes
+        self.fields().into_bytes()
     }
 
     /// The key of the row of one period. Rows sort by period.
     pub(crate) fn row(&self, period: i64) -> Vec<u8> {
-        let mut bytes = self.prefix();
-        bytes.extend_from_slice(&period_key(period));
-        bytes
+        self.fields().i64(period).into_bytes()
+    }
+
+    fn fields(&self) -> RowKey {
+        let source = self.source.map_or(0, Timeframe::as_nanos);
+        RowKey::new().text(self.symbol.as_str()).u64(self.timeframe.as_nanos()).u64(source)
     }
 
     /// Reads the key of a row.
     pub(crate) fn of_row(row: &[u8]) -> Result<(Self, i64)> {
         let bad = || Error::corrupt("read bars", hex(row), "the row's key names no series");
-        let end = row.iter().position(|&b| b == 0).ok_or_else(bad)?;
-        let symbol = row.get(..end).and_then(|symbol| std::str::from_utf8(symbol).ok()).ok_or_else(bad)?;
-        let ([timeframe, source, period], []) = row.get(end + 1..).unwrap_or_default().as_chunks::<8>() else {
+        let mut fields = Fields::of(row);
+        let (symbol, timeframe) = (fields.text().ok_or_else(bad)?, fields.u64().ok_or_else(bad)?);
+        let (source, period) = (fields.u64().ok_or_else(bad)?, fields.i64().ok_or_else(bad)?);
+        if !fields.rest().is_empty() {
             return Err(bad());
-        };
-        let timeframe_of = |bytes: [u8; 8]| Timeframe::from_nanos(u64::from_be_bytes(bytes)).map_err(|_| bad());
+        }
+        let timeframe_of = |nanos| Timeframe::from_nanos(nanos).map_err(|_| bad());
         let series = Self {
             symbol: Symbol::new(symbol).map_err(|_| bad())?,
-            timeframe: timeframe_of(*timeframe)?,
-            source: if *source == [0; 8] { None } else { Some(timeframe_of(*source)?) },
+            timeframe: timeframe_of(timeframe)?,
+            source: if source == 0 { None } else { Some(timeframe_of(source)?) },
         };
-        Ok((series, period_of_key(*period)))
+        Ok((series, period))
     }
 
     /// How its bars are put together.

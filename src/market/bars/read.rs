@@ -14,7 +14,6 @@ use crate::{
         error::{Error, ErrorKind, Result},
         hash::Digest,
         interval::Interval,
-        key::describe_row,
         limits::{CHUNK_ROWS_MAX, PARALLEL_ROWS_MIN},
         time::Timestamp,
     },
@@ -45,7 +44,7 @@ pub(crate) fn for_each_chunk(
 }
 
 fn about(err: Error, row: &[u8]) -> Error {
-    if err.subject() == "chunk" || err.subject() == "column" { err.about(describe_row(row)) } else { err }
+    if err.subject() == "chunk" || err.subject() == "column" { err.about(Table::Bars.describe(row)) } else { err }
 }
 
 /// How many bars the chunks of `interval` hold, as far as they say so: for reserving memory.
@@ -281,7 +280,8 @@ pub(crate) fn summaries(snapshot: &Snapshot) -> Result<Vec<(String, Result<BarSu
             let mut at = Vec::new();
             chunk::append_field(bytes, Field::Volume, &mut at, &mut Vec::new()).map_err(|err| about(err, row))?;
             let ends = at.first().copied().zip(at.last().copied());
-            let (first, last) = ends.ok_or_else(|| Error::corrupt("read bars", describe_row(row), "it is empty"))?;
+            let (first, last) =
+                ends.ok_or_else(|| Error::corrupt("read bars", Table::Bars.describe(row), "it is empty"))?;
             Ok((at.len() as u64, first, last, (row.len() + value.len()) as u64))
         };
         (series, chunk())

@@ -154,7 +154,7 @@ pub(super) fn read(reader: &impl Reader, table: Table, row: &[u8]) -> Result<Opt
         return Ok(None);
     };
     let columns = sealed::open_columns(table, row, &value, &SCHEMA)?;
-    Ok(Some(chunk::decode(columns).map_err(|err| err.about(crate::types::key::describe_row(row)))?))
+    Ok(Some(chunk::decode(columns).map_err(|err| err.about(Table::Bars.describe(row)))?))
 }
 
 struct Merged {
@@ -280,7 +280,7 @@ fn last_change(reader: &impl Reader, row: &[u8]) -> Result<Option<i64>> {
 /// Before when some rows are forgotten, when the last was superseded, and the chunk.
 fn history_parts<'a>(row: &[u8], value: &'a [u8]) -> Result<(i64, i64, &'a [u8])> {
     let columns = sealed::open_columns(Table::BarHistory, row, value, &super::HISTORY_SCHEMA)?;
-    let broken = || Error::corrupt("read bars", crate::types::key::describe_row(row), "the history is cut short");
+    let broken = || Error::corrupt("read bars", Table::Bars.describe(row), "the history is cut short");
     let (forgotten, columns) = columns.split_first_chunk().ok_or_else(broken)?;
     let (last, columns) = columns.split_first_chunk().ok_or_else(broken)?;
     Ok((i64::from_le_bytes(*forgotten), i64::from_le_bytes(*last), columns))
@@ -288,6 +288,6 @@ fn history_parts<'a>(row: &[u8], value: &'a [u8]) -> Result<(i64, i64, &'a [u8])
 
 pub(super) fn open_history(row: &[u8], value: &[u8]) -> Result<History> {
     let (forgotten_until, _, columns) = history_parts(row, value)?;
-    let rows = chunk::decode(columns).map_err(|err| err.about(crate::types::key::describe_row(row)))?;
+    let rows = chunk::decode(columns).map_err(|err| err.about(Table::Bars.describe(row)))?;
     Ok(History { forgotten_until, rows })
 }

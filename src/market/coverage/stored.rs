@@ -10,6 +10,7 @@ use crate::{
         error::{Error, Result},
         hash::{Digest, hex},
         interval::Interval,
+        key::row::RowKey,
         time::Timestamp,
     },
 };
@@ -153,11 +154,8 @@ pub(crate) fn write(batch: &Batch, key: &[u8], account: &Account, calendar: &Cal
 
 /// Name, version and the front of the hash: a calendar that changed without a new version has a row of its own.
 fn calendar_row(judge: &Judge) -> Vec<u8> {
-    let mut row = judge.name.as_bytes().to_vec();
-    row.push(0);
-    row.extend_from_slice(&judge.version.to_be_bytes());
-    row.extend_from_slice(judge.hash.as_bytes().first_chunk::<8>().unwrap_or(&[0; 8]));
-    row
+    let (front, _) = judge.hash.as_bytes().split_at(8);
+    RowKey::new().text(&judge.name).u32(judge.version).bytes(front).into_bytes()
 }
 
 /// The calendars that judged what is stored.

@@ -11,11 +11,10 @@ use crate::{
         },
         schema::Schema,
     },
-    market::timeframe::period_key,
     types::{
         error::{Error, Result},
         hash::Digest,
-        key::Symbol,
+        key::{Symbol, row::RowKey},
         time::Timestamp,
     },
 };
@@ -42,16 +41,15 @@ pub(crate) struct Chunk {
 
 /// The key of the row of one period.
 pub(crate) fn row_key(symbol: &Symbol, fingerprint: Digest, period: i64) -> Vec<u8> {
-    let mut row = prefix(symbol, fingerprint);
-    row.extend_from_slice(&period_key(period));
-    row
+    fields(symbol, fingerprint).i64(period).into_bytes()
 }
 
 fn prefix(symbol: &Symbol, fingerprint: Digest) -> Vec<u8> {
-    let mut row = symbol.as_str().as_bytes().to_vec();
-    row.push(0);
-    row.extend_from_slice(fingerprint.as_bytes());
-    row
+    fields(symbol, fingerprint).into_bytes()
+}
+
+fn fields(symbol: &Symbol, fingerprint: Digest) -> RowKey {
+    RowKey::new().text(symbol.as_str()).hash(fingerprint.as_bytes())
 }
 
 /// Reads the chunk under `row`, of `width` columns.
@@ -60,7 +58,7 @@ pub(crate) fn read(reader: &impl Reader, row: &[u8], width: usize) -> Result<Opt
         return Ok(None);
     };
     let bytes = sealed::open_columns(Table::Features, row, &value, &SCHEMA)?;
-    decode(bytes, width).map(Some).map_err(|err| err.about(crate::types::key::describe_row(row)))
+    decode(bytes, width).map(Some).map_err(|err| err.about(Table::Features.describe(row)))
 }
 
 /// Writes a chunk.

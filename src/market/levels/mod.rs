@@ -13,7 +13,10 @@ use crate::{
         error::{Error, Result},
         hash::Digest,
         interval::Interval,
-        key::Symbol,
+        key::{
+            Symbol,
+            row::{Fields, RowKey},
+        },
         time::Day,
     },
 };
@@ -106,15 +109,18 @@ pub struct Upserted {
 }
 
 fn prefix(series: &Symbol) -> Vec<u8> {
-    let mut bytes = series.as_str().as_bytes().to_vec();
-    bytes.push(0);
-    bytes
+    RowKey::new().text(series.as_str()).into_bytes()
 }
 
 fn row_key(series: &Symbol, year: u16) -> Vec<u8> {
-    let mut bytes = prefix(series);
-    bytes.extend_from_slice(&year.to_be_bytes());
-    bytes
+    RowKey::new().text(series.as_str()).u16(year).into_bytes()
+}
+
+/// The year of a row; `None` for a key that is none of a row of levels.
+fn year_of(row: &[u8]) -> Option<u16> {
+    let mut fields = Fields::of(row);
+    fields.text()?;
+    fields.u16()
 }
 
 fn open(row: &[u8], value: &[u8]) -> Result<BTreeMap<Day, f64>> {
@@ -175,7 +181,7 @@ pub(crate) fn range(reader: &impl Reader, series: &Symbol, range: Interval<Day>)
     }
     let mut levels = Levels::default();
     for (row, value) in reader.prefix(Table::Vix, &prefix(series))? {
-        let year = row.last_chunk().map(|year| u16::from_be_bytes(*year));
+        let year = year_of(&row);
         if year.is_none_or(|year| (range.start().year()..=range.end().year()).contains(&year)) {
             for (day, level) in open(&row, &value)?.range(range.start()..range.end()) {
                 levels.days.push(*day);
@@ -219,7 +225,9 @@ pub(crate) fn remove(batch: &Batch, series: &Symbol, range: Interval<Day>) -> Re
         let mut levels = match open(&row, &value) {
             Ok(levels) => levels,
             Err(err) => {
-                let year = row.last_chunk().map_or(0, |year| u16::from_be_bytes(*year));
+                let Some(year) = year_of(&row) else {
+                    return Err(err);
+                };
                 let whole = Interval::<Day>::parse(&format!("{year:04}-01-01"), &format!("{year:04}-12-31"))?;
                 if range.contains(whole.start()) && range.end() >= whole.end().next() {
                     tracing::error!(%series, year, error = %err, "removed a year of levels that could not be read");

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::versioned;
+use super::{versioned, versioned_fields};
 use crate::{
     engine::{
         Batch, Reader, Snapshot, Table,
@@ -37,9 +37,7 @@ struct ArtifactV1 {
 crate::format::record::schema!(ArtifactV1, "modelkeep.artifact_row", 1);
 
 fn row(key: &ModelKey, version: Version, name: &Label) -> Vec<u8> {
-    let mut bytes = versioned(key, version);
-    bytes.extend_from_slice(name.as_str().as_bytes());
-    bytes
+    versioned_fields(key, version).bytes(name.as_str().as_bytes()).into_bytes()
 }
 
 fn schema() -> Result<SchemaTag> {

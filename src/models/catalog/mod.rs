@@ -12,21 +12,30 @@ pub(crate) mod removal;
 
 use crate::{
     engine::Reader,
-    types::{error::Result, key::ModelKey, version::Version},
+    types::{
+        error::Result,
+        key::{
+            ModelKey,
+            row::{Fields, RowKey},
+        },
+        version::Version,
+    },
 };
 
 /// The bytes of a key that ends in a version: big-endian, so that rows sort by version.
 fn versioned(key: &ModelKey, version: Version) -> Vec<u8> {
-    let mut bytes = key.to_bytes();
-    bytes.extend_from_slice(&version.get().to_be_bytes());
-    bytes
+    versioned_fields(key, version).into_bytes()
 }
 
 /// Splits what [`versioned`] made: the key, the version, and what follows.
 fn split_versioned(bytes: &[u8]) -> Option<(ModelKey, Version, &[u8])> {
-    let (key, rest) = ModelKey::split_from(bytes).ok()?;
-    let (version, rest) = rest.split_first_chunk()?;
-    Some((key, Version::new(u64::from_be_bytes(*version))?, rest))
+    let mut fields = Fields::of(bytes);
+    let (key, version) = (fields.model()?, Version::new(fields.u64()?)?);
+    Some((key, version, fields.rest()))
+}
+
+fn versioned_fields(key: &ModelKey, version: Version) -> RowKey {
+    RowKey::new().model(key).u64(version.get())
 }
 
 /// The version that is current under `key`, with what is known of it; `None` when there is none.

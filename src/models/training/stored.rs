@@ -18,7 +18,7 @@ use crate::{
     types::{
         error::{Error, Result},
         hash::Digest,
-        key::{Label, ModelKey, Symbol},
+        key::{Label, ModelKey, Symbol, row::RowKey},
         time::Timestamp,
     },
 };
@@ -127,9 +127,7 @@ impl PreparedSymbol {
 }
 
 fn row_key(key: &ModelKey, symbol: &str) -> Vec<u8> {
-    let mut bytes = key.to_bytes();
-    bytes.extend_from_slice(symbol.as_bytes());
-    bytes
+    RowKey::new().model(key).bytes(symbol.as_bytes()).into_bytes()
 }
 
 /// The symbol at the end of a row's key.

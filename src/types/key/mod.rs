@@ -3,6 +3,7 @@
 mod config;
 mod exact;
 mod name;
+pub(crate) mod row;
 
 use std::{
     fmt,
@@ -14,15 +15,12 @@ use serde::Serialize;
 
 pub use config::ConfigHash;
 pub use name::{Label, ModelName, Symbol};
+use row::{Fields, RowKey};
 
 use super::{
     error::{Error, Result},
     hash::hex,
 };
-use crate::market::timeframe::{Timeframe, period_of_key};
-
-/// Bytes of a stored key after the name: one zero byte and the config hash.
-const SUFFIX_BYTES: usize = 1 + 32;
 
 /// The key of a model: a [`ModelName`] and a [`ConfigHash`].
 ///
@@ -109,25 +107,16 @@ impl ModelKey {
         self.config.as_deref()
     }
 
-    /// The bytes that order stored keys: by name, then by hash. A zero byte ends the name, which cannot hold one.
+    /// The bytes that order stored keys: by name, then by hash.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.name.as_str().len() + SUFFIX_BYTES + 8);
-        bytes.extend_from_slice(self.name.as_str().as_bytes());
-        bytes.push(0);
-        bytes.extend_from_slice(self.hash.as_bytes());
-        bytes
+        RowKey::new().model(self).into_bytes()
     }
 
     /// Reads a key from the front of `bytes` and returns it with what follows it.
     pub(crate) fn split_from(bytes: &[u8]) -> Result<(Self, &[u8])> {
-        let bad = || Error::corrupt("read key", hex(bytes), "not a model key");
-        let end = bytes.iter().position(|&b| b == 0).ok_or_else(bad)?;
-        let (name, rest) = bytes.split_at_checked(end).ok_or_else(bad)?;
-        let name = std::str::from_utf8(name).map_err(|_| bad())?;
-        let name = ModelName::new(name).map_err(|_| bad())?;
-        let rest = rest.get(1..).ok_or_else(bad)?;
-        let (hash, rest) = rest.split_first_chunk::<32>().ok_or_else(bad)?;
-        Ok((Self::from_hash(name, ConfigHash::from_bytes(*hash)), rest))
+        let mut fields = Fields::of(bytes);
+        let key = fields.model().ok_or_else(|| Error::corrupt("read key", hex(bytes), "not a model key"))?;
+        Ok((key, fields.rest()))
     }
 
     /// Reads a key that is all of `bytes` and has this name; `None` when it has another.
@@ -143,45 +132,6 @@ impl ModelKey {
             _ => Err(Error::corrupt("read key", hex(bytes), "bytes follow the model key")),
         }
     }
-}
-
-/// The key of a row, for people: `name@hash` and the version, symbol or name behind it; a series and a year; or text as
-/// far as it is text, and hex digits.
-pub(crate) fn describe_row(key: &[u8]) -> String {
-    let Ok((model, rest)) = ModelKey::split_from(key) else {
-        let (text, rest) = key.split_at(key.iter().take_while(|byte| byte.is_ascii_graphic()).count());
-        let text = String::from_utf8_lossy(text);
-        return match rest {
-            [] => text.into_owned(),
-            [0, high, low] => format!("{text} {}", u16::from_be_bytes([*high, *low])),
-            [0, series @ ..] if series.len() == SERIES_BYTES => describe_series(&text, series),
-            _ => format!("{text}\\x{}", hex(rest)),
-        };
-    };
-    match rest.split_first_chunk() {
-        // A period of features: a number whose sign is flipped.
-        Some((period, [])) if matches!(period.first(), Some(0x7f | 0x80)) => {
-            format!("{model} {}", period_of_key(*period))
-        }
-        // A version ends no symbol: its first byte is zero for a long time to come.
-        Some((version, name)) if version.first() == Some(&0) => {
-            format!("{model} v{} {}", u64::from_be_bytes(*version), String::from_utf8_lossy(name)).trim_end().to_owned()
-        }
-        _ => format!("{model} {}", String::from_utf8_lossy(rest)).trim_end().to_owned(),
-    }
-}
-
-/// Bytes of a row of bars behind the symbol: timeframe, the timeframe that it was made of, and the period.
-const SERIES_BYTES: usize = 24;
-
-/// A row of bars: what series it is of, and its period.
-fn describe_series(symbol: &str, series: &[u8]) -> String {
-    let [timeframe, _, period] = series.as_chunks::<8>().0 else {
-        return symbol.to_owned();
-    };
-    let nanos = u64::from_be_bytes(*timeframe);
-    let timeframe = Timeframe::from_nanos(nanos).map_or("?".to_owned(), |known| known.to_string());
-    format!("{symbol} {timeframe} {}", period_of_key(*period))
 }
 
 /// The config hash is uniform, and the same for every model that has no configuration; the name tells those apart.
@@ -245,23 +195,6 @@ mod tests {
         longer.extend_from_slice(&7u64.to_be_bytes());
         let (read, rest) = ModelKey::split_from(&longer).unwrap();
         assert_eq!((read, rest), (key, &7u64.to_be_bytes()[..]));
-    }
-
-    #[test]
-    fn rows_are_described_for_people() {
-        let key = ModelKey::new("bounce", &()).unwrap();
-        let row = |tail: &[u8]| describe_row(&[key.to_bytes().as_slice(), tail].concat());
-        assert_eq!(row(b""), key.to_string());
-        assert_eq!(row(b"BRK.B"), format!("{key} BRK.B"));
-        assert_eq!(row(&7u64.to_be_bytes()), format!("{key} v7"));
-        assert_eq!(row(&[&7u64.to_be_bytes()[..], b"report.txt"].concat()), format!("{key} v7 report.txt"));
-        assert_eq!(describe_row(b"VIX\0\x07\xe2"), "VIX 2018");
-        assert_eq!(row(&((1 << 63) + 100_u64).to_be_bytes()), format!("{key} 100"));
-        let bars =
-            [&b"BRK.B\0"[..], &60_000_000_000_u64.to_be_bytes(), &[0; 8], &((1 << 63) + 24_000_u64).to_be_bytes()];
-        assert_eq!(describe_row(&bars.concat()), "BRK.B 1m 24000");
-        assert_eq!(describe_row(b"stamp"), "stamp");
-        assert_eq!(describe_row(&[1, 2]), "\\x0102");
     }
 
     #[test]

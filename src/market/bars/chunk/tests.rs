@@ -3,7 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{format::columns::ints::IntCodec, market::bar::{Bar, Columns, Field, Flaws}, types::time::Timestamp};
+use crate::{
+    format::columns::ints::IntCodec,
+    market::bar::{Bar, Columns, Field, Flaws},
+    types::time::Timestamp,
+};
 
 fn rows(bars: impl IntoIterator<Item = Bar>) -> Rows {
     let mut rows = Rows::default();

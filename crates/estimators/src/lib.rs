@@ -1,13 +1,14 @@
 //! Estimators as archives: scalers, linear models, trees and forests that predict straight from the stored bytes.
 //!
-//! Each type is a flat arena of numbers that derives rkyv's traits, implements [`Model`](crate::Model), and can be a
+//! Each type is a flat arena of numbers that derives rkyv's traits, implements [`modelkeep::Model`], and can be a
 //! field of a model of your own. The archived forms (`ArchivedLogisticRegression` ...) carry the prediction methods, so
 //! that nothing is deserialised. With the feature `linfa`, each is built from the fitted linfa object and predicts what
 //! that object predicts; without it they can still be read and used, because a feature never decides whether a file
 //! opens.
 //!
 //! ```
-//! use modelkeep::{ModelKey, Store, Trained, estimators::LogisticRegression};
+//! use modelkeep::{ModelKey, Store, Trained};
+//! use modelkeep_estimators::LogisticRegression;
 //!
 //! let store = Store::in_memory()?;
 //! let key = ModelKey::new("coin", &())?;
@@ -32,7 +33,7 @@ pub use from_linfa::ClassLabel;
 
 use rkyv::rend::f64_le;
 
-use crate::models::archive::Invalid;
+use modelkeep::Invalid;
 
 /// Refuses a column with a value that is not finite.
 fn check_finite(what: &str, values: &[f64_le]) -> Result<(), Invalid> {

@@ -1,20 +1,22 @@
 //! Options of a store.
 
+#[cfg(feature = "market")]
+mod market;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use super::Store;
+#[cfg(feature = "market")]
+use crate::market::{Market, settings::MarketSettings};
 use crate::{
+    core::Core,
     engine::{Engine, EngineOptions, Watched},
     format::envelope::Verify,
-    market::{
-        calendar::Calendar,
-        fetch::policy::FetchPolicy,
-        settings::{BarCodec, MarketSettings},
-    },
-    models::{settings::ModelSettings, tiers::ModelTier},
+    models::{Models, settings::ModelSettings, tiers::ModelTier},
+    sync::gate::Opened,
     types::{
         clock::{Clock, SystemClock},
-        error::{Error, Result},
+        error::Result,
     },
 };
 
@@ -37,6 +39,7 @@ pub struct Options {
     engine: EngineOptions,
     models: ModelSettings,
     tiers: Vec<Arc<dyn ModelTier>>,
+    #[cfg(feature = "market")]
     market: MarketSettings,
     clock: Arc<dyn Clock>,
 }
@@ -56,6 +59,7 @@ impl Default for Options {
             },
             models: ModelSettings::default(),
             tiers: Vec::new(),
+            #[cfg(feature = "market")]
             market: MarketSettings::default(),
             clock: Arc::new(SystemClock),
         }
@@ -148,47 +152,6 @@ impl Options {
         self
     }
 
-    /// The calendar that says which bars and levels there should be, where a series is not told otherwise. Default:
-    /// [`Calendar::nyse`].
-    pub fn calendar(mut self, calendar: Calendar) -> Self {
-        self.market.calendar = calendar;
-        self
-    }
-
-    /// How fetchers are asked, where a call is not told otherwise. Default: [`FetchPolicy::default`].
-    pub fn fetch(mut self, policy: FetchPolicy) -> Self {
-        self.market.fetch = policy;
-        self
-    }
-
-    /// How bars are encoded when they are written. Default: [`BarCodec::Auto`]. Bars of any codec can be read whatever
-    /// this says.
-    pub fn bar_codec(mut self, codec: BarCodec) -> Self {
-        self.market.codec = codec;
-        self
-    }
-
-    /// How long bars that were restated or deleted can still be read as they were known. Default: without end, up to
-    /// 65,536 rows beside each chunk. Zero keeps nothing.
-    pub fn bar_history(mut self, age: Duration) -> Self {
-        self.market.history = Some(age);
-        self
-    }
-
-    /// The levels of an index at which a regime ends and the next begins. Default: 15, 20 and 30, which many who trade
-    /// by the VIX use; they are habits and not facts.
-    ///
-    /// # Errors
-    /// `InvalidInput` unless they are finite and ascend.
-    pub fn regimes(mut self, thresholds: [f64; 3]) -> Result<Self> {
-        if !thresholds.iter().all(|level| level.is_finite()) || !thresholds.is_sorted_by(|a, b| a < b) {
-            let message = "thresholds of regimes must be finite, and ascend";
-            return Err(Error::invalid("set options", format!("{thresholds:?}"), message));
-        }
-        self.market.regimes = thresholds;
-        Ok(self)
-    }
-
     /// Whether each commit hashes every archive that is held in place. If one is not what it was when it was taken, the
     /// call that committed fails with `Corrupt`, though what it wrote is there. Default: false. For tests of engines
     /// that link this crate, and for those who want to see for themselves: it costs a hash of all that is held with
@@ -225,7 +188,6 @@ impl Options {
     /// store.vix("VIX")?.upsert(&[("2018-12-24".parse()?, 36.07)])?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[cfg(feature = "faults")]
     pub fn disk(mut self, disk: Arc<dyn crate::Disk>) -> Self {
         self.engine.disk = Watched::by(disk);
         self
@@ -250,8 +212,8 @@ impl Options {
     /// As for [`Store::open`]; and `NotFound` when the file does not exist and is not to be created, `NeedsRecovery`
     /// when a read-only store was not closed cleanly and its last commit may be torn, which none of this crate's is.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
-        let engine = Engine::open(path.as_ref(), self.engine, Arc::clone(&self.clock))?;
-        Ok(Store::start(engine, self.models, self.tiers, self.market, self.clock))
+        let engine = Engine::open(path.as_ref(), self.engine.clone(), Arc::clone(&self.clock))?;
+        Ok(self.start(engine))
     }
 
     /// Makes an empty store in memory.
@@ -259,8 +221,19 @@ impl Options {
     /// # Errors
     /// As for [`Store::in_memory`].
     pub fn in_memory(self) -> Result<Store> {
-        let engine = EngineOptions { read_only: false, ..self.engine };
+        let engine = EngineOptions { read_only: false, ..self.engine.clone() };
         let engine = Engine::in_memory(engine, Arc::clone(&self.clock))?;
-        Ok(Store::start(engine, self.models, self.tiers, self.market, self.clock))
+        Ok(self.start(engine))
+    }
+
+    fn start(self, engine: Engine) -> Store {
+        let core = Arc::new(Core::new(engine, self.clock));
+        Store {
+            _opened: Opened::new(core.gate()),
+            models: Models::new(Arc::clone(&core), self.models, self.tiers),
+            #[cfg(feature = "market")]
+            market: Arc::new(Market::new(Arc::clone(&core), self.market)),
+            core,
+        }
     }
 }

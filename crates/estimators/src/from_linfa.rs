@@ -11,7 +11,7 @@ use linfa_logistic::FittedLogisticRegression;
 use linfa_preprocessing::linear_scaling::{LinearScaler, ScalingMethod};
 
 use super::{DecisionTree, LinearRegression, LogisticRegression, Node, RandomForest, StandardScaler};
-use crate::types::error::{Error, Result};
+use modelkeep::Invalid;
 
 /// A class label that can be stored as an integer.
 pub trait ClassLabel {
@@ -45,18 +45,18 @@ impl ClassLabel for u32 {
 }
 
 impl TryFrom<&LinearScaler<f64>> for StandardScaler {
-    type Error = Error;
+    type Error = Invalid;
 
     /// Takes over a scaler that was fitted by the standard method, with or without mean and deviation.
     ///
     /// # Errors
-    /// `InvalidInput` for the other methods of linfa's linear scaler.
-    fn try_from(fitted: &LinearScaler<f64>) -> Result<Self> {
+    /// [`Invalid`] for the other methods of linfa's linear scaler.
+    fn try_from(fitted: &LinearScaler<f64>) -> Result<Self, Invalid> {
         let (offsets, scales) = (fitted.offsets().to_vec(), fitted.scales().to_vec());
         match fitted.method() {
             ScalingMethod::Standard(true, _) => Ok(Self::new(offsets, scales)),
             ScalingMethod::Standard(false, _) => Ok(Self::with_shifts(offsets.clone(), scales, offsets)),
-            other => Err(Error::invalid("take over scaler", other.to_string(), "it is not the standard method")),
+            other => Err(Invalid::new(format!("the scaler's method is {other}, and not the standard one"))),
         }
     }
 }
@@ -100,8 +100,8 @@ impl DecisionTree {
     /// Takes over a fitted tree that was trained on `features` features.
     ///
     /// # Errors
-    /// `InvalidInput` when the tree splits on a feature beyond `features`, or has more nodes than 32 bits count.
-    pub fn from_linfa<L>(fitted: &linfa_trees::DecisionTree<f64, L>, features: usize) -> Result<Self>
+    /// [`Invalid`] when the tree splits on a feature beyond `features`, or has more nodes than 32 bits count.
+    pub fn from_linfa<L>(fitted: &linfa_trees::DecisionTree<f64, L>, features: usize) -> Result<Self, Invalid>
     where
         L: Label + ClassLabel,
     {
@@ -118,7 +118,7 @@ impl RandomForest {
     ///
     /// # Errors
     /// As for [`DecisionTree::from_linfa`]; also when the ensemble has no tree.
-    pub fn from_linfa<L>(fitted: &linfa_ensemble::RandomForest<f64, L>, features: usize) -> Result<Self>
+    pub fn from_linfa<L>(fitted: &linfa_ensemble::RandomForest<f64, L>, features: usize) -> Result<Self, Invalid>
     where
         L: Label + ClassLabel,
     {
@@ -155,7 +155,7 @@ impl Arena {
     }
 
     /// Appends a tree in preorder. `columns` says which column of a row each of the tree's features is.
-    fn plant<L>(&mut self, tree: &linfa_trees::DecisionTree<f64, L>, columns: &[usize]) -> Result<()>
+    fn plant<L>(&mut self, tree: &linfa_trees::DecisionTree<f64, L>, columns: &[usize]) -> Result<(), Invalid>
     where
         L: Label + ClassLabel,
     {
@@ -185,10 +185,10 @@ impl Arena {
     }
 }
 
-fn number(number: usize) -> Result<u32> {
-    u32::try_from(number).map_err(|err| refuse("it is too large").with_source(err))
+fn number(number: usize) -> Result<u32, Invalid> {
+    u32::try_from(number).map_err(|err| refuse(&format!("it is too large: {err}")))
 }
 
-fn refuse(message: &str) -> Error {
-    Error::invalid("take over tree", "linfa model", message)
+fn refuse(message: &str) -> Invalid {
+    Invalid::new(format!("the linfa model cannot be stored: {message}"))
 }

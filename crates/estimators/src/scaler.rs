@@ -1,10 +1,7 @@
 //! Standard scaling: every feature less its mean, over its deviation.
 
 use super::{assert_width, check_finite};
-use crate::{
-    format::schema::Schema,
-    models::archive::{Invalid, Model},
-};
+use modelkeep::{Invalid, Model, Schema};
 
 /// Scales `d` features: `(x - offset) * scale + shift`, each of the three `[d]`.
 ///

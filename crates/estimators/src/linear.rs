@@ -3,10 +3,7 @@
 use rkyv::rend::f64_le;
 
 use super::{assert_width, check_finite};
-use crate::{
-    format::schema::Schema,
-    models::archive::{Invalid, Model},
-};
+use modelkeep::{Invalid, Model, Schema};
 
 /// Linear regression, ordinary or with an elastic-net penalty: the prediction is the same.
 #[derive(Clone, Debug, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]

@@ -4,10 +4,7 @@
 //! Children come after their parents, which `validate` checks; so a walk from a root ends, whatever the bytes.
 
 use super::assert_width;
-use crate::{
-    format::schema::Schema,
-    models::archive::{Invalid, Model},
-};
+use modelkeep::{Invalid, Model, Schema};
 
 /// In place of a feature: the node is a leaf.
 const LEAF: u32 = u32::MAX;
@@ -235,16 +232,14 @@ impl Model for RandomForest {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::models::archive::{Checked, Typed};
+    use modelkeep::Unstored;
 
     fn classify(tree: &DecisionTree, row: &[f64]) -> Option<i64> {
-        let checked = Arc::new(Checked::from_model(tree, 0).ok()?);
-        Some(Typed::<DecisionTree, _>::new(checked).ok()?.class(row))
+        Some(Unstored::of(tree).ok()?.class(row))
     }
 
     #[test]
@@ -266,7 +261,7 @@ mod tests {
     fn a_child_that_is_not_behind_its_parent_is_refused() {
         for right in [0, 1, 3, 9] {
             let nodes = vec![Node::split(0, 0.5, right), Node::leaf(0), Node::leaf(1)];
-            let refused = Checked::from_model(&DecisionTree::new(1, vec![5, 6], nodes), 0).is_err();
+            let refused = Unstored::of(&DecisionTree::new(1, vec![5, 6], nodes)).is_err();
             assert!(refused, "a tree whose right child is the node {right}");
         }
     }
@@ -274,10 +269,10 @@ mod tests {
     #[test]
     fn a_forest_whose_trees_share_nodes_is_refused() {
         let nodes = vec![Node::split(0, 0.5, 2), Node::leaf(0), Node::leaf(1)];
-        assert!(Checked::from_model(&RandomForest::new(1, vec![0, 1], vec![0], nodes.clone()), 0).is_ok());
+        assert!(Unstored::of(&RandomForest::new(1, vec![0, 1], vec![0], nodes.clone())).is_ok());
         for roots in [vec![], vec![1], vec![0, 1], vec![0, 0], vec![0, 3], vec![0, 9], vec![2, 0]] {
             let forest = RandomForest::new(1, vec![0, 1], roots.clone(), nodes.clone());
-            assert!(Checked::from_model(&forest, 0).is_err(), "{roots:?}");
+            assert!(Unstored::of(&forest).is_err(), "{roots:?}");
         }
     }
 
