@@ -29,7 +29,7 @@ use std::{
 
 use common::{Mixed, key, mixed};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use modelkeep::{Access, Bar, Bars, Disk, Fault, Store, Tier, Timeframe, Timestamp, Trained};
+use modelkeep::{Access, Bar, Bars, Disk, Fault, NewModel, Store, Tier, Timeframe, Timestamp};
 
 /// Just large enough to be read in place.
 const LENT_BYTES: usize = 66 << 10;
@@ -55,7 +55,7 @@ fn commits(c: &mut Criterion) {
     for count in [0, 1_000, 10_000].into_iter().chain(more) {
         for i in held.len()..count {
             let key = key(&format!("m{i}"));
-            store.publish(&key, Trained::new(mixed(LENT_BYTES, i as u64))).expect("it is published");
+            store.publish(&key, NewModel::new(mixed(LENT_BYTES, i as u64))).expect("it is published");
             held.push(store.get::<Mixed>(&key).expect("it is read").expect("it is there"));
         }
         assert!(held.iter().all(|held| held.tier() == Tier::Disk));
@@ -102,7 +102,7 @@ fn detach(c: &mut Criterion) {
         let publish = || {
             let Mixed { weights, prices, nodes } = &model;
             let model = Mixed { weights: weights.clone(), prices: prices.clone(), nodes: nodes.clone() };
-            store.publish(&key, Trained::new(model)).expect("it is published")
+            store.publish(&key, NewModel::new(model)).expect("it is published")
         };
         publish();
         group.throughput(Throughput::Bytes(bytes as u64));

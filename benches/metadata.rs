@@ -19,7 +19,7 @@ use std::{hint::black_box, time::Duration};
 
 use common::{key, mixed};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use modelkeep::{Filter, Store, Trained};
+use modelkeep::{Filter, NewModel, Store};
 
 const MODELS: usize = 10_000;
 
@@ -27,7 +27,7 @@ fn metadata(c: &mut Criterion) {
     let store = Store::in_memory().expect("a store in memory");
     for i in 0..MODELS {
         let desk = if i % 100 == 0 { "rates" } else { "equities" };
-        let trained = Trained::new(mixed(512, 1)).tag("desk", desk).metric("auc", 0.5).metric("brier", 0.25);
+        let trained = NewModel::new(mixed(512, 1)).tag("desk", desk).metric("auc", 0.5).metric("brier", 0.25);
         store.publish(&key(&format!("m{i}")), trained).expect("it is published");
     }
     let mut group = c.benchmark_group("metadata");

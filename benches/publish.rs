@@ -19,7 +19,7 @@ use std::{fs::File, io::Write, path::Path, time::Duration};
 
 use common::{key, mixed};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use modelkeep::{Store, Trained};
+use modelkeep::{NewModel, Store};
 
 fn durable_file(folder: &Path, bytes: &[u8]) {
     let (temporary, name) = (folder.join("temporary"), folder.join("plain"));
@@ -45,7 +45,7 @@ fn publish(c: &mut Criterion) {
                 b.iter_batched(
                     || {
                         seed += 1;
-                        Trained::new(mixed(bytes, seed))
+                        NewModel::new(mixed(bytes, seed))
                     },
                     |trained| store.publish(&key, trained).expect("it is published"),
                     BatchSize::PerIteration,

@@ -33,7 +33,7 @@ use clap::Parser;
 use dips::{Dip, Rules};
 use market::Bars;
 use model::{BounceModel, Plan, Report};
-use modelkeep::{Day, Freshness, Held, Interval, Levels, ModelKey, Store, Tier, Trained, TrainingSet};
+use modelkeep::{Day, Freshness, Interval, Levels, ModelKey, ModelRef, NewModel, Store, Tier, TrainingSet};
 use serde::Serialize;
 
 /// Train a bounce classifier on real bars and VIX, keep it, and measure what keeping it saves.
@@ -132,7 +132,7 @@ fn start(args: &Args) -> Result<(), Box<dyn Error>> {
 }
 
 /// The model, the signals, and the microseconds that a scan took.
-type Scan = (Held<BounceModel>, Vec<Signal>, f64);
+type Scan = (ModelRef<BounceModel>, Vec<Signal>, f64);
 
 /// Bars and VIX in memory, and the rules.
 struct Scanner {
@@ -157,7 +157,7 @@ fn run(data: &std::path::Path, path: &std::path::Path) -> Result<Outcome, Box<dy
     let mut first = None;
     let (held, signals, scan_first) = scanner.scan(&store, &key, |prior| {
         let set = training_set(&scanner.bars, &scanner.vix, &scanner.config.rules)?;
-        let vix = store.vix("VIX")?.seen(scanner.range)?;
+        let vix = store.levels("VIX")?.seen(scanner.range)?;
         let (trained, report) = model::train(&set, prior, &scanner.plan, vix)?;
         first = Some(report);
         Ok(trained.training_data(set))
@@ -191,7 +191,7 @@ fn run(data: &std::path::Path, path: &std::path::Path) -> Result<Outcome, Box<dy
     let started = Instant::now();
     let forced = store.get_or_train(&key, &Freshness::forced(), |prior| {
         let set = store.training_data(&key)?.ok_or("the training data is gone")?;
-        let vix = store.vix("VIX")?.seen(scanner.range)?;
+        let vix = store.levels("VIX")?.seen(scanner.range)?;
         Ok::<_, Box<dyn Error>>(model::train(&set, prior, &scanner.plan, vix)?.0.training_data(set))
     });
     let forced = forced.map(|_| micros(started.elapsed()))?;
@@ -221,7 +221,7 @@ impl Scanner {
     fn new(data: &std::path::Path, symbols: &[String], store: &Store) -> Result<Self, Box<dyn Error>> {
         let bars = symbols.iter().map(|symbol| market::read_bars(data, symbol)).collect::<Result<Vec<_>, _>>()?;
         let levels = market::read_vix(data)?;
-        store.vix("VIX")?.upsert(&levels)?;
+        store.levels("VIX")?.write(&levels)?;
         let (Some(first), Some(last)) = (levels.first(), levels.last()) else {
             return Err("there are no VIX levels".into());
         };
@@ -241,13 +241,13 @@ impl Scanner {
             rules,
             regularisation: plan.regularisation,
         };
-        Ok(Self { bars, vix: store.vix("VIX")?.range(range)?, range, config, plan })
+        Ok(Self { bars, vix: store.levels("VIX")?.range(range)?, range, config, plan })
     }
 
     /// What an engine does at every close: get the model, find the dips of the last sessions, score them.
     fn scan<F>(&self, store: &Store, key: &ModelKey, train: F) -> Result<Scan, Box<dyn Error>>
     where
-        F: FnOnce(Option<&Held<BounceModel>>) -> Result<Trained<BounceModel>, Box<dyn Error>>,
+        F: FnOnce(Option<&ModelRef<BounceModel>>) -> Result<NewModel<BounceModel>, Box<dyn Error>>,
     {
         let started = Instant::now();
         let held = store.get_or_train(key, &Freshness::max_age_hours(24), train)?;
@@ -288,7 +288,7 @@ impl Scanner {
         let started = Instant::now();
         let bars = added.iter().map(|symbol| market::read_bars(data, symbol)).collect::<Result<Vec<_>, _>>()?;
         let set = training_set(&bars, &self.vix, &self.config.rules)?;
-        let vix = store.vix("VIX")?.seen(self.range)?;
+        let vix = store.levels("VIX")?.seen(self.range)?;
         let mut report = None;
         let update = store.update(key, &set, |merged, prior| {
             let (trained, merged_report) = model::train(merged, prior, &self.plan, vix)?;
@@ -312,7 +312,7 @@ impl Scanner {
         let scanner = Self::new(data, &all, store)?;
         let key = ModelKey::new("bounce", &scanner.config)?;
         let set = training_set(&scanner.bars, &scanner.vix, &scanner.config.rules)?;
-        let vix = store.vix("VIX")?.seen(scanner.range)?;
+        let vix = store.levels("VIX")?.seen(scanner.range)?;
         let (trained, report) = model::train(&set, None, &scanner.plan, vix)?;
         store.publish(&key, trained.training_data(set).took(started.elapsed()))?;
         Ok((key, report, micros(started.elapsed())))

@@ -77,7 +77,7 @@ enum Command {
     /// The training data that is stored for a model, symbol by symbol
     Training { key: String },
     /// The index series, their days and their gaps
-    Vix,
+    Levels,
     /// The series of bars
     Bars,
     /// What is known of each day of a series: present, empty, failed, missing
@@ -133,7 +133,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         }
         Command::Versions { key } => show.versions(&store.find_key(key)?)?,
         Command::Training { key } => show.training(&store.find_key(key)?)?,
-        Command::Vix => show.vix()?,
+        Command::Levels => show.levels()?,
         Command::Bars => market::bars(&store, args.json)?,
         Command::Coverage { symbol, timeframe } => market::coverage(&store, symbol, *timeframe, args.json)?,
         Command::Gaps { symbol } => market::gaps(&store, symbol.as_deref(), args.json)?,

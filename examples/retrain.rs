@@ -35,8 +35,8 @@ use std::{
 use clap::Parser;
 use linfa::{Dataset, traits::Fit};
 use modelkeep::{
-    BadRows, Bars, Clock, Day, FeatureSpec, FetchPolicy, Interval, Lookback, ManualClock, ModelKey, Store, Symbol,
-    SystemClock, Timeframe, Timestamp, Trained,
+    BadRows, Bars, Clock, Day, FeatureSpec, FetchPolicy, Interval, Lookback, ManualClock, ModelKey, NewModel, Store,
+    Symbol, SystemClock, Timeframe, Timestamp,
 };
 use modelkeep_estimators::LinearRegression;
 use ndarray::{Array1, Array2};
@@ -113,14 +113,16 @@ fn start(args: &Args) -> Result<(), Box<dyn Error>> {
     }
     let clock = Arc::new(Replay(ManualClock::at(evening(UNTIL)?)));
     // What this vendor does not have he never had; a row of his that cannot be right is kept, and flagged.
-    let policy =
-        FetchPolicy::default().span_max(Duration::from_secs(366 * 86_400)).empty_attempts(1).bad_rows(BadRows::Keep);
+    let policy = FetchPolicy::default()
+        .max_request_span(Duration::from_secs(366 * 86_400))
+        .empty_attempts(1)
+        .bad_rows(BadRows::Keep);
     let store = Store::options().clock(Arc::clone(&clock)).fetch(policy).open(&path)?;
 
     let cold = run(&store, &vendor, UNTIL)?;
     let warm = run(&store, &vendor, UNTIL)?;
     for symbol in vendor.symbols() {
-        store.bars(symbol.as_str(), Timeframe::DAY)?.delete(Interval::<Day>::parse(LAST_YEAR, UNTIL)?.span())?;
+        store.bars(symbol.as_str(), Timeframe::DAY)?.remove(Interval::<Day>::parse(LAST_YEAR, UNTIL)?.span())?;
     }
     let year = run(&store, &vendor, UNTIL)?;
     clock.0.set(evening(DAY_AFTER)?);
@@ -158,7 +160,7 @@ fn run(store: &Store, vendor: &Vendor, until: &str) -> Result<Run, Box<dyn Error
     run.samples = targets.len();
     let model = train(features, targets)?;
     let key = ModelKey::new("next-day", &SETTINGS)?;
-    store.publish(&key, Trained::new(model).metric("samples", run.samples as f64))?;
+    store.publish(&key, NewModel::new(model).metric("samples", run.samples as f64))?;
     run.time = start.elapsed();
     run.calls = vendor.calls();
     Ok(run)

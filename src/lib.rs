@@ -6,7 +6,7 @@
 //! result says which, and why.
 //!
 //! ```
-//! use modelkeep::{Freshness, Held, Model, ModelKey, Schema, Store, Tier, Trained};
+//! use modelkeep::{Freshness, ModelRef, Model, ModelKey, Schema, Store, Tier, NewModel};
 //!
 //! // Any type that derives rkyv's traits can be kept.
 //! #[derive(rkyv::Archive, rkyv::Serialize)]
@@ -28,8 +28,8 @@
 //! let store = Store::open(&path)?;
 //! // The key is a name and the hash of any configuration that serde can serialise.
 //! let key = ModelKey::new("bounce", &[("horizon_days", 5), ("lookback_days", 250)])?;
-//! let train = |_prior: Option<&Held<Bounce>>| {
-//!     Ok::<_, std::io::Error>(Trained::new(Bounce { weights: vec![0.5, -0.25], bias: 0.125 }))
+//! let train = |_prior: Option<&ModelRef<Bounce>>| {
+//!     Ok::<_, std::io::Error>(NewModel::new(Bounce { weights: vec![0.5, -0.25], bias: 0.125 }))
 //! };
 //!
 //! let model = store.get_or_train(&key, &Freshness::max_age_hours(24), train)?;
@@ -88,7 +88,7 @@
 //!
 //! # What is held
 //!
-//! A [`Held`] or [`Current`] never changes and stays readable, whatever is published, removed, compacted or dropped
+//! A [`ModelRef`] or [`Current`] never changes and stays readable, whatever is published, removed, compacted or dropped
 //! meanwhile. Nobody has to let go for a write or a compaction to succeed, on Linux: elsewhere, and where there is no
 //! memory for it, a model that left the file keeps its pages in it until it is let go of. One thing is beyond this
 //! crate: another program that cuts the file, or a disk that cannot read a sector, ends a process that reads there
@@ -143,10 +143,9 @@ pub use market::{
         read::BarSummary,
         resample::Resampled,
         series::{BarSeries, FieldColumn},
-        write::Written,
     },
     calendar::{Calendar, Session},
-    coverage::ledger::{Coverage, Stretch},
+    coverage::ledger::{Coverage, CoverageSpan},
     features::{
         compute::{FeatureSet, Features},
         spec::{FeatureSpec, Lookback},
@@ -157,8 +156,8 @@ pub use market::{
         run::FetchError,
     },
     levels::{
-        Levels, Upserted,
-        series::{Regime, VixSeries},
+        Levels,
+        series::{LevelSeries, Regime},
     },
     settings::BarCodec,
     timeframe::Timeframe,
@@ -169,10 +168,10 @@ pub use models::{
     list::{Filter, Listed, Listing, VersionEntry},
     live::{Current, Live},
     manage::{Removal, Removed, RemovedVersion},
-    model_ref::{Decision, Held, Tier},
-    new_model::Trained,
+    model_ref::{Decision, ModelRef, Tier},
+    new_model::NewModel,
     stats::{Stats, TierStats},
-    tiers::{Change, ModelTier, PublishedModel, TierModel},
+    tiers::{Change, ModelTier, PublishedModel, TierError, TierModel},
     train::Freshness,
     training::{Merge, Samples, TrainingSet, TrainingSummary},
     update::Update,
@@ -184,7 +183,8 @@ pub use types::{
     hash::Digest,
     interval::Interval,
     key::{ConfigHash, Label, ModelKey, ModelName, Symbol},
-    level_range::VixRange,
+    level_range::LevelRange,
+    row_changes::RowChanges,
     time::{Day, OutOfRange, Timestamp},
     version::Version,
 };

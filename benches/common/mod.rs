@@ -1,6 +1,6 @@
 //! The model that the benches keep: weight matrices, price columns and a forest, in the proportions of a real one.
 
-use modelkeep::{Model, ModelKey, Schema, Store, Trained};
+use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
 use rkyv::{Archive, Serialize};
 
 /// A node of 20 bytes, as gradient-boosting libraries store them.
@@ -64,5 +64,5 @@ pub fn key(name: &str) -> ModelKey {
 }
 
 pub fn publish(store: &Store, name: &str, bytes: usize, seed: u64) {
-    store.publish(&key(name), Trained::new(mixed(bytes, seed))).expect("the bench's store takes its models");
+    store.publish(&key(name), NewModel::new(mixed(bytes, seed))).expect("the bench's store takes its models");
 }

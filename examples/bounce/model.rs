@@ -3,7 +3,7 @@
 use linfa::{Dataset, traits::Fit};
 use linfa_logistic::LogisticRegression as Fitter;
 use linfa_preprocessing::linear_scaling::LinearScaler;
-use modelkeep::{Day, Held, Invalid, Model, Schema, Trained, TrainingSet, Unstored, VixRange};
+use modelkeep::{Day, Invalid, LevelRange, Model, ModelRef, NewModel, Schema, TrainingSet, Unstored};
 use modelkeep_estimators::{LogisticRegression, StandardScaler};
 use ndarray::{Array1, Array2};
 use rkyv::{Archive, Serialize};
@@ -62,10 +62,10 @@ pub struct Report {
 /// Fits on the samples before the test year and judges on those in it. Starts from the weights of `prior`.
 pub fn train(
     data: &TrainingSet,
-    prior: Option<&Held<BounceModel>>,
+    prior: Option<&ModelRef<BounceModel>>,
     plan: &Plan,
-    vix: VixRange,
-) -> Result<(Trained<BounceModel>, Report), Box<dyn std::error::Error>> {
+    vix: LevelRange,
+) -> Result<(NewModel<BounceModel>, Report), Box<dyn std::error::Error>> {
     // A label looks `horizon_days` sessions ahead; samples whose label could reach into the test year are left out.
     let embargo_days = (plan.horizon_days * 7).div_ceil(5) + 4;
     let train_until = plan.test_from.epoch_days() - i32::try_from(embargo_days)?;
@@ -94,8 +94,8 @@ pub fn train(
         "train samples {}\ntest samples {}\nAUC {:?}\nBrier {}\n",
         report.train_samples, report.test_samples, report.auc, report.brier
     );
-    let trained = Trained::new(model)
-        .vix(vix)
+    let trained = NewModel::new(model)
+        .levels(vix)
         .metric("brier", report.brier)
         .metric("base_rate", report.base_rate)
         .tag("desk", "equities")

@@ -55,7 +55,7 @@ fn series<'a>(
     timeframe: Timeframe,
 ) -> Outcome<(BarSeries<'a>, Calendar, Interval<Day>)> {
     let series = store.bars(symbol, timeframe)?;
-    let judge = series.judged_by()?.unwrap_or_else(Calendar::nyse);
+    let judge = series.stored_calendar()?.unwrap_or_else(Calendar::nyse);
     let is_meant = |summary: &BarSummary| {
         summary.symbol == *series.symbol() && summary.timeframe == timeframe && summary.resampled_from.is_none()
     };

@@ -127,19 +127,19 @@ impl Show<'_> {
         self.print(&json!(all), || format!("{key}: training data of {} symbols\n{rows}", all.len()))
     }
 
-    pub fn vix(&self) -> Outcome {
+    pub fn levels(&self) -> Outcome {
         let (mut rows, mut all) = (
             table(&["series", "days", "from", "to", "last level", "sessions missing", "in gaps"], &[1, 4, 5, 6]),
             Vec::new(),
         );
-        for (series, levels) in self.store.vix_series()? {
+        for (series, levels) in self.store.level_series()? {
             let levels = levels?;
             let (Some(&first), Some(&last), Some(&level)) =
                 (levels.days.first(), levels.days.last(), levels.levels.last())
             else {
                 continue;
             };
-            let gaps = self.store.vix(series.as_str())?.gaps(Interval::new(first, last.next())?)?;
+            let gaps = self.store.levels(series.as_str())?.gaps(Interval::new(first, last.next())?)?;
             let sessions = Calendar::nyse().sessions(Interval::new(first, last.next())?);
             let missing = sessions.filter(|session| levels.days.binary_search(&session.day).is_err()).count();
             let gap_texts: Vec<String> = gaps.iter().map(ToString::to_string).collect();

@@ -1,6 +1,6 @@
 //! What is stored: all of it a function of one number.
 
-use modelkeep::{Bar, Bars, Held, Model, ModelKey, Samples, Schema, Timestamp, Trained, TrainingSet};
+use modelkeep::{Bar, Bars, Model, ModelKey, ModelRef, NewModel, Samples, Schema, Timestamp, TrainingSet};
 
 use super::Report;
 
@@ -77,9 +77,9 @@ pub(super) fn samples(number: u64, rows: usize) -> TrainingSet {
 }
 
 /// The model of this number, with an artifact and training data.
-pub(super) fn trained(key: u32, number: u64) -> Trained<Numbered> {
+pub(super) fn trained(key: u32, number: u64) -> NewModel<Numbered> {
     let model = Numbered { number, key, values: (0..values(number)).map(|i| value(number, i)).collect() };
-    let trained = Trained::new(model).tag("number", number.to_string());
+    let trained = NewModel::new(model).tag("number", number.to_string());
     let trained = match number % 3 {
         0 => trained,
         _ => trained.artifact("a", artifact(number)),
@@ -91,7 +91,7 @@ pub(super) fn trained(key: u32, number: u64) -> Trained<Numbered> {
 }
 
 /// Compares all of a model with what it was made of, and returns its number.
-pub(super) fn check(held: &Held<Numbered>, key: u32, report: &Report) -> u64 {
+pub(super) fn check(held: &ModelRef<Numbered>, key: u32, report: &Report) -> u64 {
     let number = held.number.to_native();
     assert_eq!(held.key.to_native(), key, "the model of another key; it says that it is number {number}");
     assert_eq!(held.values.len(), values(number), "number {number} of key {key} has another length");

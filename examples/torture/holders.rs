@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use modelkeep::{ErrorKind, Filter, Held, Store, Tier, Version};
+use modelkeep::{ErrorKind, Filter, ModelRef, Store, Tier, Version};
 use rand::{Rng, seq::SliceRandom};
 
 use super::{
@@ -41,11 +41,11 @@ impl Seen {
 pub(super) struct Holding {
     key: u32,
     number: u64,
-    held: Held<Numbered>,
+    held: ModelRef<Numbered>,
 }
 
 impl Holding {
-    pub(super) fn new(held: Held<Numbered>, key: u32, run: &Run<'_>) -> Self {
+    pub(super) fn new(held: ModelRef<Numbered>, key: u32, run: &Run<'_>) -> Self {
         let number = check(&held, key, run.report);
         if let Some(version) = held.version() {
             run.seen.note(key, version, number);
@@ -73,7 +73,7 @@ pub(super) fn read(store: &Store, run: &Run<'_>, seed: u64, stop: &AtomicBool) -
                 let held = store.get_version::<Numbered>(&key(n), version).unwrap();
                 held.map(|held| Holding::new(held, n, run))
             }),
-            1 => lives[n as usize].load().map(|current| Holding::new(current.to_held(), n, run)),
+            1 => lives[n as usize].load().map(|current| Holding::new(current.to_model_ref(), n, run)),
             2 => {
                 look_at_others(store, run, &mut chance);
                 None

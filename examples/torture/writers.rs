@@ -168,7 +168,7 @@ impl Writer<'_> {
                 Ok(Done::Nothing)
             }
             78..86 => {
-                store.clear_hot();
+                store.evict_all();
                 known.unstored = None;
                 Ok(Done::Nothing)
             }

@@ -72,7 +72,7 @@ impl<V: CacheValue> Index<V> {
         let Some(table) = self.current() else {
             return Found::Nothing;
         };
-        let hash = key.quick_hash();
+        let hash = key.cached_hash();
         let (mut at, mask) = (table.home(hash), table.buckets.len() - 1);
         for _ in 0..=mask {
             let Some(bucket) = table.buckets.get(at & mask) else {
@@ -156,7 +156,7 @@ impl<V: CacheValue> Table<V> {
 
     /// Called under the lock, as all that follow.
     fn put(&self, slot: &Arc<Slot<V>>, replaced: Option<&Arc<Slot<V>>>) {
-        let hash = slot.key.quick_hash();
+        let hash = slot.key.cached_hash();
         for bucket in self.probe(hash) {
             let free = match replaced {
                 Some(replaced) => bucket.holds(replaced),
@@ -172,7 +172,7 @@ impl<V: CacheValue> Table<V> {
 
     fn take(&self, slot: &Arc<Slot<V>>) {
         let mask = self.buckets.len() - 1;
-        let start = self.home(slot.key.quick_hash());
+        let start = self.home(slot.key.cached_hash());
         let mut hole = None;
         for at in (0..=mask).map(|step| (start + step) & mask) {
             let Some(bucket) = self.buckets.get(at) else {

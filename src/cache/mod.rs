@@ -275,7 +275,7 @@ mod tests {
     use crate::types::clock::ManualClock;
 
     impl CacheValue for u32 {
-        type Facts = ();
+        type HitData = ();
 
         fn facts(&self) {}
     }

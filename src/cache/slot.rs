@@ -42,17 +42,17 @@ impl SubAssign for Weight {
 /// What can be kept in the tier.
 pub(crate) trait CacheValue {
     /// What a hit needs of it, so that it need not touch the rest.
-    type Facts: Copy;
+    type HitData: Copy;
 
     /// Returns the facts, always the same ones.
-    fn facts(&self) -> Self::Facts;
+    fn facts(&self) -> Self::HitData;
 }
 
 /// One entry of the tier. What a hit reads fills two cache lines that are fetched together.
 #[repr(C, align(128))]
 pub(super) struct Slot<V: CacheValue> {
     pub(super) key: ModelKey,
-    pub(super) facts: V::Facts,
+    pub(super) facts: V::HitData,
     /// Set by a hit, cleared by the hand of SIEVE.
     pub(super) visited: AtomicBool,
     /// Not to be found any more: the last guard sees to it that it is freed.

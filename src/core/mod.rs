@@ -13,7 +13,6 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
     time::Duration,
 };
 
@@ -31,7 +30,7 @@ use crate::{
 };
 
 /// How long after a look at a file that cannot be read the next one follows.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// One open store, as its parts share it.
 pub(crate) struct Core {
@@ -249,22 +248,12 @@ impl Core {
         if self.looks.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.later(self, |core, stop| {
+        self.later(LOOK_AGAIN, self, |core, stop| {
             core.looks.store(false, Ordering::Release);
             if core.snapshot().is_ok() || core.sees() {
                 core.tell(OutOfStep::Unsure);
             } else if !stop.is_set() {
-                core.pause();
                 core.look_until_it_sees();
-            }
-        });
-    }
-
-    /// Has the thread in the background wait a moment before its next job.
-    pub(crate) fn pause(&self) {
-        self.worker.later(|stop| {
-            if !stop.is_set() {
-                thread::sleep(LOOK_AGAIN);
             }
         });
     }
@@ -274,14 +263,16 @@ impl Core {
         self.worker.later(job);
     }
 
-    /// Has the thread in the background do `work` with a part of the store, unless the store is closed by then.
+    /// Has the thread in the background do `work` with a part of the store when `delay` is over, unless the store is
+    /// closed by then.
     pub(crate) fn later<T: Send + Sync + 'static>(
         &self,
+        delay: Duration,
         part: &Arc<T>,
         work: impl FnOnce(&Arc<T>, &Stop) + Send + 'static,
     ) {
         let (part, gate) = (Arc::downgrade(part), Arc::clone(&self.gate));
-        self.worker.later(move |stop| {
+        self.worker.after(delay, move |stop| {
             gate.with(&part, |part| work(part, stop));
         });
     }

@@ -17,10 +17,10 @@ use super::{
     tables::{ArchiveTable, LARGE_BYTES_MIN, Table},
 };
 use crate::{
-    format::record::Page,
+    format::record::PageChecksum,
     types::{
         error::{Error, Result},
-        limits::SETTLE_BYTES_MIN,
+        limits::RECLAIM_BYTES_MIN,
     },
 };
 
@@ -60,14 +60,14 @@ pub(crate) struct Committed {
     /// Why nobody can say whether it survives a power cut.
     doubt: Option<Error>,
     /// It freed enough for redb to take back at once.
-    settles: bool,
+    reclaims: bool,
 }
 
 impl Committed {
     /// Does what is left to be done, and says what is in doubt.
     pub(crate) fn finish(self) -> Result<()> {
-        if self.settles && self.doubt.is_none() {
-            self.core.settle(self.operation);
+        if self.reclaims && self.doubt.is_none() {
+            self.core.reclaim_freed_pages(self.operation);
         }
         self.core.check_held(self.operation)?;
         self.doubt.map_or(Ok(()), Err)
@@ -249,7 +249,7 @@ impl Batch {
             unreachable!("the transaction is taken by commit and drop alone, which end the batch");
         };
         let (core, operation, before) = (Arc::clone(&self.core), self.operation, self.base.view().number());
-        let settles = self.freed_bytes.get() >= SETTLE_BYTES_MIN;
+        let reclaims = self.freed_bytes.get() >= RECLAIM_BYTES_MIN;
         let committed = core.health.contain(operation, "commit", || Ok(transaction.commit()?));
         // No handle but the core's is open when the file is opened again.
         drop(self);
@@ -260,7 +260,7 @@ impl Batch {
             }
             Err(error) => core.resolve(operation, before, error)?,
         };
-        Ok(Committed { core, operation, doubt, settles })
+        Ok(Committed { core, operation, doubt, reclaims })
     }
 }
 
@@ -269,9 +269,9 @@ fn table_last(table: &impl redb::ReadableTable<u64, &'static [u8]>) -> Result<Op
 }
 
 impl Reader for Batch {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<(Vec<u8>, Page)>> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<(Vec<u8>, PageChecksum)>> {
         match self.written.borrow().get(&(table, key.to_vec())) {
-            Some(written) => Ok(written.clone().map(|value| (value, Page::Unchecked))),
+            Some(written) => Ok(written.clone().map(|value| (value, PageChecksum::Unverified))),
             None => self.base.get(table, key),
         }
     }

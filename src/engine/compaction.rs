@@ -30,7 +30,7 @@ use super::{
     view::View,
 };
 use crate::{
-    format::record::Page,
+    format::record::PageChecksum,
     types::{
         error::{Error, Result},
         hash::hex,
@@ -159,7 +159,7 @@ impl Core {
                     losses.add(table, Gap { before: Some(key.to_vec()), ..gap });
                 }
                 last = Some(key.to_vec());
-                if page == Page::Unchecked && sealed::check_row(table, key, value).is_err() {
+                if page == PageChecksum::Unverified && sealed::check_row(table, key, value).is_err() {
                     return copy.row(table, key, &damage::spoil(value));
                 }
                 copy.row(table, key, value)

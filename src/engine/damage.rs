@@ -224,7 +224,7 @@ impl Losses {
     /// Takes a row of the table of losses.
     pub(super) fn read(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         let place = Table::Losses.place(key);
-        let record: LossV1 = record::open(place, value, record::Page::Unchecked)?;
+        let record: LossV1 = record::open(place, value, record::PageChecksum::Unverified)?;
         match Table::ALL.into_iter().find(|table| table.name() == record.table) {
             Some(table) => self.add(table, Gap { after: record.after, before: record.before }),
             None => return Err(Error::corrupt("read", place.to_string(), "it names no table")),

@@ -241,7 +241,7 @@ impl Engine {
         // Detach first, so that the next commit can reuse what this one frees.
         core.pins.detach_older();
         if core.owes_pages.load(Ordering::Relaxed) {
-            core.settle(operation);
+            core.reclaim_freed_pages(operation);
         }
         let base = core.snapshot(core.current()?);
         let transaction = core.health.contain(operation, &core.subject(), || batch::begin_write(&db))?;
@@ -405,16 +405,17 @@ impl Core {
     /// Lets redb take back the pages that a commit freed. At the commit they were still pinned, as the state before it;
     /// without this the next large value would be put behind them, and the file would grow by one version more. What is
     /// still held keeps its pages: then it is done before the next write.
-    fn settle(&self, operation: &'static str) {
+    fn reclaim_freed_pages(&self, operation: &'static str) {
         let is_held = self.pins.has_left();
         self.owes_pages.store(is_held, Ordering::Relaxed);
         let Some((_, db)) = self.writer(operation).ok().filter(|_| !is_held) else {
             return;
         };
-        let settled = self.health.contain(operation, "settle", || Ok(batch::begin_write(&db)?.commit()?));
-        let seen = settled.and_then(|()| self.look(self.pins.last().as_deref()));
+        let reclaimed =
+            self.health.contain(operation, "reclaim_freed_pages", || Ok(batch::begin_write(&db)?.commit()?));
+        let seen = reclaimed.and_then(|()| self.look(self.pins.last().as_deref()));
         match seen {
-            Ok(view) => self.advance(view, Seen::Settled),
+            Ok(view) => self.advance(view, Seen::Reclaimed),
             // What was to be written is written.
             Err(error) => {
                 tracing::warn!(%error, "freed pages are not taken back yet");

@@ -12,7 +12,7 @@ use super::{
     view::View,
 };
 use crate::{
-    format::record::Page,
+    format::record::PageChecksum,
     types::error::{Error, Result},
 };
 
@@ -85,7 +85,7 @@ impl Scan {
     pub(super) fn next_with<T>(
         &mut self,
         view: &View,
-        visit: impl FnOnce(&[u8], &[u8], Page) -> T,
+        visit: impl FnOnce(&[u8], &[u8], PageChecksum) -> T,
     ) -> Option<Result<T>> {
         let next = self.next_or_gap(view, visit)?;
         Some(next.map_err(|missing| match missing {
@@ -98,7 +98,7 @@ impl Scan {
     pub(super) fn next_or_gap<T>(
         &mut self,
         view: &View,
-        visit: impl FnOnce(&[u8], &[u8], Page) -> T,
+        visit: impl FnOnce(&[u8], &[u8], PageChecksum) -> T,
     ) -> Option<Result<T, Missing>> {
         let _held = match view.hold() {
             Ok(held) => held,
@@ -112,7 +112,7 @@ impl Scan {
         loop {
             match self.pending.pop_front() {
                 Some(Pending::Gap(gap)) => return Some(Err(Missing::Gap(gap))),
-                Some(Pending::Row { key, value }) => return Some(Ok(visit(&key, &value, Page::Unchecked))),
+                Some(Pending::Row { key, value }) => return Some(Ok(visit(&key, &value, PageChecksum::Unverified))),
                 None => {}
             }
             match self.step(view) {
@@ -131,7 +131,7 @@ impl Scan {
         // Looked up once more, because the compiler cannot see that the loop ends with it.
         let (rows, name) = (self.rows.as_mut()?, self.of.name());
         match rows.again(&view.extent) {
-            Ok((key, value)) => Some(Ok(visit(key, value, Page::Whole))),
+            Ok((key, value)) => Some(Ok(visit(key, value, PageChecksum::Verified))),
             Err(err) => Some(Err(Missing::Failed(err.error("list", name)))),
         }
     }
@@ -300,7 +300,7 @@ impl Rows {
     }
 
     /// Calls `visit` with the next row, where it lies, and whether its page is whole; `None` at the end.
-    pub(crate) fn next_with<T>(&mut self, visit: impl FnOnce(&[u8], &[u8], Page) -> T) -> Option<Result<T>> {
+    pub(crate) fn next_with<T>(&mut self, visit: impl FnOnce(&[u8], &[u8], PageChecksum) -> T) -> Option<Result<T>> {
         self.scan.next_with(&self.view, visit)
     }
 

@@ -16,7 +16,7 @@ use crate::{
         buffer::{AlignedBuf, InPlace},
         codec::{self, Codec},
         envelope::{self, Envelope, HEADER_BYTES, Header, Kind, Place, Verify},
-        record::{self, Page, Payload, Record},
+        record::{self, PageChecksum, Payload, Record},
         schema::{Schema, SchemaTag},
     },
     types::{
@@ -47,7 +47,7 @@ pub(crate) fn record<R: Record>(reader: &impl Reader, table: Table, key: &[u8]) 
 
 /// Opens a sealed record that was read as bytes already.
 pub(crate) fn open_record<R: Record>(table: Table, key: &[u8], value: &[u8]) -> Result<R> {
-    record::open(table.place(key), value, Page::Unchecked)
+    record::open(table.place(key), value, PageChecksum::Unverified)
 }
 
 /// Verifies a sealed record that was read as bytes already, and looks at it.
@@ -55,14 +55,14 @@ pub(crate) fn look<R: Record, T>(
     table: Table,
     key: &[u8],
     value: &[u8],
-    page: Page,
+    page: PageChecksum,
     look: impl FnOnce(&R::Archived) -> T,
 ) -> Result<T> {
     record::look::<R, T>(table.place(key), value, page, look)
 }
 
 /// Verifies a sealed record that was read as bytes already.
-pub(crate) fn payload<R: Record>(table: Table, key: &[u8], value: &[u8], page: Page) -> Result<Payload<R>> {
+pub(crate) fn payload<R: Record>(table: Table, key: &[u8], value: &[u8], page: PageChecksum) -> Result<Payload<R>> {
     record::payload(table.place(key), value, page)
 }
 

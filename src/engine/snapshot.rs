@@ -12,7 +12,7 @@ use crate::{
     format::{
         buffer::{ALIGNMENT, AlignedBuf},
         envelope::HEADER_BYTES,
-        record::Page,
+        record::PageChecksum,
     },
     types::{
         error::{Error, Result},
@@ -23,7 +23,7 @@ use crate::{
 /// What both a snapshot and a batch can read: small rows, as owned bytes.
 pub(crate) trait Reader {
     /// Returns the row under `key`, and whether its page is known to be whole.
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<(Vec<u8>, Page)>>;
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<(Vec<u8>, PageChecksum)>>;
 
     /// Returns all rows whose keys begin with `prefix`, in order.
     fn prefix(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
@@ -68,7 +68,7 @@ impl Value {
     /// The payload behind the envelope's header, in memory that is aligned for it; `None` if it is not.
     pub(super) fn into_payload(self) -> Option<AlignedBuf> {
         match self {
-            Self::Leased(lease) => AlignedBuf::lent(Box::new(lease.skip(HEADER_BYTES))),
+            Self::Leased(lease) => AlignedBuf::borrowed(Box::new(lease.skip(HEADER_BYTES))),
             Self::Copied(copy) => copy.skip(PAGE_HEAD + HEADER_BYTES),
         }
     }
@@ -173,8 +173,8 @@ impl Snapshot {
 }
 
 impl Reader for Snapshot {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<(Vec<u8>, Page)>> {
-        let page = |page| if self.trusts_pages { page } else { Page::Unchecked };
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<(Vec<u8>, PageChecksum)>> {
+        let page = |page| if self.trusts_pages { page } else { PageChecksum::Unverified };
         self.view.row(table, key, |row, found| (row.to_vec(), page(found)))
     }
 

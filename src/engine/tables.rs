@@ -92,7 +92,7 @@ pub(crate) enum Table {
     /// Model key, version, name -> which archive holds the artifact.
     Artifacts,
     /// Series, year -> daily levels.
-    Vix,
+    Levels,
     /// Model key, version -> why the version is not served.
     Quarantine,
     /// Series of bars, period -> the bars of the period, in columns.
@@ -119,7 +119,7 @@ impl Table {
         Self::Metadata,
         Self::Training,
         Self::Artifacts,
-        Self::Vix,
+        Self::Levels,
         Self::Quarantine,
         Self::Bars,
         Self::BarHistory,
@@ -138,7 +138,7 @@ impl Table {
             Self::Metadata => "metadata",
             Self::Training => "training_data",
             Self::Artifacts => "artifacts",
-            Self::Vix => "vix",
+            Self::Levels => "vix",
             Self::Quarantine => "quarantine",
             Self::Bars => "bars",
             Self::BarHistory => "bar_history",
@@ -158,7 +158,7 @@ impl Table {
             Self::Metadata | Self::Quarantine => &[Field::Text, Field::Hash, Field::Version],
             Self::Training => &[Field::Text, Field::Hash, Field::Tail],
             Self::Artifacts => &[Field::Text, Field::Hash, Field::Version, Field::Tail],
-            Self::Vix => &[Field::Text, Field::Year],
+            Self::Levels => &[Field::Text, Field::Year],
             Self::Bars | Self::BarHistory => &[Field::Text, Field::Span, Field::Span, Field::Period],
             Self::Coverage | Self::Aggregates => &[Field::Text, Field::Span, Field::Span],
             Self::Calendars | Self::Losses => &[Field::Text, Field::Bytes],

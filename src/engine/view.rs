@@ -20,7 +20,7 @@ use super::{
     tables::{ArchiveTable, Table},
 };
 use crate::{
-    format::record::Page,
+    format::record::PageChecksum,
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
     types::error::{Error, ErrorKind, Result},
 };
@@ -234,7 +234,12 @@ impl View {
     }
 
     /// Looks at the row under `key`, and whether its page is whole; `None` when there is none.
-    pub(super) fn row<T>(&self, table: Table, key: &[u8], look: impl FnOnce(&[u8], Page) -> T) -> Result<Option<T>> {
+    pub(super) fn row<T>(
+        &self,
+        table: Table,
+        key: &[u8],
+        look: impl FnOnce(&[u8], PageChecksum) -> T,
+    ) -> Result<Option<T>> {
         let _held = self.hold()?;
         let Some(tree) = self.tables.small(table) else {
             return Ok(None);
@@ -243,7 +248,7 @@ impl View {
         let damaged = match tree.find(&self.extent, key).map_err(failed)? {
             Lookup::Found(found) if tree.is_whole(&self.extent, found.leaf).map_err(failed)? => {
                 let bytes = found.bytes(&self.extent).map_err(failed)?;
-                return Ok(Some(look(&bytes, Page::Whole)));
+                return Ok(Some(look(&bytes, PageChecksum::Verified)));
             }
             Lookup::Found(found) => Some(found.leaf),
             Lookup::Absent(Some(leaf)) if !tree.is_whole(&self.extent, leaf).map_err(failed)? => Some(leaf),
@@ -252,7 +257,7 @@ impl View {
         if let Some(leaf) = damaged {
             let (_, bounds) = self.leaf_at(table, tree, key)?;
             if let Some(value) = self.salvage(table, tree, leaf, &bounds)?.find(table, key)? {
-                return Ok(Some(look(&value, Page::Unchecked)));
+                return Ok(Some(look(&value, PageChecksum::Unverified)));
             }
         }
         self.losses.gap_at(table, key).map_or(Ok(None), |gap| Err(gap.error("read", table)))
@@ -367,7 +372,7 @@ const SYSTEM_PAGE: u64 = 4096;
 
 impl Commit for View {
     type Pin = Pin;
-    type Held = MappedRange;
+    type ModelRef = MappedRange;
 
     fn number(&self) -> u64 {
         self.header.commit

@@ -24,7 +24,7 @@ pub(crate) struct AlignedBuf {
 enum Inner {
     Heap(AlignedVec<ALIGNMENT>),
     Map(MmapMut),
-    Lent(Box<dyn InPlace>),
+    Borrowed(Box<dyn InPlace>),
 }
 
 /// Bytes that somebody else holds where they lie. They neither move nor change while this lives.
@@ -55,8 +55,8 @@ impl AlignedBuf {
     }
 
     /// Returns `lent` as a buffer; `None` when its bytes are not aligned.
-    pub(crate) fn lent(lent: Box<dyn InPlace>) -> Option<Self> {
-        lent.bytes().as_ptr().addr().is_multiple_of(ALIGNMENT).then_some(Inner::Lent(lent).into())
+    pub(crate) fn borrowed(lent: Box<dyn InPlace>) -> Option<Self> {
+        lent.bytes().as_ptr().addr().is_multiple_of(ALIGNMENT).then_some(Inner::Borrowed(lent).into())
     }
 
     /// Returns the buffer without its first bytes; `None` when the rest would not be aligned.
@@ -86,21 +86,21 @@ impl AlignedBuf {
     }
 
     /// Whether the bytes are somebody else's, who can let them be forgotten and read again.
-    pub(crate) fn is_lent(&self) -> bool {
-        matches!(self.inner, Inner::Lent(_))
+    pub(crate) fn is_borrowed(&self) -> bool {
+        matches!(self.inner, Inner::Borrowed(_))
     }
 
     /// Whether all bytes are in memory already.
     pub(crate) fn is_resident(&self) -> bool {
         match &self.inner {
             Inner::Heap(_) | Inner::Map(_) => true,
-            Inner::Lent(lent) => lent.is_resident(),
+            Inner::Borrowed(lent) => lent.is_resident(),
         }
     }
 
     /// Brings all bytes into memory that are not there yet, unless it is told to stop.
     pub(crate) fn populate(&self, stopped: impl Fn() -> bool) {
-        let Inner::Lent(lent) = &self.inner else {
+        let Inner::Borrowed(lent) = &self.inner else {
             return;
         };
         let mut at = Some(0);
@@ -139,7 +139,7 @@ impl Deref for AlignedBuf {
         let bytes = match &self.inner {
             Inner::Heap(heap) => heap.as_slice(),
             Inner::Map(map) => map,
-            Inner::Lent(lent) => lent.bytes(),
+            Inner::Borrowed(lent) => lent.bytes(),
         };
         bytes.get(self.skipped..).unwrap_or(&[])
     }
@@ -150,7 +150,7 @@ impl fmt::Debug for AlignedBuf {
         let kind = match self.inner {
             Inner::Heap(_) => "heap",
             Inner::Map(_) => "map",
-            Inner::Lent(_) => "lent",
+            Inner::Borrowed(_) => "lent",
         };
         write!(f, "AlignedBuf({} bytes, {kind})", self.len())
     }

@@ -104,20 +104,20 @@ fn misshapen<R: Record>(err: rancor::Error) -> Error {
 
 /// Whether a value is known to be what redb wrote, by the checksum of its page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Page {
+pub(crate) enum PageChecksum {
     /// It was compared with what the page above says.
-    Whole,
+    Verified,
     /// It was not.
-    Unchecked,
+    Unverified,
 }
 
 /// Reads the record stored at `place` as `value`.
-pub(crate) fn open<R: Record>(place: Place<'_>, value: &[u8], page: Page) -> Result<R> {
+pub(crate) fn open<R: Record>(place: Place<'_>, value: &[u8], page: PageChecksum) -> Result<R> {
     payload::<R>(place, value, page)?.read().map_err(|err| err.about(place.to_string()))
 }
 
 /// Verifies the record stored at `place` as `value`: by its seal, unless its page is known to be whole.
-pub(crate) fn payload<R: Record>(place: Place<'_>, value: &[u8], page: Page) -> Result<Payload<R>> {
+pub(crate) fn payload<R: Record>(place: Place<'_>, value: &[u8], page: PageChecksum) -> Result<Payload<R>> {
     let stored = verified::<R>(place, value, page)?;
     // rkyv reads in place and needs alignment, which a slice of a page does not promise.
     let mut bytes = AlignedVec::<16>::with_capacity(stored.len());
@@ -135,7 +135,7 @@ struct Small([u8; SMALL_BYTES]);
 pub(crate) fn look<R: Record, T>(
     place: Place<'_>,
     value: &[u8],
-    page: Page,
+    page: PageChecksum,
     look: impl FnOnce(&R::Archived) -> T,
 ) -> Result<T> {
     let stored = verified::<R>(place, value, page)?;
@@ -148,10 +148,10 @@ pub(crate) fn look<R: Record, T>(
 }
 
 /// The payload's bytes, as they were written.
-fn verified<'a, R: Record>(place: Place<'_>, value: &'a [u8], page: Page) -> Result<&'a [u8]> {
+fn verified<'a, R: Record>(place: Place<'_>, value: &'a [u8], page: PageChecksum) -> Result<&'a [u8]> {
     let envelope = match page {
-        Page::Whole => envelope::open_whole(place, Kind::Record, value)?,
-        Page::Unchecked => envelope::open(place, Kind::Record, value, Verify::Full)?,
+        PageChecksum::Verified => envelope::open_whole(place, Kind::Record, value)?,
+        PageChecksum::Unverified => envelope::open(place, Kind::Record, value, Verify::Full)?,
     };
     let Header { schema_id, schema_version, .. } = envelope.header;
     let broken = |message: String| Error::corrupt("read record", place.to_string(), message);
@@ -189,18 +189,18 @@ mod tests {
     fn a_record_comes_back_and_no_flipped_bit_survives() {
         let pair = Pair { name: "vix".into(), values: vec![1.5, f64::NEG_INFINITY] };
         let value = seal(PLACE, &pair).unwrap();
-        assert_eq!(open::<Pair>(PLACE, &value, Page::Unchecked).unwrap(), pair);
+        assert_eq!(open::<Pair>(PLACE, &value, PageChecksum::Unverified).unwrap(), pair);
         for bit in 0..value.len() * 8 {
             let mut flipped = value.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(open::<Pair>(PLACE, &flipped, Page::Unchecked).is_err(), "bit {bit}");
+            assert!(open::<Pair>(PLACE, &flipped, PageChecksum::Unverified).is_err(), "bit {bit}");
         }
     }
 
     #[test]
     fn another_version_of_a_record_is_refused_by_name() {
         let value = seal(PLACE, &Pair { name: "vix".into(), values: vec![] }).unwrap();
-        let err = open::<PairTwo>(PLACE, &value, Page::Unchecked).unwrap_err();
+        let err = open::<PairTwo>(PLACE, &value, PageChecksum::Unverified).unwrap_err();
         assert!(err.message().contains("test.pair v2"), "{err}");
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     models::catalog::metadata::Metadata,
-    types::{level_range::VixRange, time::Timestamp, version::Version},
+    types::{level_range::LevelRange, time::Timestamp, version::Version},
 };
 
 /// A field that differs between two versions.
@@ -61,12 +61,12 @@ fn to_value(metadata: &Metadata) -> Value {
         "parent": metadata.parent.map(Version::get),
         "training_us": u64::try_from(metadata.training_duration.as_micros()).unwrap_or(u64::MAX),
         "tags": named(&metadata.tags),
-        "vix": metadata.vix.iter().map(vix_value).collect::<Vec<_>>(),
+        "levels": metadata.levels.iter().map(level_value).collect::<Vec<_>>(),
         "artifacts": metadata.artifacts.iter().map(|name| text(name)).collect::<Vec<_>>(),
     })
 }
 
-fn vix_value(seen: &VixRange) -> Value {
+fn level_value(seen: &LevelRange) -> Value {
     json!({
         "series": seen.series.to_string(),
         "from": seen.range.start().to_string(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{bars::write::Terms, calendar::Calendar, fetch::policy::FetchPolicy, timeframe::Timeframe};
+use super::{bars::write::WriteOptions, calendar::Calendar, fetch::policy::FetchPolicy, timeframe::Timeframe};
 use crate::{format::columns::ints::IntCodec, types::time::Timestamp};
 
 /// How columns of bars are encoded. Without loss either way.
@@ -52,7 +52,7 @@ impl Default for MarketSettings {
 
 impl MarketSettings {
     /// How bars of this length are written now.
-    pub(crate) fn terms(&self, timeframe: Timeframe, now: Timestamp) -> Terms {
-        Terms { now, retention: self.history, codec: self.codec.of(timeframe) }
+    pub(crate) fn terms(&self, timeframe: Timeframe, now: Timestamp) -> WriteOptions {
+        WriteOptions { now, retention: self.history, codec: self.codec.of(timeframe) }
     }
 }

@@ -1,10 +1,10 @@
 //! Archives in memory: bytes that were checked against a type, and typed views of them.
 //!
-//! Owns the [`Model`] trait and the only cast from bytes to an archived type. A [`Checked`] buffer is proof that its
-//! bytes passed rkyv's validator and the model's own `validate` for one Rust type; [`Typed`] hands that type out
+//! Owns the [`Model`] trait and the only cast from bytes to an archived type. A [`ValidatedBytes`] buffer is proof that its
+//! bytes passed rkyv's validator and the model's own `validate` for one Rust type; [`ArchiveRef`] hands that type out
 //! again, at the cost of a pointer. Nothing here knows where the bytes came from.
 
-#![allow(unsafe_code, reason = "reading an archive in place is what this file is for; see `Typed::deref`")]
+#![allow(unsafe_code, reason = "reading an archive in place is what this file is for; see `ArchiveRef::deref`")]
 
 use std::{
     alloc::Layout,
@@ -156,24 +156,24 @@ impl From<String> for Invalid {
 
 /// Bytes that were checked against one Rust type.
 #[derive(Debug)]
-pub(crate) struct Checked {
+pub(crate) struct ValidatedBytes {
     bytes: AlignedBuf,
-    root: Root,
+    root: RootPtr,
 }
 
-/// Where a checked archive has its root, and for which type it was checked. Good for as long as the [`Checked`] lives.
+/// Where a checked archive has its root, and for which type it was checked. Good for as long as the [`ValidatedBytes`] lives.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Root {
+pub(crate) struct RootPtr {
     at: NonNull<u8>,
     checked_for: TypeId,
 }
 
 // SAFETY: a root is an address; whoever reads there vouches for what keeps it.
-unsafe impl Send for Root {}
+unsafe impl Send for RootPtr {}
 // SAFETY: as above.
-unsafe impl Sync for Root {}
+unsafe impl Sync for RootPtr {}
 
-impl Root {
+impl RootPtr {
     /// Whether the bytes were checked for this type.
     #[inline]
     pub(crate) fn is_of<M: Model>(self) -> bool {
@@ -181,7 +181,7 @@ impl Root {
     }
 }
 
-impl Checked {
+impl ValidatedBytes {
     /// Serialises `model` and checks the result, so that nothing is stored which could not be read again.
     ///
     /// `expected_bytes` is a guess at the archive's size; a good one saves copying while it grows.
@@ -207,7 +207,7 @@ impl Checked {
     /// Checks the structure and the meaning of `bytes` as an archived `M`.
     pub(crate) fn from_bytes<M: Model>(bytes: AlignedBuf) -> Result<Self> {
         let at = NonNull::from(check::<M>(&bytes)?).cast();
-        Ok(Self { bytes, root: Root { at, checked_for: TypeId::of::<M>() } })
+        Ok(Self { bytes, root: RootPtr { at, checked_for: TypeId::of::<M>() } })
     }
 
     /// The archive's bytes.
@@ -217,19 +217,19 @@ impl Checked {
 
     /// Whether the bytes lie in the file, and not in memory of their own.
     pub(crate) fn is_in_file(&self) -> bool {
-        self.bytes.is_lent()
+        self.bytes.is_borrowed()
     }
 
     /// Where the root is of an `M`, checking the bytes if they were checked for another type.
-    pub(crate) fn root_as<M: Model>(&self) -> Result<Root> {
+    pub(crate) fn root_as<M: Model>(&self) -> Result<RootPtr> {
         if self.root.is_of::<M>() {
             return Ok(self.root);
         }
-        Ok(Root { at: NonNull::from(check::<M>(&self.bytes)?).cast(), checked_for: TypeId::of::<M>() })
+        Ok(RootPtr { at: NonNull::from(check::<M>(&self.bytes)?).cast(), checked_for: TypeId::of::<M>() })
     }
 
     /// Where the root is. Bytes do not move when the buffer that holds them does.
-    pub(crate) fn root(&self) -> Root {
+    pub(crate) fn root(&self) -> RootPtr {
         self.root
     }
 
@@ -273,29 +273,29 @@ fn check<M: Model>(bytes: &[u8]) -> Result<&M::Archived> {
 /// Something that holds checked bytes.
 ///
 /// # Safety
-/// `root` and `checked` are always those of one and the same [`Checked`], which lives as long as the holder does,
+/// `root` and `checked` are always those of one and the same [`ValidatedBytes`], which lives as long as the holder does,
 /// wherever that is moved to.
-pub(crate) unsafe trait HoldsChecked {
+pub(crate) unsafe trait StableArchive {
     /// The root.
-    fn root(&self) -> Root;
+    fn root(&self) -> RootPtr;
 
     /// The bytes.
-    fn checked(&self) -> &Checked;
+    fn checked(&self) -> &ValidatedBytes;
 }
 
 /// A holder of bytes that were checked for `M`.
-pub(crate) struct Typed<M: Model, H> {
+pub(crate) struct ArchiveRef<M: Model, H> {
     /// In the holder's bytes.
     root: NonNull<M::Archived>,
     holder: H,
 }
 
 // SAFETY: it is a shared reference to the archive together with what keeps the archive, and archives are `Send + Sync`.
-unsafe impl<M: Model, H: Send> Send for Typed<M, H> {}
+unsafe impl<M: Model, H: Send> Send for ArchiveRef<M, H> {}
 // SAFETY: as above.
-unsafe impl<M: Model, H: Sync> Sync for Typed<M, H> {}
+unsafe impl<M: Model, H: Sync> Sync for ArchiveRef<M, H> {}
 
-impl<M: Model, H: HoldsChecked> Typed<M, H> {
+impl<M: Model, H: StableArchive> ArchiveRef<M, H> {
     /// Takes the holder's bytes as an `M`, checking them again if they were checked for another Rust type.
     #[inline]
     pub(crate) fn new(holder: H) -> Result<Self> {
@@ -313,7 +313,7 @@ impl<M: Model, H: HoldsChecked> Typed<M, H> {
     }
 }
 
-impl<M: Model, H> Typed<M, H> {
+impl<M: Model, H> ArchiveRef<M, H> {
     /// Gives the holder back.
     pub(crate) fn into_holder(self) -> H {
         self.holder
@@ -325,7 +325,7 @@ impl<M: Model, H> Typed<M, H> {
     }
 }
 
-impl<M: Model, H> Deref for Typed<M, H> {
+impl<M: Model, H> Deref for ArchiveRef<M, H> {
     type Target = M::Archived;
 
     #[inline]
@@ -336,7 +336,7 @@ impl<M: Model, H> Deref for Typed<M, H> {
     }
 }
 
-impl<M: Model, H: Clone> Clone for Typed<M, H> {
+impl<M: Model, H: Clone> Clone for ArchiveRef<M, H> {
     fn clone(&self) -> Self {
         Self { root: self.root, holder: self.holder.clone() }
     }
@@ -344,7 +344,7 @@ impl<M: Model, H: Clone> Clone for Typed<M, H> {
 
 /// A model as it will be read, before it is stored: for judging it on held-out data.
 ///
-/// Dereferences to the archived type, as [`Held`](crate::Held) does, so that what is measured is what is served.
+/// Dereferences to the archived type, as [`ModelRef`](crate::ModelRef) does, so that what is measured is what is served.
 ///
 /// ```
 /// # use modelkeep::{Model, Schema, Unstored};
@@ -356,7 +356,7 @@ impl<M: Model, H: Clone> Clone for Typed<M, H> {
 /// assert_eq!(unstored.weights[1].to_native(), 0.25);
 /// # Ok::<(), modelkeep::Error>(())
 /// ```
-pub struct Unstored<M: Model>(Typed<M, Arc<Checked>>);
+pub struct Unstored<M: Model>(ArchiveRef<M, Arc<ValidatedBytes>>);
 
 impl<M: Model> Unstored<M> {
     /// Archives `model` in memory and checks it, as a publish does.
@@ -364,7 +364,7 @@ impl<M: Model> Unstored<M> {
     /// # Errors
     /// `InvalidInput` when the model refuses itself or cannot be serialised, `LimitExceeded` beyond 2 GiB.
     pub fn of(model: &M) -> Result<Self> {
-        Typed::new(Arc::new(Checked::from_model(model, 0)?)).map(Self)
+        ArchiveRef::new(Arc::new(ValidatedBytes::from_model(model, 0)?)).map(Self)
     }
 }
 
@@ -383,12 +383,12 @@ impl<M: Model> fmt::Debug for Unstored<M> {
 }
 
 // SAFETY: an `Arc` keeps what it points to where it is.
-unsafe impl HoldsChecked for Arc<Checked> {
-    fn root(&self) -> Root {
+unsafe impl StableArchive for Arc<ValidatedBytes> {
+    fn root(&self) -> RootPtr {
         self.root
     }
 
-    fn checked(&self) -> &Checked {
+    fn checked(&self) -> &ValidatedBytes {
         self
     }
 }
@@ -438,8 +438,8 @@ mod tests {
 
     #[test]
     fn a_model_is_read_in_place() {
-        let checked = Arc::new(Checked::from_model(&Line { slope: vec![1.0, 2.0] }, 0).unwrap());
-        let typed = Typed::<Line, _>::new(Arc::clone(&checked)).unwrap();
+        let checked = Arc::new(ValidatedBytes::from_model(&Line { slope: vec![1.0, 2.0] }, 0).unwrap());
+        let typed = ArchiveRef::<Line, _>::new(Arc::clone(&checked)).unwrap();
         assert_eq!(typed.slope.len(), 2);
         let place = checked.bytes().as_ptr_range();
         assert!(place.contains(&typed.slope.as_ptr().cast()));
@@ -447,23 +447,23 @@ mod tests {
 
     #[test]
     fn a_model_that_refuses_itself_is_not_archived() {
-        let err = Checked::from_model(&Line { slope: vec![0.0, f64::NAN] }, 0).unwrap_err();
+        let err = ValidatedBytes::from_model(&Line { slope: vec![0.0, f64::NAN] }, 0).unwrap_err();
         assert_eq!(err.kind(), ErrorKind::InvalidInput);
         assert!(err.message().contains("slope[1] is not finite"), "{err}");
     }
 
     #[test]
     fn bytes_checked_for_one_type_are_checked_again_for_another() {
-        let checked = Arc::new(Checked::from_model(&Line { slope: vec![1.0] }, 0).unwrap());
-        assert!(Typed::<Strict, _>::new(Arc::clone(&checked)).is_err());
-        assert!(Typed::<Line, _>::new(checked).is_ok());
+        let checked = Arc::new(ValidatedBytes::from_model(&Line { slope: vec![1.0] }, 0).unwrap());
+        assert!(ArchiveRef::<Strict, _>::new(Arc::clone(&checked)).is_err());
+        assert!(ArchiveRef::<Line, _>::new(checked).is_ok());
     }
 
     #[test]
     fn nesting_beyond_the_limit_is_an_error_not_a_stack_overflow() {
         let deep = |levels| (0..levels).fold(Deep(None), |inner, _| Deep(Some(Box::new(inner))));
-        assert!(Checked::from_model(&deep(ARCHIVE_DEPTH_MAX / 2), 0).is_ok());
-        let err = Checked::from_model(&deep(ARCHIVE_DEPTH_MAX * 2), 0).unwrap_err();
+        assert!(ValidatedBytes::from_model(&deep(ARCHIVE_DEPTH_MAX / 2), 0).is_ok());
+        let err = ValidatedBytes::from_model(&deep(ARCHIVE_DEPTH_MAX * 2), 0).unwrap_err();
         assert_eq!(err.kind(), ErrorKind::InvalidInput);
     }
 
@@ -471,7 +471,7 @@ mod tests {
     fn bytes_of_no_type_are_refused_whatever_their_length() {
         for len in 0..200 {
             let bytes = AlignedBuf::copy_of(&vec![0xa5; len]).unwrap();
-            assert!(Checked::from_bytes::<Line>(bytes).is_err(), "{len} bytes");
+            assert!(ValidatedBytes::from_bytes::<Line>(bytes).is_err(), "{len} bytes");
         }
     }
 }

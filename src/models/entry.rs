@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    archive::{Checked, HoldsChecked, Model, Root},
+    archive::{Model, RootPtr, StableArchive, ValidatedBytes},
     catalog::metadata::Metadata,
     model_ref::{Decision, Tier},
 };
@@ -24,7 +24,7 @@ use crate::{
 /// What the hot tier holds and a held model shares: a checked archive and what is known of it.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) checked: Arc<Checked>,
+    pub(super) checked: Arc<ValidatedBytes>,
     /// What a hit saves.
     pub(super) training_nanos: u64,
     pub(super) metadata: Metadata,
@@ -37,13 +37,13 @@ pub(super) struct Entry {
 
 /// What a hit needs of an entry.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Facts {
-    root: Root,
+pub(super) struct HitData {
+    root: RootPtr,
     /// What a hit saves.
     pub(super) training_nanos: u64,
 }
 
-impl Facts {
+impl HitData {
     /// Whether the model was checked for this type.
     #[inline]
     pub(super) fn is_of<M: Model>(&self) -> bool {
@@ -52,15 +52,15 @@ impl Facts {
 }
 
 impl CacheValue for Entry {
-    type Facts = Facts;
+    type HitData = HitData;
 
-    fn facts(&self) -> Facts {
-        Facts { root: Checked::root(&self.checked), training_nanos: self.training_nanos }
+    fn facts(&self) -> HitData {
+        HitData { root: ValidatedBytes::root(&self.checked), training_nanos: self.training_nanos }
     }
 }
 
 impl Entry {
-    pub(super) fn new(checked: Arc<Checked>, metadata: Metadata, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(checked: Arc<ValidatedBytes>, metadata: Metadata, clock: Arc<dyn Clock>) -> Self {
         let training_nanos = nanos(metadata.training_duration);
         Self { checked, training_nanos, metadata, clock, load_time: Duration::ZERO, publish_error: OnceLock::new() }
     }
@@ -92,30 +92,36 @@ impl Entry {
 ///
 /// Exactly one of the two is there. They are not variants of an enum, so that a hit, which is all guard, passes through
 /// registers; the rest is behind one pointer, and out of the way.
-pub(super) struct Holder {
+pub(super) struct Backing {
     guard: Option<Guard<Entry>>,
-    owned: Option<Box<Owned>>,
+    owned: Option<Box<CountedEntry>>,
 }
 
 /// What counts a reference, and how it came about.
 #[derive(Clone)]
-pub(super) struct Owned {
+pub(super) struct CountedEntry {
     pub(super) entry: Arc<Entry>,
     /// The entry's root, for the type that the model is held as.
-    root: Root,
+    root: RootPtr,
     pub(super) tier: Tier,
     pub(super) decision: Decision,
 }
 
-impl Owned {
+impl CountedEntry {
     /// Holds `entry` as an `M`, checking it again if it was checked for another type.
     pub(super) fn of<M: Model>(entry: Arc<Entry>, tier: Tier, decision: Decision) -> Result<Box<Self>> {
         let root = entry.checked.root_as::<M>()?;
         Ok(Box::new(Self { entry, root, tier, decision }))
     }
+
+    /// Holds `entry` for those who follow it, as the type whose root `root` finds.
+    pub(super) fn followed(entry: &Arc<Entry>, root: fn(&ValidatedBytes) -> Result<RootPtr>) -> Result<Self> {
+        let root = root(&entry.checked)?;
+        Ok(Self { entry: Arc::clone(entry), root, tier: Tier::Hot, decision: Decision::Fresh })
+    }
 }
 
-impl Holder {
+impl Backing {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
     pub(super) fn guarded(guard: Guard<Entry>) -> Self {
@@ -123,7 +129,7 @@ impl Holder {
     }
 
     #[inline]
-    pub(super) fn owned(owned: Box<Owned>) -> Self {
+    pub(super) fn owned(owned: Box<CountedEntry>) -> Self {
         Self { guard: None, owned: Some(owned) }
     }
 
@@ -136,26 +142,30 @@ impl Holder {
     }
 
     /// How it came about; `None` for a guard: from the hot tier, fresh.
-    pub(super) fn origin(&self) -> Option<&Owned> {
+    pub(super) fn origin(&self) -> Option<&CountedEntry> {
         self.owned.as_deref()
     }
 
     /// Gives up the guard for a reference count.
     #[allow(clippy::unnecessary_box_returns, reason = "it is in that box already, and fits a register there")]
-    pub(super) fn into_owned(mut self) -> Box<Owned> {
+    pub(super) fn into_counted(mut self) -> Box<CountedEntry> {
         self.owned.take().unwrap_or_else(|| self.counted())
     }
 
     /// Counts a reference.
     #[allow(clippy::unnecessary_box_returns, reason = "a holder keeps it in a box")]
-    fn counted(&self) -> Box<Owned> {
-        let fresh =
-            || Owned { entry: Arc::clone(self.entry()), root: self.root(), tier: Tier::Hot, decision: Decision::Fresh };
+    fn counted(&self) -> Box<CountedEntry> {
+        let fresh = || CountedEntry {
+            entry: Arc::clone(self.entry()),
+            root: self.root(),
+            tier: Tier::Hot,
+            decision: Decision::Fresh,
+        };
         Box::new(self.origin().cloned().unwrap_or_else(fresh))
     }
 }
 
-impl Drop for Holder {
+impl Drop for Backing {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path")]
     fn drop(&mut self) {
@@ -168,23 +178,23 @@ impl Drop for Holder {
 /// By value, so that a holder without it need not have an address.
 #[cold]
 #[inline(never)]
-fn release(owned: Box<Owned>) {
+fn release(owned: Box<CountedEntry>) {
     drop(owned);
 }
 
-impl Clone for Holder {
+impl Clone for Backing {
     fn clone(&self) -> Self {
         Self::owned(self.counted())
     }
 }
 
 // SAFETY: guard and count both keep an entry, and roots are the entry's own: a slot of the tier has it from the very
-// entry that it keeps, and `Owned::of` from the one that it counts.
+// entry that it keeps, and `CountedEntry::of` from the one that it counts.
 #[allow(unsafe_code, reason = "a holder vouches for what it holds")]
-unsafe impl HoldsChecked for Holder {
+unsafe impl StableArchive for Backing {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path")]
-    fn root(&self) -> Root {
+    fn root(&self) -> RootPtr {
         match (&self.guard, &self.owned) {
             (Some(guard), _) => guard.facts().root,
             (None, Some(owned)) => owned.root,
@@ -192,8 +202,20 @@ unsafe impl HoldsChecked for Holder {
         }
     }
 
-    fn checked(&self) -> &Checked {
+    fn checked(&self) -> &ValidatedBytes {
         &self.entry().checked
+    }
+}
+
+// SAFETY: both constructors have the root from the entry that they count, and nothing changes either.
+#[allow(unsafe_code, reason = "a count vouches for what it counts")]
+unsafe impl StableArchive for Arc<CountedEntry> {
+    fn root(&self) -> RootPtr {
+        self.root
+    }
+
+    fn checked(&self) -> &ValidatedBytes {
+        &self.entry.checked
     }
 }
 

@@ -190,7 +190,7 @@ impl Models {
     }
 
     /// Deletes every version, of any model, that was last updated longer than `older_than` ago and is not pinned.
-    pub(crate) fn clear(self: &Arc<Self>, older_than: Duration) -> Removal<'_> {
+    pub(crate) fn prune_older_than(self: &Arc<Self>, older_than: Duration) -> Removal<'_> {
         self.removal(Scope::OlderThan(older_than))
     }
 

@@ -3,9 +3,9 @@
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use super::{
-    archive::{Model, Typed},
+    archive::{ArchiveRef, Model},
     catalog::metadata::Metadata,
-    entry::{Entry, Holder, Owned},
+    entry::{Backing, CountedEntry, Entry},
 };
 use crate::{
     format::schema::SchemaTag,
@@ -113,29 +113,37 @@ impl fmt::Display for Decision {
 /// Another program that cuts the file, or a disk that fails under it, can end the process that reads it: see
 /// [`Options::mapped`](crate::Options::mapped).
 ///
-/// A thread that holds up to eight models from the hot tier counts no references; a clone does, and so does what is
-/// held beyond those eight. Held for long, a clone leaves the eight to the calls that are in a hurry.
-pub struct Held<M: Model> {
-    typed: Typed<M, Holder>,
+/// Each thread has eight hazard-pointer slots. A model from memory uses one and no reference count; a clone and a ninth
+/// model hold a reference count. To keep a model for long, keep a clone, so that its slot is free for `get`.
+pub struct ModelRef<M: Model> {
+    typed: ArchiveRef<M, Backing>,
 }
 
-impl<M: Model> Held<M> {
+impl<M: Model> ModelRef<M> {
     /// What `holder` holds, if it holds it as an `M`.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
-    pub(super) fn known(holder: Holder) -> Option<Self> {
-        Typed::known(holder).map(|typed| Self { typed })
+    pub(super) fn known(holder: Backing) -> Option<Self> {
+        ArchiveRef::known(holder).map(|typed| Self { typed })
     }
 
     pub(super) fn new(entry: Arc<Entry>, tier: Tier, decision: Decision) -> Result<Self> {
-        let typed = Typed::new(Holder::owned(Owned::of::<M>(entry, tier, decision)?))?;
+        let typed = ArchiveRef::new(Backing::owned(CountedEntry::of::<M>(entry, tier, decision)?))?;
         Ok(Self { typed })
+    }
+
+    /// What was counted as an `M` already.
+    pub(super) fn of_counted(counted: CountedEntry) -> Self {
+        match Self::known(Backing::owned(Box::new(counted))) {
+            Some(held) => held,
+            None => unreachable!("those who follow a model have it as their own type"),
+        }
     }
 
     /// Counts a reference, if that is not done yet, and gives up the rest.
     #[allow(clippy::unnecessary_box_returns, reason = "it is in that box already, and fits a register there")]
-    pub(super) fn into_owned(self) -> Box<Owned> {
-        self.typed.into_holder().into_owned()
+    pub(super) fn into_counted(self) -> Box<CountedEntry> {
+        self.typed.into_holder().into_counted()
     }
 
     /// The shared part, for the hot tier.
@@ -204,7 +212,7 @@ impl<M: Model> Held<M> {
     }
 }
 
-impl<M: Model> Deref for Held<M> {
+impl<M: Model> Deref for ModelRef<M> {
     type Target = M::Archived;
 
     #[inline]
@@ -213,13 +221,13 @@ impl<M: Model> Deref for Held<M> {
     }
 }
 
-impl<M: Model> Clone for Held<M> {
+impl<M: Model> Clone for ModelRef<M> {
     fn clone(&self) -> Self {
         Self { typed: self.typed.clone() }
     }
 }
 
-impl<M: Model> fmt::Display for Held<M> {
+impl<M: Model> fmt::Display for ModelRef<M> {
     /// `bounce@b84226441024 v3 (hot, fresh)`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.key())?;
@@ -231,9 +239,9 @@ impl<M: Model> fmt::Display for Held<M> {
     }
 }
 
-impl<M: Model> fmt::Debug for Held<M> {
+impl<M: Model> fmt::Debug for ModelRef<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held")
+        f.debug_struct("ModelRef")
             .field("tier", &self.tier())
             .field("decision", self.decision())
             .field("metadata", self.metadata())

@@ -3,41 +3,41 @@
 use std::time::Duration;
 
 use super::training::TrainingSet;
-use crate::types::{level_range::VixRange, time::Timestamp};
+use crate::types::{level_range::LevelRange, time::Timestamp};
 
 /// What a training produced: the model, and whatever is to be kept with it.
 ///
 /// ```
-/// # use modelkeep::{Model, Schema, Trained};
+/// # use modelkeep::{Model, Schema, NewModel};
 /// # #[derive(rkyv::Archive, rkyv::Serialize)]
 /// # struct Momentum { weights: Vec<f64> }
 /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
-/// let trained = Trained::new(Momentum { weights: vec![0.5] })
+/// let trained = NewModel::new(Momentum { weights: vec![0.5] })
 ///     .metric("auc", 0.61)
 ///     .tag("desk", "equities")
 ///     .artifact("report.txt", "all is well");
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Trained<M> {
+pub struct NewModel<M> {
     pub(super) model: M,
     pub(super) training_data: Option<TrainingSet>,
     pub(super) artifacts: Vec<(String, Vec<u8>)>,
-    pub(super) vix: Vec<VixRange>,
+    pub(super) levels: Vec<LevelRange>,
     pub(super) metrics: Vec<(String, f64)>,
     pub(super) tags: Vec<(String, String)>,
     pub(super) trained_through: Option<Timestamp>,
     pub(super) training_duration: Option<Duration>,
 }
 
-impl<M> Trained<M> {
+impl<M> NewModel<M> {
     /// Returns a model with nothing beside it.
     pub fn new(model: M) -> Self {
         Self {
             model,
             training_data: None,
             artifacts: Vec::new(),
-            vix: Vec::new(),
+            levels: Vec::new(),
             metrics: Vec::new(),
             tags: Vec::new(),
             trained_through: None,
@@ -59,9 +59,9 @@ impl<M> Trained<M> {
         self
     }
 
-    /// Records the index levels that the training saw; see [`VixSeries::seen`](crate::VixSeries::seen).
-    pub fn vix(mut self, seen: VixRange) -> Self {
-        self.vix.push(seen);
+    /// Records the index levels that the training saw; see [`LevelSeries::seen`](crate::LevelSeries::seen).
+    pub fn levels(mut self, seen: LevelRange) -> Self {
+        self.levels.push(seen);
         self
     }
 

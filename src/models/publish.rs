@@ -12,8 +12,8 @@ use super::{
         removal,
     },
     entry::{Entry, nanos},
-    new_model::Trained,
-    staged::{Draft, Origin},
+    new_model::NewModel,
+    staged::{Lineage, StagedVersion},
     tiers::{Change, PublishedModel},
     training,
 };
@@ -58,9 +58,9 @@ impl Published {
 }
 
 /// A draft that could not be written, and why.
-pub(super) struct Unwritten {
+pub(super) struct PublishFailure {
     pub(super) error: Error,
-    pub(super) draft: Draft,
+    pub(super) draft: StagedVersion,
 }
 
 impl Models {
@@ -68,10 +68,10 @@ impl Models {
         self: &Arc<Self>,
         key: &ModelKey,
         expect: Expect,
-        trained: Trained<M>,
+        trained: NewModel<M>,
     ) -> Result<Version> {
         self.core.check_writable("publish").map_err(|err| err.about(key.to_string()))?;
-        let draft = self.draft(key, trained, &Origin::default())?;
+        let draft = self.draft(key, trained, &Lineage::default())?;
         match self.write_draft(key, expect, draft) {
             Ok(Published { version, doubt: None, .. }) => Ok(version),
             Ok(Published { doubt: Some(doubt), .. }) => Err(doubt),
@@ -84,10 +84,10 @@ impl Models {
         self: &Arc<Self>,
         key: &ModelKey,
         expect: Expect,
-        mut draft: Draft,
-    ) -> Result<Published, Box<Unwritten>> {
-        if let Some(error) = draft.flaw.take() {
-            return Err(Box::new(Unwritten { error, draft }));
+        mut draft: StagedVersion,
+    ) -> Result<Published, Box<PublishFailure>> {
+        if let Some(error) = draft.publish_error.take() {
+            return Err(Box::new(PublishFailure { error, draft }));
         }
         let before = draft.before.take();
         let published = self.encode(key, &draft, before).and_then(|encoded| {
@@ -100,11 +100,11 @@ impl Models {
             tracing::info!(%key, %version, bytes = entry.metadata.archive_bytes, "published");
             Ok(Published { version, entry, doubt })
         });
-        published.map_err(|error| Box::new(Unwritten { error, draft }))
+        published.map_err(|error| Box::new(PublishFailure { error, draft }))
     }
 
     /// Encodes everything that the transaction writes, before its turn.
-    fn encode<'a>(&self, key: &ModelKey, draft: &'a Draft, before: Option<Snapshot>) -> Result<Encoded<'a>> {
+    fn encode<'a>(&self, key: &ModelKey, draft: &'a StagedVersion, before: Option<Snapshot>) -> Result<Encoded<'a>> {
         self.core.check_writable("publish")?;
         match before.map(|snapshot| self.encode_from(&snapshot, key, draft)) {
             Some(Err(err)) if err.kind() == ErrorKind::Expired => {}
@@ -114,7 +114,7 @@ impl Models {
         self.core.look_only(|snapshot| self.encode_from(snapshot, key, draft))
     }
 
-    fn encode_from<'a>(&self, before: &Snapshot, key: &ModelKey, draft: &'a Draft) -> Result<Encoded<'a>> {
+    fn encode_from<'a>(&self, before: &Snapshot, key: &ModelKey, draft: &'a StagedVersion) -> Result<Encoded<'a>> {
         let artifacts = draft.artifacts.iter().map(|(name, raw)| Ok((name, artifacts::encode(raw)?)));
         let samples = |prepared| training::stored::encode(before, key, prepared);
         let metadata = &draft.metadata;
@@ -133,7 +133,7 @@ impl Models {
         batch: &Batch,
         key: &ModelKey,
         expect: Expect,
-        draft: &Draft,
+        draft: &StagedVersion,
         encoded: Encoded<'_>,
     ) -> Result<(Version, Arc<Entry>)> {
         let Encoded { model, artifacts, superseded, samples, config } = encoded;
@@ -176,9 +176,9 @@ impl Models {
 
     /// Keeps a model that could not be stored: in memory, too, when the store is at fault and nobody else moved the
     /// head, so that it is not trained again by the next call.
-    pub(super) fn keep_unwritten(self: &Arc<Self>, key: &ModelKey, unwritten: Unwritten) -> Arc<Entry> {
+    pub(super) fn keep_unwritten(self: &Arc<Self>, key: &ModelKey, unwritten: PublishFailure) -> Arc<Entry> {
         use ErrorKind as K;
-        let Unwritten { error, draft } = unwritten;
+        let PublishFailure { error, draft } = unwritten;
         tracing::error!(%key, %error, "a trained model could not be stored");
         let turn = self.core.turn();
         let store_at_fault =
@@ -202,8 +202,8 @@ impl Models {
     }
 
     /// A model that is not in the file.
-    pub(super) fn unstored(&self, draft: Draft, publish_error: Option<Error>) -> Entry {
-        let Draft { checked, metadata, .. } = draft;
+    pub(super) fn unstored(&self, draft: StagedVersion, publish_error: Option<Error>) -> Entry {
+        let StagedVersion { checked, metadata, .. } = draft;
         let entry = Entry::new(checked, metadata, Arc::clone(self.core.clock()));
         entry.mark_unpublished(publish_error);
         entry

@@ -10,8 +10,8 @@ use super::{
         metadata::{self, Metadata},
         quarantine::{self, Quarantined},
     },
-    entry::{Holder, Owned, check_hash, nanos},
-    model_ref::{Held, Tier},
+    entry::{Backing, CountedEntry, check_hash, nanos},
+    model_ref::{ModelRef, Tier},
     tiers::{Found, Wanted},
     training::{self, TrainingSet, TrainingSummary},
 };
@@ -29,15 +29,19 @@ impl Models {
     /// Returns the current version of a model, from the hot tier or from disk.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
-    pub(crate) fn get<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Result<Option<Held<M>>> {
+    pub(crate) fn get<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Result<Option<ModelRef<M>>> {
         match self.hit(key) {
             Some(held) => Ok(Some(held)),
-            None => Ok(self.search_counted::<M>(key)?.and_then(|owned| Held::known(Holder::owned(owned)))),
+            None => Ok(self.search_counted::<M>(key)?.and_then(|owned| ModelRef::known(Backing::owned(owned)))),
         }
     }
 
     /// Returns a certain version of a model.
-    pub(crate) fn get_version<M: Model>(self: &Arc<Self>, key: &ModelKey, version: Version) -> Result<Option<Held<M>>> {
+    pub(crate) fn get_version<M: Model>(
+        self: &Arc<Self>,
+        key: &ModelKey,
+        version: Version,
+    ) -> Result<Option<ModelRef<M>>> {
         let wanted = Wanted::of::<M>();
         let found = self.core.look(|snapshot| match self.load(snapshot, key, version, &wanted) {
             Found::Failed(err) => Err(err),
@@ -94,17 +98,17 @@ impl Models {
     /// Finds and counts. What is returned fits into registers, so that the hot path needs no memory for it.
     #[cold]
     #[inline(never)]
-    fn search_counted<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Result<Option<Box<Owned>>> {
+    fn search_counted<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Result<Option<Box<CountedEntry>>> {
         let found = self.find_behind::<M>(key);
         match &found {
             Found::Model(held) => self.count_hit(held),
             _ => self.count_miss(),
         }
-        Ok(found.into_result(key)?.map(Held::into_owned))
+        Ok(found.into_result(key)?.map(ModelRef::into_counted))
     }
 
     /// Counts a call that is served what a search found.
-    pub(super) fn count_hit<M: Model>(&self, held: &Held<M>) {
+    pub(super) fn count_hit<M: Model>(&self, held: &ModelRef<M>) {
         let counters = &self.counters;
         counters.add(Counter::HitTrainingNanos, held.shared().training_nanos);
         if held.tier() == Tier::Hot {

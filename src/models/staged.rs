@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Models,
-    archive::{Checked, Model},
+    archive::{Model, ValidatedBytes},
     catalog::{self, metadata::Metadata},
-    new_model::Trained,
+    new_model::NewModel,
     training::{TrainingSet, stored::Prepared},
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
 
 /// Where a version comes from.
 #[derive(Clone, Default)]
-pub(super) struct Origin {
+pub(super) struct Lineage {
     /// The version that it was trained from.
     pub(super) parent: Option<Version>,
     /// The parent's metadata, when the version continues its lineage: artifacts, VIX, tags and birth are inherited.
@@ -33,10 +33,10 @@ pub(super) struct Origin {
 }
 
 /// A version that is ready to be written: checked, hashed, encoded.
-pub(super) struct Draft {
+pub(super) struct StagedVersion {
     /// The state before it, which all that is prepared for its publication reads; `None` when it could not be read.
     pub(super) before: Option<Snapshot>,
-    pub(super) checked: Arc<Checked>,
+    pub(super) checked: Arc<ValidatedBytes>,
     pub(super) metadata: Metadata,
     pub(super) prepared: Option<Prepared>,
     pub(super) artifacts: BTreeMap<Label, Vec<u8>>,
@@ -45,17 +45,22 @@ pub(super) struct Draft {
     /// The version that was current when the training began.
     pub(super) seen: Option<Version>,
     /// Why it cannot be published as it is.
-    pub(super) flaw: Option<Error>,
+    pub(super) publish_error: Option<Error>,
 }
 
 impl Models {
     /// Serialises, checks and hashes what was trained. Only a model that cannot be read is an error; whatever else is
-    /// wrong with the publication is the draft's flaw, so that the model itself is not lost with it.
-    pub(super) fn draft<M: Model>(&self, key: &ModelKey, trained: Trained<M>, origin: &Origin) -> Result<Draft> {
+    /// wrong with the publication is noted with it, so that the model itself is not lost with it.
+    pub(super) fn draft<M: Model>(
+        &self,
+        key: &ModelKey,
+        trained: NewModel<M>,
+        origin: &Lineage,
+    ) -> Result<StagedVersion> {
         let now = self.core.now();
         let before = self.core.look_only(|snapshot| Ok(snapshot.clone())).ok();
         let checked =
-            Checked::from_model(&trained.model, archive_bytes_before(before.as_ref(), key)).map_err(|err| {
+            ValidatedBytes::from_model(&trained.model, archive_bytes_before(before.as_ref(), key)).map_err(|err| {
                 // Which of many models it is helps more than which type.
                 err.about(format!("{key} ({})", M::SCHEMA))
             })?;
@@ -63,15 +68,15 @@ impl Models {
         let data = trained.training_data.as_ref();
         let named = Named::new(key, trained.metrics, trained.tags, trained.artifacts, inherit);
         let prepared = data.map(Prepared::new).transpose();
-        let (named, prepared, flaw) = match (named, prepared) {
+        let (named, prepared, publish_error) = match (named, prepared) {
             (Ok(named), Ok(prepared)) => (named, prepared, None),
-            (Err(flaw), _) | (_, Err(flaw)) => (Named::default(), None, Some(flaw)),
+            (Err(publish_error), _) | (_, Err(publish_error)) => (Named::default(), None, Some(publish_error)),
         };
         let mut artifacts: Vec<Label> = named.artifacts.keys().chain(&named.carried).cloned().collect();
         artifacts.sort();
-        let vix = match inherit {
-            Some(parent) if trained.vix.is_empty() => parent.vix.clone(),
-            _ => trained.vix,
+        let levels = match inherit {
+            Some(parent) if trained.levels.is_empty() => parent.levels.clone(),
+            _ => trained.levels,
         };
         let metadata = Metadata {
             model: key.name().clone(),
@@ -93,12 +98,12 @@ impl Models {
             parent: origin.parent,
             training_duration: trained.training_duration.unwrap_or_default(),
             tags: named.tags,
-            vix,
+            levels,
             artifacts,
         };
         let (artifacts, carried) = (named.artifacts, named.carried);
         let checked = Arc::new(checked);
-        Ok(Draft { before, checked, metadata, prepared, artifacts, carried, seen: origin.seen, flaw })
+        Ok(StagedVersion { before, checked, metadata, prepared, artifacts, carried, seen: origin.seen, publish_error })
     }
 }
 

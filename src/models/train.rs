@@ -5,10 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{
     Models,
     archive::Model,
-    model_ref::{Decision, Held, Tier},
-    new_model::Trained,
+    model_ref::{Decision, ModelRef, Tier},
+    new_model::NewModel,
     publish::Expect,
-    staged::{Draft, Origin},
+    staged::{Lineage, StagedVersion},
     tiers::Found,
 };
 use crate::types::{
@@ -82,16 +82,16 @@ impl Models {
         key: &ModelKey,
         freshness: &Freshness,
         train: F,
-    ) -> Result<Held<M>, TrainError<E>>
+    ) -> Result<ModelRef<M>, TrainError<E>>
     where
         M: Model,
         E: fmt::Debug + fmt::Display,
-        F: FnOnce(Option<&Held<M>>) -> Result<Trained<M>, E>,
+        F: FnOnce(Option<&ModelRef<M>>) -> Result<NewModel<M>, E>,
     {
         if !freshness.use_cache {
-            let draft = self.train(key, None, &Origin::default(), train)?;
+            let draft = self.train(key, None, &Lineage::default(), train)?;
             let entry = Arc::new(self.unstored(draft, None));
-            return Ok(Held::new(entry, Tier::Trained, Decision::Bypassed)?);
+            return Ok(ModelRef::new(entry, Tier::Trained, Decision::Bypassed)?);
         }
         if !freshness.force_refresh
             && let Found::Model(held) = self.find::<M>(key)
@@ -99,7 +99,7 @@ impl Models {
         {
             return Ok(self.serve(held));
         }
-        let _flight = self.trainings.board(key)?;
+        let _flight = self.trainings.acquire(key)?;
         // While this call waited, another one may have done the work.
         let seen = self.current_version(key).ok().flatten();
         let (prior, decision) = match self.find::<M>(key) {
@@ -114,14 +114,14 @@ impl Models {
             Found::Failed(err) | Found::Damaged(_, err) => (None, failed(&err)),
         };
         self.count_miss();
-        let origin = Origin { parent: prior.as_ref().and_then(Held::version), inherit: None, seen };
+        let origin = Lineage { parent: prior.as_ref().and_then(ModelRef::version), inherit: None, seen };
         let draft = self.train(key, prior.as_ref(), &origin, train)?;
         Ok(self.publish_trained(key, Expect::Anything, draft, decision)?)
     }
 }
 
 impl Models {
-    fn serve<M: Model>(&self, held: Held<M>) -> Held<M> {
+    fn serve<M: Model>(&self, held: ModelRef<M>) -> ModelRef<M> {
         self.count_hit(&held);
         held
     }
@@ -130,14 +130,14 @@ impl Models {
     pub(super) fn train<M, E, F>(
         &self,
         key: &ModelKey,
-        prior: Option<&Held<M>>,
-        origin: &Origin,
+        prior: Option<&ModelRef<M>>,
+        origin: &Lineage,
         train: F,
-    ) -> Result<Draft, TrainError<E>>
+    ) -> Result<StagedVersion, TrainError<E>>
     where
         M: Model,
         E: fmt::Debug + fmt::Display,
-        F: FnOnce(Option<&Held<M>>) -> Result<Trained<M>, E>,
+        F: FnOnce(Option<&ModelRef<M>>) -> Result<NewModel<M>, E>,
     {
         let started = self.core.clock().monotonic();
         let mut trained = train(prior).map_err(TrainError::Train)?;
@@ -153,18 +153,18 @@ impl Models {
         self: &Arc<Self>,
         key: &ModelKey,
         expect: Expect,
-        draft: Draft,
+        draft: StagedVersion,
         decision: Decision,
-    ) -> Result<Held<M>, Error> {
+    ) -> Result<ModelRef<M>, Error> {
         let entry = match self.write_draft(key, expect, draft) {
             Ok(published) => published.into_entry(),
             Err(unwritten) => self.keep_unwritten(key, *unwritten),
         };
-        Held::new(entry, Tier::Trained, decision)
+        ModelRef::new(entry, Tier::Trained, decision)
     }
 }
 
-fn expired<M: Model>(held: &Held<M>, freshness: &Freshness) -> Option<Decision> {
+fn expired<M: Model>(held: &ModelRef<M>, freshness: &Freshness) -> Option<Decision> {
     let max_age = freshness.max_age?;
     let age = held.age();
     (age > max_age).then_some(Decision::Expired { age, max_age })

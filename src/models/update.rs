@@ -6,10 +6,10 @@ use super::{
     Models,
     archive::Model,
     catalog,
-    model_ref::{Decision, Held},
-    new_model::Trained,
+    model_ref::{Decision, ModelRef},
+    new_model::NewModel,
     publish::Expect,
-    staged::Origin,
+    staged::Lineage,
     tiers::Found,
     training::{Merge, TrainingSet, stored},
 };
@@ -22,7 +22,7 @@ use crate::types::{
 #[non_exhaustive]
 pub struct Update<M: Model> {
     /// The model: a new version, or the current one when nothing had changed.
-    pub model: Held<M>,
+    pub model: ModelRef<M>,
     /// What the new data did to the stored data.
     pub merge: Merge,
     /// Whether a training took place.
@@ -40,7 +40,7 @@ impl<M: Model> fmt::Debug for Update<M> {
 }
 
 /// Whether a model was trained on just this set.
-fn trained_on<M: Model>(model: &Held<M>, data: &TrainingSet) -> Result<bool, Error> {
+fn trained_on<M: Model>(model: &ModelRef<M>, data: &TrainingSet) -> Result<bool, Error> {
     match model.metadata().training_hash {
         Some(hash) => Ok(stored::Prepared::new(data)?.hash() == hash),
         None => Ok(data.is_empty()),
@@ -58,9 +58,9 @@ impl Models {
     where
         M: Model,
         E: fmt::Debug + fmt::Display,
-        F: FnOnce(&TrainingSet, Option<&Held<M>>) -> Result<Trained<M>, E>,
+        F: FnOnce(&TrainingSet, Option<&ModelRef<M>>) -> Result<NewModel<M>, E>,
     {
-        let _flight = self.trainings.board(key)?;
+        let _flight = self.trainings.acquire(key)?;
         // Inherited is what is stored, and not what is hot: the two differ after a model could not be written.
         let (expect, parent, inherit, mut data) = self.core.look(|snapshot| {
             let (expect, parent) = match catalog::head::read(snapshot, key) {
@@ -79,19 +79,19 @@ impl Models {
             Found::Model(held) => Some(held),
             _ => None,
         };
-        if !merge.changed()
+        if !merge.rows.changed()
             && let Some(model) = prior.as_ref()
             && trained_on(model, &data)?
         {
             tracing::info!(%key, "the new data changes nothing; not trained");
-            let model = Held::new(Arc::clone(model.shared()), model.tier(), Decision::Unchanged)?;
+            let model = ModelRef::new(Arc::clone(model.shared()), model.tier(), Decision::Unchanged)?;
             return Ok(Update { model, merge, trained: false });
         }
         if data.is_empty() {
             let message = "there are no rows to train on, neither stored nor new";
             return Err(Error::invalid("update", key.to_string(), message).into());
         }
-        let origin = Origin { parent, inherit: inherit.map(|stored| stored.metadata), seen: parent };
+        let origin = Lineage { parent, inherit: inherit.map(|stored| stored.metadata), seen: parent };
         let draft = self.train(key, prior.as_ref(), &origin, |prior| {
             let trained = train(&data, prior)?;
             Ok(trained.training_data(data))

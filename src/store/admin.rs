@@ -9,7 +9,7 @@ use crate::{
 
 impl Store {
     /// Forgets every model in the hot tier. Models that are held stay valid; the file is not touched.
-    pub fn clear_hot(&self) {
+    pub fn evict_all(&self) {
         self.models.clear_memory();
     }
 

@@ -8,7 +8,7 @@ use crate::{
         calendar::Calendar,
         features::{compute::FeatureSet, spec::FeatureSpec},
         fetch::fetcher::{BarFetcher, Loaded},
-        levels::{Levels, series::VixSeries},
+        levels::{Levels, series::LevelSeries},
         timeframe::Timeframe,
     },
     types::{error::Result, interval::Interval, key::Symbol, time::Timestamp},
@@ -75,8 +75,8 @@ impl Store {
     ///
     /// # Errors
     /// `InvalidInput` when the name breaks the rules of [`Symbol`].
-    pub fn vix(&self, series: &str) -> Result<VixSeries<'_>> {
-        self.market.vix(series)
+    pub fn levels(&self, series: &str) -> Result<LevelSeries<'_>> {
+        self.market.levels(series)
     }
 
     /// Returns every series that has levels, in order of the names, with all of its levels, or with the error that
@@ -84,7 +84,7 @@ impl Store {
     ///
     /// # Errors
     /// `Io` when the file cannot be read at all.
-    pub fn vix_series(&self) -> Result<Vec<(Symbol, Result<Levels>)>> {
-        self.market.vix_series()
+    pub fn level_series(&self) -> Result<Vec<(Symbol, Result<Levels>)>> {
+        self.market.level_series()
     }
 }

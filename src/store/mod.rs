@@ -30,7 +30,7 @@ use crate::{
 /// syncs: do not do it on a thread that trades.
 ///
 /// ```
-/// use modelkeep::{Freshness, Held, ModelKey, Model, Schema, Store, Tier, Trained};
+/// use modelkeep::{Freshness, ModelRef, ModelKey, Model, Schema, Store, Tier, NewModel};
 ///
 /// #[derive(rkyv::Archive, rkyv::Serialize)]
 /// struct Momentum { weights: Vec<f64> }
@@ -41,7 +41,7 @@ use crate::{
 ///
 /// let store = Store::in_memory()?;
 /// let key = ModelKey::new("momentum", &["AAPL", "MSFT"])?;
-/// let train = |_prior: Option<&Held<Momentum>>| Ok::<_, std::io::Error>(Trained::new(Momentum { weights: vec![0.5, 0.25] }));
+/// let train = |_prior: Option<&ModelRef<Momentum>>| Ok::<_, std::io::Error>(NewModel::new(Momentum { weights: vec![0.5, 0.25] }));
 ///
 /// let first = store.get_or_train(&key, &Freshness::max_age_hours(24), train)?;
 /// let again = store.get_or_train(&key, &Freshness::max_age_hours(24), train)?;
@@ -53,7 +53,7 @@ use crate::{
 /// # What a write can fail with
 ///
 /// Besides what its own documentation names, every call that writes may return one of these. Reads go on after each,
-/// but for `Truncated`, with which they fail, too; what is [held](Held) stays readable in any case but that one.
+/// but for `Truncated`, with which they fail, too; what is [held](ModelRef) stays readable in any case but that one.
 ///
 /// | kind | what it means | what is in the file |
 /// |---|---|---|
@@ -78,7 +78,7 @@ impl Store {
     /// Opens the store in the file `path`, creating the file when there is none, with the default [`Options`].
     ///
     /// One store that writes has the file for itself; any number of stores that only read share it, with readers of
-    /// redb 4.4 and 4.5 too. A model that is [held](Held) where it lies in the file keeps it open after its store was
+    /// redb 4.4 and 4.5 too. A model that is [held](ModelRef) where it lies in the file keeps it open after its store was
     /// dropped.
     ///
     /// Costs one look at the file's header and the stamp, and redb's own open: half a millisecond where this was

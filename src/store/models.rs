@@ -10,8 +10,8 @@ use crate::{
         list::{Filter, Listing, VersionEntry},
         live::Live,
         manage::Removal,
-        model_ref::Held,
-        new_model::Trained,
+        model_ref::ModelRef,
+        new_model::NewModel,
         publish::Expect,
         stats::Stats,
         train::Freshness,
@@ -37,7 +37,7 @@ impl Store {
     /// stored bytes do not hold: the version is quarantined and not read again. `Io` when the file cannot be read.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
-    pub fn get<M: Model>(&self, key: &ModelKey) -> Result<Option<Held<M>>> {
+    pub fn get<M: Model>(&self, key: &ModelKey) -> Result<Option<ModelRef<M>>> {
         self.models.get(key)
     }
 
@@ -45,7 +45,7 @@ impl Store {
     ///
     /// # Errors
     /// As for [`get`](Self::get).
-    pub fn get_version<M: Model>(&self, key: &ModelKey, version: Version) -> Result<Option<Held<M>>> {
+    pub fn get_version<M: Model>(&self, key: &ModelKey, version: Version) -> Result<Option<ModelRef<M>>> {
         self.models.get_version(key, version)
     }
 
@@ -120,20 +120,20 @@ impl Store {
     /// the key knows no configuration and none is stored. `LimitExceeded`, `ReadOnly`, `StorageFull`, `Corrupt` or
     /// `Io`. Nothing is changed. Or `OutcomeUnknown`: then the new version is there or not, and what [`get`](Self::get)
     /// and [`metadata`](Self::metadata) say is what the file has.
-    pub fn publish<M: Model>(&self, key: &ModelKey, trained: Trained<M>) -> Result<Version> {
+    pub fn publish<M: Model>(&self, key: &ModelKey, trained: NewModel<M>) -> Result<Version> {
         self.models.publish(key, Expect::Anything, trained)
     }
 
     /// Publishes if the current version is still `expected`; `None` expects that there is none yet.
     ///
     /// ```
-    /// # use modelkeep::{ErrorKind, Model, ModelKey, Schema, Store, Trained};
+    /// # use modelkeep::{ErrorKind, Model, ModelKey, Schema, Store, NewModel};
     /// # #[derive(rkyv::Archive, rkyv::Serialize)]
     /// # struct Momentum { weights: Vec<f64> }
     /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
     /// # let store = Store::in_memory()?;
     /// # let key = ModelKey::new("momentum", &())?;
-    /// # let trained = || Trained::new(Momentum { weights: vec![0.5] });
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
     /// # store.publish(&key, trained())?;
     /// let version = match store.publish_if(&key, None, trained()) {
     ///     Ok(version) => version,
@@ -154,7 +154,7 @@ impl Store {
         &self,
         key: &ModelKey,
         expected: Option<Version>,
-        trained: Trained<M>,
+        trained: NewModel<M>,
     ) -> Result<Version> {
         self.models.publish(key, Expect::Current(expected), trained)
     }
@@ -167,11 +167,11 @@ impl Store {
     /// one training. A closure that asks for its own model is refused; one that waits for a thread which does so waits
     /// for ever.
     ///
-    /// The closure's types are best written out where the compiler cannot know them: `|prior: Option<&Held<MyModel>>|
-    /// Ok::<_, MyError>(Trained::new(...))`. What it does not bring, such as tags, the new version does not have.
+    /// The closure's types are best written out where the compiler cannot know them: `|prior: Option<&ModelRef<MyModel>>|
+    /// Ok::<_, MyError>(NewModel::new(...))`. What it does not bring, such as tags, the new version does not have.
     ///
     /// A damaged entry is quarantined and trained anew. A model that was trained and cannot be stored is returned all
-    /// the same, with the reason in [`Held::publish_error`]; it is kept in the hot tier, so that a full disk does not
+    /// the same, with the reason in [`ModelRef::publish_error`]; it is kept in the hot tier, so that a full disk does not
     /// make every call train.
     ///
     /// # Errors
@@ -183,11 +183,11 @@ impl Store {
         key: &ModelKey,
         freshness: &Freshness,
         train: F,
-    ) -> Result<Held<M>, TrainError<E>>
+    ) -> Result<ModelRef<M>, TrainError<E>>
     where
         M: Model,
         E: fmt::Debug + fmt::Display,
-        F: FnOnce(Option<&Held<M>>) -> Result<Trained<M>, E>,
+        F: FnOnce(Option<&ModelRef<M>>) -> Result<NewModel<M>, E>,
     {
         self.models.get_or_train(key, freshness, train)
     }
@@ -202,7 +202,7 @@ impl Store {
     /// newer one, so that the next update does train.
     ///
     /// ```
-    /// # use modelkeep::{Held, Model, ModelKey, Samples, Schema, Store, Timestamp, Trained, TrainingSet};
+    /// # use modelkeep::{ModelRef, Model, ModelKey, Samples, Schema, Store, Timestamp, NewModel, TrainingSet};
     /// # #[derive(rkyv::Archive, rkyv::Serialize)]
     /// # struct Mean { mean: f64 }
     /// # impl Model for Mean { const SCHEMA: Schema = Schema::new("mean", 1); }
@@ -212,10 +212,10 @@ impl Store {
     /// samples.push(Timestamp::from_nanos(1), &[0.5], 2.0)?;
     /// let new = TrainingSet::from_samples([samples])?;
     ///
-    /// let train = |all: &TrainingSet, _prior: Option<&Held<Mean>>| {
+    /// let train = |all: &TrainingSet, _prior: Option<&ModelRef<Mean>>| {
     ///     let (_features, target) = all.to_matrix();
     ///     let mean = target.iter().sum::<f64>() / target.len() as f64;
-    ///     Ok::<_, std::io::Error>(Trained::new(Mean { mean }))
+    ///     Ok::<_, std::io::Error>(NewModel::new(Mean { mean }))
     /// };
     /// let update = store.update(&key, &new, train)?;
     /// assert_eq!((update.trained, update.merge.added), (true, 1));
@@ -233,7 +233,7 @@ impl Store {
     where
         M: Model,
         E: fmt::Debug + fmt::Display,
-        F: FnOnce(&TrainingSet, Option<&Held<M>>) -> Result<Trained<M>, E>,
+        F: FnOnce(&TrainingSet, Option<&ModelRef<M>>) -> Result<NewModel<M>, E>,
     {
         self.models.update(key, new_data, train)
     }
@@ -338,8 +338,8 @@ impl Store {
     /// Deletes every version, of any model, that was last updated longer than `older_than` ago and is not pinned. A
     /// model whose current version goes has none until it is published again or rolled back by hand; nothing older
     /// is put in its place. With the last version of a model its training data goes, too.
-    pub fn clear(&self, older_than: Duration) -> Removal<'_> {
-        self.models.clear(older_than)
+    pub fn prune_older_than(&self, older_than: Duration) -> Removal<'_> {
+        self.models.prune_older_than(older_than)
     }
 
     /// Returns what the store did since it was opened.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-use super::thread_slot::{self, LANES};
+use super::thread_slot::{self, THREAD_SLOTS};
 
 /// What is counted. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn new() -> Self {
         let stripe = || CachePadded::new(std::array::from_fn(|_| AtomicU64::new(0)));
-        Self { lanes: (0..LANES).map(|_| stripe()).collect(), shared: stripe() }
+        Self { lanes: (0..THREAD_SLOTS).map(|_| stripe()).collect(), shared: stripe() }
     }
 
     /// Adds `n` to a counter.
@@ -82,11 +82,11 @@ mod tests {
     fn counts_of_many_threads_add_up() {
         let counters = Counters::new();
         std::thread::scope(|scope| {
-            for _ in 0..3 * LANES {
+            for _ in 0..3 * THREAD_SLOTS {
                 scope.spawn(|| (0..100).for_each(|_| counters.add(Counter::HotHits, 2)));
             }
         });
-        assert_eq!(counters.sum(Counter::HotHits), 3 * LANES as u64 * 200);
+        assert_eq!(counters.sum(Counter::HotHits), 3 * THREAD_SLOTS as u64 * 200);
         assert_eq!(counters.sum(Counter::LoadNanos), 0);
     }
 }

@@ -42,8 +42,8 @@ impl<T> ArcSwapOption<T> {
         Self(Mutex::new(None))
     }
 
-    pub(crate) fn store(&self, value: Option<Arc<T>>) {
-        *self.0.lock().unwrap() = value;
+    pub(crate) fn swap(&self, value: Option<Arc<T>>) -> Option<Arc<T>> {
+        std::mem::replace(&mut *self.0.lock().unwrap(), value)
     }
 
     pub(crate) fn load_full(&self) -> Option<Arc<T>> {

@@ -53,12 +53,12 @@ impl FlightKey for ModelKey {
 #[derive(Debug)]
 pub(crate) struct SingleFlight<K> {
     state: Mutex<State<K>>,
-    landed: Condvar,
+    released: Condvar,
 }
 
 impl<K> Default for SingleFlight<K> {
     fn default() -> Self {
-        Self { state: Mutex::new(State { owners: HashMap::new(), waiting: HashMap::new() }), landed: Condvar::new() }
+        Self { state: Mutex::new(State { owners: HashMap::new(), waiting: HashMap::new() }), released: Condvar::new() }
     }
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct Flight<'a, K: FlightKey> {
 
 impl<K: FlightKey> SingleFlight<K> {
     /// Waits until no other thread holds `key` and takes it.
-    pub(crate) fn board<'a>(&'a self, key: &'a K) -> Result<Flight<'a, K>> {
+    pub(crate) fn acquire<'a>(&'a self, key: &'a K) -> Result<Flight<'a, K>> {
         let me = thread::current().id();
         let mut state = self.lock();
         while state.owners.contains_key(key) {
@@ -86,7 +86,7 @@ impl<K: FlightKey> SingleFlight<K> {
                 return Err(Error::invalid(K::OPERATION, key.to_string(), K::CYCLE));
             }
             state.waiting.insert(me, key.clone());
-            state = self.landed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.released.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.waiting.remove(&me);
         }
         state.owners.insert(key.clone(), me);
@@ -120,7 +120,7 @@ impl<K: FlightKey> State<K> {
 impl<K: FlightKey> Drop for Flight<'_, K> {
     fn drop(&mut self) {
         self.flights.lock().owners.remove(self.key);
-        self.flights.landed.notify_all();
+        self.flights.released.notify_all();
     }
 }
 
@@ -144,7 +144,7 @@ mod tests {
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    let _flight = flights.board(&key).unwrap();
+                    let _flight = flights.acquire(&key).unwrap();
                     most.fetch_max(at_work.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     thread::yield_now();
                     at_work.fetch_sub(1, Ordering::SeqCst);
@@ -159,19 +159,19 @@ mod tests {
         let flights = SingleFlight::default();
         let key = key("a");
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _flight = flights.board(&key).unwrap();
+            let _flight = flights.acquire(&key).unwrap();
             panic!("training failed badly");
         }));
         assert!(panicked.is_err());
-        assert!(flights.board(&key).is_ok());
+        assert!(flights.acquire(&key).is_ok());
     }
 
     #[test]
     fn waiting_for_oneself_is_refused() {
         let flights = SingleFlight::default();
         let key = key("a");
-        let _flight = flights.board(&key).unwrap();
-        assert!(flights.board(&key).is_err());
+        let _flight = flights.acquire(&key).unwrap();
+        assert!(flights.acquire(&key).is_err());
     }
 
     #[test]
@@ -180,9 +180,9 @@ mod tests {
         let (a, b) = (key("a"), key("b"));
         let both_hold = Barrier::new(2);
         let cross = |mine: &ModelKey, other: &ModelKey| {
-            let _flight = flights.board(mine).unwrap();
+            let _flight = flights.acquire(mine).unwrap();
             both_hold.wait();
-            flights.board(other).is_err()
+            flights.acquire(other).is_err()
         };
         let refused = thread::scope(|scope| {
             let one = scope.spawn(|| cross(&a, &b));

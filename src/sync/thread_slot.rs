@@ -1,13 +1,13 @@
 //! A small number for each running thread, which no other running thread has.
 //!
 //! What a thread counts and protects lies in a lane of its own, so that it needs neither locks nor atomic additions and
-//! takes no cache line away from another core. A lane is given back when its thread ends. Threads beyond [`LANES`] at a
+//! takes no cache line away from another core. A lane is given back when its thread ends. Threads beyond [`THREAD_SLOTS`] at a
 //! time have none; whoever asks has another way for them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Threads that can have a lane at the same time.
-pub(crate) const LANES: usize = 64;
+pub(crate) const THREAD_SLOTS: usize = 64;
 
 /// One bit for each lane that is taken.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
@@ -39,7 +39,7 @@ impl Drop for Lane {
     }
 }
 
-/// Returns this thread's lane, below [`LANES`]; `None` when there are too many threads, or this one is ending.
+/// Returns this thread's lane, below [`THREAD_SLOTS`]; `None` when there are too many threads, or this one is ending.
 #[inline]
 pub(crate) fn current() -> Option<usize> {
     thread_local! {
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn no_two_running_threads_share_a_lane_and_lanes_come_back() {
-        let threads = 2 * LANES;
+        let threads = 2 * THREAD_SLOTS;
         for _ in 0..3 {
             let together = Barrier::new(threads);
             let lanes: Vec<_> = thread::scope(|scope| {
@@ -71,9 +71,9 @@ mod tests {
             });
             let taken: Vec<usize> = lanes.into_iter().flatten().collect();
             assert_eq!(taken.iter().collect::<HashSet<_>>().len(), taken.len());
-            assert!(taken.iter().all(|&lane| lane < LANES));
+            assert!(taken.iter().all(|&lane| lane < THREAD_SLOTS));
             // Other tests run at the same time and have lanes, too; but there are some left.
-            assert!(taken.len() > LANES / 4, "{}", taken.len());
+            assert!(taken.len() > THREAD_SLOTS / 4, "{}", taken.len());
         }
     }
 }

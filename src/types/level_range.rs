@@ -4,7 +4,7 @@ use super::{hash::Digest, interval::Interval, key::Symbol, time::Day};
 
 /// A range of daily index levels as a training saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VixRange {
+pub struct LevelRange {
     /// The series: `VIX`, or any other index.
     pub series: Symbol,
     /// The range that was read.

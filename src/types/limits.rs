@@ -35,7 +35,7 @@ pub(crate) const PARALLEL_BYTES_MIN: usize = 4 << 20;
 /// Bytes from which a buffer is mapped with huge pages instead of taken from the allocator.
 pub(crate) const HUGE_BUFFER_BYTES_MIN: usize = 4 << 20;
 /// Bytes of large values that a commit frees from which the pages are taken back at once, by a commit of their own.
-pub(crate) const SETTLE_BYTES_MIN: u64 = 128 << 10;
+pub(crate) const RECLAIM_BYTES_MIN: u64 = 128 << 10;
 /// Bytes of an archive below which it is copied: a copy costs no more than the page faults, and holds nothing open.
 pub(crate) const MAPPED_BYTES_MIN: usize = 64 << 10;
 /// Bytes of a map that are read in advance at a time: large enough for the disk, small enough to be interrupted.

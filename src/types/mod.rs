@@ -7,5 +7,6 @@ pub(crate) mod interval;
 pub(crate) mod key;
 pub(crate) mod level_range;
 pub(crate) mod limits;
+pub(crate) mod row_changes;
 pub(crate) mod time;
 pub(crate) mod version;

@@ -113,7 +113,7 @@ fn series_are_told_apart_and_listed() {
     assert_eq!(names[1].1.span, (at("2018-01-01"), at("2018-01-10")));
     let symbols = |timeframe| store.bar_symbols(timeframe).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!((symbols(Timeframe::DAY), symbols(Timeframe::HOUR)), (vec!["A".to_owned(), "AA".to_owned()], vec![]));
-    store.bars("A", Timeframe::DAY).unwrap().delete(all_time()).unwrap();
+    store.bars("A", Timeframe::DAY).unwrap().remove(all_time()).unwrap();
     assert_eq!(symbols(Timeframe::DAY), ["AA"]);
 }
 
@@ -129,7 +129,7 @@ fn every_timeframe_keeps_what_it_was_given() {
             let bars: Bars =
                 (0..500).map(|n| bar(Timestamp::from_nanos(start.as_nanos() + n * step), 5_000 + n)).collect();
             let series = store.bars("X", timeframe).unwrap();
-            series.delete(all_time()).unwrap();
+            series.remove(all_time()).unwrap();
             series.write(&bars).unwrap();
             assert_eq!(series.range(all_time()).unwrap(), bars, "{timeframe}");
         }
@@ -205,7 +205,7 @@ fn a_damaged_chunk_is_an_error_and_makes_room_for_good_bars() {
     assert!(!store.verify().unwrap().damage.is_empty() || is_copied());
     let month = if damaged[0].is_err() { "2018-11-01" } else { "2018-12-01" };
     assert_eq!(series.write(&minutes(month, 3)).unwrap_err().kind(), ErrorKind::Corrupt);
-    series.delete(between("2018-11-01", "2019-01-01")).unwrap();
+    series.remove(between("2018-11-01", "2019-01-01")).unwrap();
     series.write(&minutes(month, 3)).unwrap();
     assert_eq!(series.range(all_time()).unwrap().len(), 3);
 }
@@ -234,8 +234,8 @@ fn holes_are_what_is_missing_within_sessions() {
     let day = between("2018-12-21", "2018-12-22");
     assert!(series.gaps(day).unwrap().is_empty());
     let found = |minutes: u64| {
-        let holes = series.holes(day, std::time::Duration::from_secs(60 * minutes)).unwrap();
-        holes.iter().map(|hole| (hole.start(), hole.end())).collect::<Vec<_>>()
+        let intraday_gaps = series.intraday_gaps(day, std::time::Duration::from_secs(60 * minutes)).unwrap();
+        intraday_gaps.iter().map(|hole| (hole.start(), hole.end())).collect::<Vec<_>>()
     };
     let (long, one, last) = ((minute(60), minute(240)), (minute(300), minute(301)), (minute(330), session.close));
     assert_eq!(found(2), [long, last]);

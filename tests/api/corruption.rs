@@ -144,18 +144,18 @@ fn damaged_training_data_is_an_error_that_names_the_symbol_and_can_be_replaced()
 #[test]
 fn damaged_index_levels_are_not_read() {
     let folder = Folder::new();
-    folder.open().vix("VIX").unwrap().upsert(&[("2018-12-24".parse().unwrap(), MARK)]).unwrap();
+    folder.open().levels("VIX").unwrap().write(&[("2018-12-24".parse().unwrap(), MARK)]).unwrap();
     damage(&folder.path(), &marked(), flip_first_bit);
     let store = folder.open();
     let range = modelkeep::Interval::parse("2018-01-01", "2019-01-01").unwrap();
-    let vix = store.vix("VIX").unwrap();
+    let vix = store.levels("VIX").unwrap();
     assert_eq!(error(vix.range(range)).kind(), ErrorKind::Corrupt);
-    assert!(store.vix_series().unwrap()[0].1.is_err());
+    assert!(store.level_series().unwrap()[0].1.is_err());
     // The damaged year can be taken out, as a whole and not in part, and written anew.
     let part = modelkeep::Interval::parse("2018-06-01", "2019-01-01").unwrap();
     assert_eq!(error(vix.remove(part)).kind(), ErrorKind::Corrupt);
     assert_eq!(vix.remove(range).unwrap(), 0);
-    vix.upsert(&[("2018-12-24".parse().unwrap(), 36.07)]).unwrap();
+    vix.write(&[("2018-12-24".parse().unwrap(), 36.07)]).unwrap();
     assert_eq!(vix.range(range).unwrap().levels, [36.07]);
 }
 

@@ -48,7 +48,7 @@ fn whole() -> Folder {
         store.bars(symbol, SERIES).unwrap().write(&minutes(i)).unwrap();
     }
     let day = |i: i64| (format!("2018-{:02}-{:02}", i / 28 + 1, i % 28 + 1).parse().unwrap(), 10.0 + i as f64);
-    store.vix("VIX").unwrap().upsert(&(0..300).map(day).collect::<Vec<_>>()).unwrap();
+    store.levels("VIX").unwrap().write(&(0..300).map(day).collect::<Vec<_>>()).unwrap();
     drop(store);
     folder
 }
@@ -110,7 +110,7 @@ fn answers(store: &Store, contents: bool) -> BTreeMap<String, Answer> {
         ask(format!("latest {symbol}"), said(bars.latest()));
     }
     ask("symbols".into(), said(store.bar_symbols(SERIES)));
-    let vix = store.vix("VIX").unwrap();
+    let vix = store.levels("VIX").unwrap();
     for range in ["2018-01-01 2019-01-01", "2017-01-01 2018-01-01"] {
         let (from, to) = range.split_once(' ').unwrap();
         let found = vix.range(Interval::parse(from, to).unwrap());

@@ -6,7 +6,7 @@ use linfa::{
     Dataset,
     traits::{Fit, Predict, Transformer},
 };
-use modelkeep::{ErrorKind, Model, ModelKey, Store, Trained};
+use modelkeep::{ErrorKind, Model, ModelKey, NewModel, Store};
 use modelkeep_estimators::{DecisionTree, LinearRegression, LogisticRegression, RandomForest, StandardScaler};
 use ndarray::{Array1, Array2};
 use rand::SeedableRng;
@@ -29,11 +29,11 @@ fn returns() -> (Array2<f64>, Array1<f64>) {
 }
 
 /// Stores a model and reads it back from the archive.
-fn kept<M: Model>(model: M) -> modelkeep::Held<M> {
+fn kept<M: Model>(model: M) -> modelkeep::ModelRef<M> {
     let store = Store::in_memory().unwrap();
     let key = ModelKey::new("estimator", &()).unwrap();
-    store.publish(&key, Trained::new(model)).unwrap();
-    store.clear_hot();
+    store.publish(&key, NewModel::new(model)).unwrap();
+    store.evict_all();
     store.get(&key).unwrap().unwrap()
 }
 
@@ -180,9 +180,9 @@ fn estimators_that_contradict_themselves_are_not_stored() {
     let key = ModelKey::new("bad", &()).unwrap();
     let refused =
         |result: modelkeep::Result<modelkeep::Version>| assert_eq!(error(result).kind(), ErrorKind::InvalidInput);
-    refused(store.publish(&key, Trained::new(StandardScaler::new(vec![0.0; 2], vec![1.0]))));
-    refused(store.publish(&key, Trained::new(LinearRegression::new(vec![f64::NAN], 0.0))));
-    refused(store.publish(&key, Trained::new(LogisticRegression::new(vec![], 0.0))));
-    refused(store.publish(&key, Trained::new(LogisticRegression::new(vec![1.0], 0.0).with_threshold(1.5))));
-    refused(store.publish(&key, Trained::new(DecisionTree::new(1, vec![0], vec![]))));
+    refused(store.publish(&key, NewModel::new(StandardScaler::new(vec![0.0; 2], vec![1.0]))));
+    refused(store.publish(&key, NewModel::new(LinearRegression::new(vec![f64::NAN], 0.0))));
+    refused(store.publish(&key, NewModel::new(LogisticRegression::new(vec![], 0.0))));
+    refused(store.publish(&key, NewModel::new(LogisticRegression::new(vec![1.0], 0.0).with_threshold(1.5))));
+    refused(store.publish(&key, NewModel::new(DecisionTree::new(1, vec![0], vec![]))));
 }

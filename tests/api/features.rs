@@ -158,7 +158,7 @@ proptest! {
         let asked = Interval::new(time(asked.0), time(asked.0 + asked.1)).unwrap();
         for (first, len, cents, delete) in edits {
             if delete {
-                series.delete(Interval::new(time(first), time(first + len)).unwrap()).unwrap();
+                series.remove(Interval::new(time(first), time(first + len)).unwrap()).unwrap();
             } else {
                 series.write(&(first..first + len).map(|n| bar(time(n), 5000 + cents + n % 17)).collect()).unwrap();
             }

@@ -60,7 +60,7 @@ impl BarFetcher for Vendor {
 }
 
 fn policy() -> FetchPolicy {
-    FetchPolicy::default().pauses_between(Duration::from_micros(10), Duration::from_micros(50)).concurrency(2)
+    FetchPolicy::default().backoff(Duration::from_micros(10), Duration::from_micros(50)).concurrency(2)
 }
 
 fn store(clock: &Arc<ManualClock>) -> Store {
@@ -92,8 +92,8 @@ fn only_what_is_missing_is_fetched() {
     assert_eq!(vendor.calls(), [""; 0]);
     // What was deleted is missing again, and so is what is to be forgotten.
     let series = store.bars("SPY", Timeframe::DAY).unwrap();
-    series.delete(between("2018-02-05", "2018-02-10")).unwrap();
-    series.forget(between("2018-04-02", "2018-04-03")).unwrap();
+    series.remove(between("2018-02-05", "2018-02-10")).unwrap();
+    series.mark_missing(between("2018-04-02", "2018-04-03")).unwrap();
     assert_eq!(load(&store, &vendor, "2018-01-01", "2018-07-01").data, wider.data);
     assert_eq!(vendor.calls(), ["2018-02-05 2018-02-10", "2018-04-02 2018-04-03"]);
 }
@@ -102,13 +102,13 @@ fn only_what_is_missing_is_fetched() {
 fn long_intervals_are_split_and_neighbours_joined_where_that_saves_calls() {
     let (clock, vendor) = (clock(), Vendor::default());
     let store = store(&clock);
-    let by_month = policy().span_max(HOUR * 24 * 31);
+    let by_month = policy().max_request_span(HOUR * 24 * 31);
     let series = store.bars("SPY", Timeframe::DAY).unwrap().policy(by_month);
     let year = between("2018-01-01", "2019-01-01");
     let cold = series.load_or_fetch(year, &vendor).unwrap();
     assert_eq!((vendor.calls().len(), cold.report.calls), (12, 12));
     for day in ["2018-05-03", "2018-05-24", "2018-08-20"] {
-        series.forget(between(day, &at(day).day().next().to_string())).unwrap();
+        series.mark_missing(between(day, &at(day).day().next().to_string())).unwrap();
     }
     let again = series.load_or_fetch(year, &vendor).unwrap();
     assert_eq!(vendor.calls(), ["2018-05-03 2018-05-25", "2018-08-20 2018-08-21"]);
@@ -227,7 +227,7 @@ fn callers_that_want_the_same_at_once_fetch_once() {
 fn an_interrupted_load_goes_on_where_it_stopped() {
     let folder = Folder::new();
     folder.clock.set(at("2019-06-01"));
-    let by_month = policy().span_max(HOUR * 24 * 31).concurrency(1);
+    let by_month = policy().max_request_span(HOUR * 24 * 31).concurrency(1);
     let open = || folder.options().fetch(by_month.clone()).open(folder.path()).unwrap();
     let calls = AtomicU32::new(0);
     let flaky = |_: &Symbol, _: Timeframe, asked: Interval<Timestamp>| {
@@ -295,7 +295,7 @@ fn levels_are_loaded_as_bars_are() {
         }
         Ok(Calendar::nyse().sessions(days).map(|session| (session.day, 20.0)).collect())
     };
-    let vix = store.vix("VIX").unwrap();
+    let vix = store.levels("VIX").unwrap();
     let december = Interval::parse("2018-12-01", "2019-01-01").unwrap();
     for _ in 0..3 {
         assert!(vix.load_or_fetch(december, &vendor).unwrap().data.is_empty());
@@ -307,7 +307,7 @@ fn levels_are_loaded_as_bars_are() {
     assert_eq!((warm.report.calls, warm.report.from_disk), (0, 19));
     assert_eq!(calls.into_inner(), 2);
     let bad = |_: &Symbol, days: Interval<Day>| Ok::<_, FetchError>(vec![(days.start(), f64::NAN)]);
-    let refused = store.vix("VXN").unwrap().load_or_fetch(december, &bad).unwrap().complete().unwrap_err();
+    let refused = store.levels("VXN").unwrap().load_or_fetch(december, &bad).unwrap().complete().unwrap_err();
     assert!(refused.message().contains("row 0: the level of 2018-12-01"), "{refused}");
 }
 
@@ -356,10 +356,10 @@ fn days_that_the_calendar_does_not_know_are_noted_bar_by_bar() {
 fn calls_without_end_are_refused_and_a_span_of_nothing_is_a_bar() {
     let (clock, vendor) = (clock(), Vendor::default());
     let store = store(&clock);
-    let series = store.bars("SPY", Timeframe::DAY).unwrap().policy(policy().span_max(Duration::ZERO));
+    let series = store.bars("SPY", Timeframe::DAY).unwrap().policy(policy().max_request_span(Duration::ZERO));
     assert_eq!(series.load_or_fetch(between("2018-12-03", "2018-12-08"), &vendor).unwrap().data.len(), 4);
     assert_eq!(vendor.calls().len(), 4);
-    let minutes = store.bars("SPY", Timeframe::MINUTE).unwrap().policy(policy().span_max(Duration::ZERO));
+    let minutes = store.bars("SPY", Timeframe::MINUTE).unwrap().policy(policy().max_request_span(Duration::ZERO));
     let err = minutes.load_or_fetch(between("2017-01-01", "2018-01-01"), &vendor).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::LimitExceeded);
     let weeks = store.bars("SPY", Timeframe::days(7).unwrap()).unwrap();
@@ -465,7 +465,7 @@ fn a_vendor_that_answers_at_length_is_quoted_in_brief_and_one_that_panics_ends_t
         calls.fetch_add(1, Ordering::SeqCst);
         panic!("the client has a bug");
     };
-    let days = store.bars("SPY", Timeframe::DAY).unwrap().policy(policy().span_max(HOUR * 24));
+    let days = store.bars("SPY", Timeframe::DAY).unwrap().policy(policy().max_request_span(HOUR * 24));
     let load = || days.load_or_fetch(between("2017-01-01", "2018-01-01"), &broken);
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(load)).unwrap_err();
     assert_eq!(panicked.downcast_ref::<&str>(), Some(&"the client has a bug"));
@@ -482,7 +482,7 @@ fn a_fetcher_with_several_calls_that_asks_for_its_own_bars_is_refused_too() {
         let loaded = inner.load_or_fetch(symbol.as_str(), timeframe, asked, &nothing);
         loaded.map(|loaded| loaded.data).map_err(FetchError::permanent)
     };
-    let days = store.bars("SPY", Timeframe::DAY).unwrap().policy(policy().span_max(HOUR * 24 * 30));
+    let days = store.bars("SPY", Timeframe::DAY).unwrap().policy(policy().max_request_span(HOUR * 24 * 30));
     let refused = days.load_or_fetch(between("2018-01-01", "2018-07-01"), &circular).unwrap().complete().unwrap_err();
     assert!(refused.message().contains("wait for itself"), "{refused}");
 }

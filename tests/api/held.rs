@@ -1,12 +1,12 @@
 //! What is held never changes, whatever lies beside it in the file and whatever happens to that.
 
-use modelkeep::{Store, Trained};
+use modelkeep::{NewModel, Store};
 
 use crate::support::{Folder, Weights, first_weight, is_copied, key, weights};
 
 /// A model of the 800 KB in which the neighbours of an archive were first seen to move it.
-fn eight_hundred(first: f64) -> Trained<Weights> {
-    Trained::new(Weights { weights: std::iter::once(first).chain((1..100_000).map(f64::from)).collect() })
+fn eight_hundred(first: f64) -> NewModel<Weights> {
+    NewModel::new(Weights { weights: std::iter::once(first).chain((1..100_000).map(f64::from)).collect() })
 }
 
 fn mapped_bytes(store: &Store) -> u64 {
@@ -51,7 +51,7 @@ fn a_model_with_artifacts_is_read_in_place_as_one_without() {
     for i in 0..64 {
         for version in 0..6 {
             let artifact = vec![b'a'; 20 + 37 * i];
-            let model = Trained::new(Weights { weights: vec![f64::from(version); 20_000] });
+            let model = NewModel::new(Weights { weights: vec![f64::from(version); 20_000] });
             store.publish(&key(&format!("m{i}")), model.artifact("report", artifact)).unwrap();
         }
     }
@@ -69,7 +69,7 @@ fn a_rollback_between_small_and_large_leaves_what_is_held_as_it_is() {
     let folder = Folder::new();
     let store = folder.options().hot_bytes(0).open(folder.path()).unwrap();
     // A constant packs into a few hundred bytes.
-    let constant = |value: f64| Trained::new(Weights { weights: vec![value; 50_000] });
+    let constant = |value: f64| NewModel::new(Weights { weights: vec![value; 50_000] });
     for version in 1..=4 {
         store.publish(&key("m"), constant(f64::from(version)).artifact("a", vec![1; 100])).unwrap();
         store.publish(&key("n"), weights(f64::from(version))).unwrap();
@@ -107,7 +107,7 @@ fn a_part_that_wants_to_be_aligned_too_widely_is_refused_by_name() {
     let store = Store::in_memory().unwrap();
     for n in 0..60u8 {
         let model = Blocks { blocks: (0..n).map(|i| Block([f32::from(i); 16])).collect() };
-        match store.publish(&key("m"), Trained::new(model)) {
+        match store.publish(&key("m"), NewModel::new(model)) {
             // Nothing in it wants anything.
             Ok(_) => assert_eq!(n, 0),
             Err(err) => {

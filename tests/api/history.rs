@@ -28,7 +28,7 @@ fn a_bar_that_was_stored_later_is_never_seen() {
     restated.high += 1.0;
     series.write(&[restated].into_iter().collect()).unwrap();
     clock.advance(HOUR);
-    series.delete(between("2018-01-20", "2018-01-21")).unwrap();
+    series.remove(between("2018-01-20", "2018-01-21")).unwrap();
 
     let known = |hours: u32| series.range_as_of(all_time(), first.after(HOUR * hours)).unwrap();
     assert!(series.range_as_of(all_time(), first.before(Duration::from_nanos(1))).unwrap().is_empty());
@@ -92,7 +92,7 @@ fn a_clock_that_goes_back_after_a_deletion_shows_no_bar_twice() {
     let start = noon();
     series.write(&days("2018-01-01", "2018-01-03")).unwrap();
     clock.advance(HOUR * 10);
-    series.delete(between("2018-01-01", "2018-01-03")).unwrap();
+    series.remove(between("2018-01-01", "2018-01-03")).unwrap();
     clock.set(start.after(HOUR * 2));
     series.write(&[bar(at("2018-01-01"), 777)].into_iter().collect()).unwrap();
     for hours in 0..12 {
@@ -129,7 +129,7 @@ proptest! {
         let mut states = Vec::new();
         for (first, len, price, delete) in writes {
             if delete {
-                series.delete(modelkeep::Interval::new(day(first), day(first + len)).unwrap()).unwrap();
+                series.remove(modelkeep::Interval::new(day(first), day(first + len)).unwrap()).unwrap();
                 now.retain(|at, _| *at < day(first) || *at >= day(first + len));
             } else {
                 let bars: Vec<_> = (first..first + len).map(|n| bar(day(n), 10_000 + price)).collect();

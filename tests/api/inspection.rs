@@ -14,7 +14,7 @@ fn full() -> Folder {
             weights(f64::from(i)).training_data(samples("KO", &[(1, f64::from(i))])).artifact("a", "artifact-bytes");
         store.publish(&key("m"), trained.metric("auc", 0.5 + f64::from(i) / 10.0).tag("i", i.to_string())).unwrap();
     }
-    store.vix("VIX").unwrap().upsert(&[("2018-12-24".parse().unwrap(), 36.07)]).unwrap();
+    store.levels("VIX").unwrap().write(&[("2018-12-24".parse().unwrap(), 36.07)]).unwrap();
     drop(store);
     folder
 }

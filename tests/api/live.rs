@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use modelkeep::{ErrorKind, Store, Trained};
+use modelkeep::{ErrorKind, NewModel, Store};
 
 use crate::support::{Folder, Weights, WeightsTwo, both, damage, error, flip_first_bit, key, large, weights};
 
@@ -32,9 +32,9 @@ fn a_handle_follows_publishes_rollbacks_and_removals() {
         store.rollback(&key("m")).unwrap();
         assert_eq!(first(&live), Some(2.0));
         let second = live.clone();
-        store.clear_hot();
+        store.evict_all();
         assert_eq!((first(&live), first(&second)), (Some(2.0), Some(2.0)));
-        let held = live.load().unwrap().to_held();
+        let held = live.load().unwrap().to_model_ref();
         store.remove(&key("m")).run().unwrap();
         assert!(live.load().is_none() && second.load().is_none());
         assert_eq!(held.weights[0].to_native(), 2.0, "what is held stays");
@@ -54,7 +54,7 @@ fn another_model_changes_nothing_and_another_schema_is_no_model() {
     store.publish(&key("n"), weights(2.0)).unwrap();
     store.remove(&key("n")).run().unwrap();
     assert_eq!(first(&live), Some(1.0));
-    store.publish(&key("m"), Trained::new(WeightsTwo { weights: vec![3.0] })).unwrap();
+    store.publish(&key("m"), NewModel::new(WeightsTwo { weights: vec![3.0] })).unwrap();
     assert!(live.load().is_none());
     assert_eq!(error(store.live::<Weights>(&key("m")).map(drop)).kind(), ErrorKind::SchemaMismatch);
     assert_eq!(store.live::<WeightsTwo>(&key("m")).unwrap().load().unwrap().weights[0].to_native(), 3.0);
@@ -106,8 +106,8 @@ fn a_handle_outlives_its_store() {
 }
 
 /// Every number of a model is its version, so that a torn one would show.
-fn uniform(version: u64) -> Trained<Weights> {
-    Trained::new(Weights { weights: vec![version as f64; 64] })
+fn uniform(version: u64) -> NewModel<Weights> {
+    NewModel::new(Weights { weights: vec![version as f64; 64] })
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn clearing_goes_by_age_and_promotes_nothing() {
         store.publish(&key("both"), weights(2.0)).unwrap();
         store.publish(&key("back"), weights(1.0)).unwrap();
         clock.advance(10 * HOUR);
-        let removed = run(&store.clear(15 * HOUR));
+        let removed = run(&store.prune_older_than(15 * HOUR));
         let gone: Vec<String> =
             removed.versions.iter().map(|gone| format!("{} {}", gone.key.name(), gone.version)).collect();
         assert_eq!(gone, ["both v1", "old v1"]);
@@ -162,7 +162,7 @@ fn clearing_goes_by_age_and_promotes_nothing() {
         // Rolled back to an old version, which goes: the newer one, which was left on purpose, does not come back.
         store.publish(&key("back"), weights(2.0)).unwrap();
         store.rollback(&key("back")).unwrap();
-        run(&store.clear(5 * HOUR));
+        run(&store.prune_older_than(5 * HOUR));
         assert!(store.get::<Weights>(&key("back")).unwrap().is_none());
         assert_eq!(numbers(store, &key("back")), [2]);
         store.rollback_to(&key("back"), version(2)).unwrap();

@@ -6,11 +6,11 @@ use std::{
     thread,
 };
 
-use modelkeep::{ErrorKind, Filter, Held, Store, Tier, Trained, Verify};
+use modelkeep::{ErrorKind, Filter, ModelRef, NewModel, Store, Tier, Verify};
 
 use crate::support::{Folder, Weights, error, first_weight, key, large, weights};
 
-fn address(held: &Held<Weights>) -> usize {
+fn address(held: &ModelRef<Weights>) -> usize {
     held.archive_bytes().as_ptr().addr()
 }
 
@@ -54,7 +54,7 @@ fn small_and_compressed_archives_and_stores_without_a_map_are_copied() {
     store.publish(&key("m"), large(1.0)).unwrap();
     store.publish(&key("m"), large(2.0)).unwrap();
     let compressed = store.get_version::<Weights>(&key("m"), store.versions(&key("m")).unwrap()[0].version);
-    store.clear_hot();
+    store.evict_all();
     let small = store.get::<Weights>(&key("small")).unwrap().unwrap();
     let compressed = compressed.unwrap().unwrap();
     assert_eq!((first_weight(&small), first_weight(&compressed)), (1.0, 1.0));
@@ -76,7 +76,7 @@ fn what_is_held_in_place_stays_as_it_is_when_it_is_superseded_removed_and_overwr
     let store = options().open(folder.path()).unwrap();
     let mut held = Vec::new();
     for v in 1..30 {
-        store.clear_hot();
+        store.evict_all();
         let model = store.get::<Weights>(&key("m")).unwrap().unwrap();
         assert!(is_in_file(&folder, address(&model)));
         held.push((f64::from(v), model.archive_bytes().to_vec(), model));
@@ -140,7 +140,7 @@ fn a_compaction_leaves_what_is_held_as_it_is() {
     }
     store.prune_all(1).run().unwrap();
     (0..7).for_each(|v| drop(store.remove(&key(&format!("m{v}"))).run().unwrap()));
-    store.clear_hot();
+    store.evict_all();
     let held = store.get::<Weights>(&key("m")).unwrap().unwrap();
     let bytes = held.archive_bytes().to_vec();
     let listing = store.list(Filter::all()).unwrap();
@@ -163,8 +163,8 @@ fn a_compaction_leaves_what_is_held_as_it_is() {
 }
 
 /// 20 MB in numbers that all are the version.
-fn huge(version: u32) -> Trained<Weights> {
-    Trained::new(Weights { weights: vec![f64::from(version); (20 << 20) / 8] })
+fn huge(version: u32) -> NewModel<Weights> {
+    NewModel::new(Weights { weights: vec![f64::from(version); (20 << 20) / 8] })
 }
 
 /// The most that the file takes while 200 versions are published under two readers, and what it takes is what they

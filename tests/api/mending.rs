@@ -16,7 +16,7 @@ type Write = (&'static str, fn(&Store) -> modelkeep::Result<()>);
 const WRITES: [Write; 3] = [
     ("a publish beside it", |store| {
         let level = ("2018-12-24".parse().unwrap(), 1.0);
-        store.vix("VXN")?.upsert(&[level]).and_then(|_| store.publish(&key("ddd"), weights(7.0))).map(drop)
+        store.levels("VXN")?.write(&[level]).and_then(|_| store.publish(&key("ddd"), weights(7.0))).map(drop)
     }),
     ("a pin beside it", |store| store.pin(&key("aaa"), Version::FIRST)),
     ("a compaction", |store| store.compact().map(drop)),
@@ -32,7 +32,7 @@ fn a_damaged_row_is_not_taken_for_whole_once_its_page_was_written_anew() {
             store.publish(&key(name), weights(1.0).tag("note", format!("{name}-0123456789abcdef"))).unwrap();
         }
         let day = "2018-12-26".parse().unwrap();
-        store.vix("VIX").unwrap().upsert(&[("2018-12-24".parse().unwrap(), 36.07), (day, 30.41)]).unwrap();
+        store.levels("VIX").unwrap().write(&[("2018-12-24".parse().unwrap(), 36.07), (day, 30.41)]).unwrap();
         drop(store);
         damage(&folder.path(), b"bbb-0123456789abcdef", |tag| tag[7] ^= 1);
         damage(&folder.path(), &30.41f64.to_le_bytes(), |level| level[6] ^= 4);
@@ -49,7 +49,7 @@ fn a_damaged_row_is_not_taken_for_whole_once_its_page_was_written_anew() {
             assert_eq!(kind(store.metadata(&key("bbb")).map(drop)), Err(ErrorKind::Corrupt), "{what}");
             assert_eq!(kind(store.versions(&key("bbb")).map(drop)), Err(ErrorKind::Corrupt), "{what}");
             assert_eq!(kind(store.get::<Weights>(&key("bbb")).map(drop)), Err(ErrorKind::Corrupt), "{what}");
-            assert_eq!(kind(store.vix("VIX").unwrap().at(day).map(drop)), Err(ErrorKind::Corrupt), "{what}");
+            assert_eq!(kind(store.levels("VIX").unwrap().at(day).map(drop)), Err(ErrorKind::Corrupt), "{what}");
             let listed: Vec<_> = store.list(Filter::all()).unwrap().collect();
             assert!(listed.iter().flatten().all(|listed| listed.name().as_str() != "bbb"), "{what}: {listed:?}");
             assert_eq!(listed.iter().filter(|listed| listed.is_err()).count(), 1, "{what}: {listed:?}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use modelkeep::{ErrorKind, Interval, ModelKey, Store, Timestamp, Trained, Version};
+use modelkeep::{ErrorKind, Interval, ModelKey, NewModel, Store, Timestamp, Version};
 
 use crate::support::{Folder, Weights, both, error, first_weight, key, large, noon, samples, weights};
 
@@ -10,15 +10,15 @@ use crate::support::{Folder, Weights, both, error, first_weight, key, large, noo
 fn everything_that_was_published_can_be_read_back() {
     both(|store, _| {
         let key = ModelKey::new("m", &("cfg", 2.50)).unwrap();
-        let vix = store.vix("VIX").unwrap();
-        vix.upsert(&[("2018-12-21".parse().unwrap(), 30.11)]).unwrap();
+        let vix = store.levels("VIX").unwrap();
+        vix.write(&[("2018-12-21".parse().unwrap(), 30.11)]).unwrap();
         let range = Interval::parse("2018-01-01", "2019-01-01").unwrap();
         let data = samples("AAPL", &[(1, 0.5), (9, 0.25)]);
         let trained = weights(1.0)
             .training_data(data.clone())
             .artifact("scaler.json", "{}")
             .artifact("empty", Vec::new())
-            .vix(vix.seen(range).unwrap())
+            .levels(vix.seen(range).unwrap())
             .metric("auc", 0.61)
             .tag("desk", "equities")
             .took(Duration::from_millis(7));
@@ -43,8 +43,8 @@ fn everything_that_was_published_can_be_read_back() {
         assert_eq!(metadata.parent, None);
         assert_eq!(metadata.training_duration, Duration::from_millis(7));
         assert_eq!(metadata.tags["desk"], "equities");
-        assert_eq!(metadata.vix[0], vix.seen(range).unwrap());
-        assert_eq!(metadata.vix[0].days, 1);
+        assert_eq!(metadata.levels[0], vix.seen(range).unwrap());
+        assert_eq!(metadata.levels[0].days, 1);
         assert_eq!(store.training_data(&key).unwrap(), Some(data));
         assert_eq!(store.artifact(&key, version, "scaler.json").unwrap(), Some(b"{}".to_vec()));
         assert_eq!(store.artifact(&key, version, "empty").unwrap(), Some(Vec::new()));
@@ -179,9 +179,9 @@ fn a_model_of_no_bytes_and_one_of_many_megabytes_are_both_kept() {
     }
     let folder = Folder::new();
     let store = folder.open();
-    store.publish(&key("nothing"), Trained::new(Nothing)).unwrap();
+    store.publish(&key("nothing"), NewModel::new(Nothing)).unwrap();
     let huge: Vec<f64> = (0..1_500_000).map(f64::from).collect();
-    store.publish(&key("huge"), Trained::new(Weights { weights: huge })).unwrap();
+    store.publish(&key("huge"), NewModel::new(Weights { weights: huge })).unwrap();
     drop(store);
     let store = folder.open();
     assert!(store.get::<Nothing>(&key("nothing")).unwrap().is_some());

@@ -18,7 +18,7 @@ fn a_model_comes_from_the_hot_tier_and_after_a_reopen_from_disk() {
         let held = store.get::<Weights>(&key("m")).unwrap().unwrap();
         assert_eq!((held.tier(), held.decision()), (tier, &Decision::Fresh));
     }
-    store.clear_hot();
+    store.evict_all();
     assert_eq!(store.get::<Weights>(&key("m")).unwrap().unwrap().tier(), Tier::Disk);
     assert!(store.get::<Weights>(&key("other")).unwrap().is_none());
 }
@@ -46,7 +46,7 @@ fn a_held_model_outlives_eviction_removal_and_the_store() {
     let store = folder.open();
     store.publish(&key("m"), large(7.0)).unwrap();
     let held = store.get::<Weights>(&key("m")).unwrap().unwrap();
-    store.clear_hot();
+    store.evict_all();
     store.publish(&key("m"), large(8.0)).unwrap();
     store.remove(&key("m")).run().unwrap();
     drop(store);
@@ -127,7 +127,7 @@ fn a_version_that_is_not_there_is_none() {
 fn readers_see_whole_versions_while_a_writer_publishes() {
     let store = Store::in_memory().unwrap();
     let key = key("m");
-    let model = |i: u32| modelkeep::Trained::new(Weights { weights: vec![f64::from(i); 300] });
+    let model = |i: u32| modelkeep::NewModel::new(Weights { weights: vec![f64::from(i); 300] });
     store.publish(&key, model(0)).unwrap();
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..4)
@@ -137,7 +137,7 @@ fn readers_see_whole_versions_while_a_writer_publishes() {
                     let mut last = 0.0;
                     while last < 200.0 {
                         if reader % 2 == 0 {
-                            store.clear_hot();
+                            store.evict_all();
                         }
                         let held = store.get::<Weights>(key).unwrap().unwrap();
                         let first = first_weight(&held);

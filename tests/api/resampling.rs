@@ -51,7 +51,7 @@ fn only_what_changed_is_gone_through_and_written() {
     series.write(&[one(70_000, 5001)].into_iter().collect()).unwrap();
     let hours = series.resample(Timeframe::HOUR).unwrap();
     assert_eq!((hours.chunks_read, hours.written.replaced, hours.written.added), (1, 1, 0));
-    series.delete(between("2018-01-05", "2018-01-06")).unwrap();
+    series.remove(between("2018-01-05", "2018-01-06")).unwrap();
     assert_eq!(series.resample(Timeframe::HOUR).unwrap().written.removed, 24);
     // Another calendar, other hours.
     let nyse = series.clone().calendar(Calendar::nyse()).resample(Timeframe::HOUR).unwrap();
@@ -79,7 +79,7 @@ fn what_cannot_be_made_is_refused() {
     }
     let hours = series.resample(Timeframe::HOUR).unwrap().bars;
     assert_eq!(hours.write(&Bars::default()).unwrap_err().kind(), ErrorKind::InvalidInput);
-    assert_eq!(hours.delete(all_time()).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(hours.remove(all_time()).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(hours.resample(Timeframe::DAY).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
@@ -152,7 +152,7 @@ proptest! {
         let time = |n: i64| Timestamp::from_nanos(start + n * MINUTE);
         for (first, len, cents, delete) in edits {
             if delete {
-                series.delete(Interval::new(time(first), time(first + len)).unwrap()).unwrap();
+                series.remove(Interval::new(time(first), time(first + len)).unwrap()).unwrap();
             } else {
                 let rows: Vec<Bar> = (first..first + len).map(|n| bar(time(n), 5000 + cents + n % 17)).collect();
                 series.write(&rows.into_iter().collect()).unwrap();

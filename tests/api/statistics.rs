@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use modelkeep::{Clock, Freshness, Held, ManualClock, Store, TierStats};
+use modelkeep::{Clock, Freshness, ManualClock, ModelRef, Store, TierStats};
 
 use crate::support::{Folder, Weights, clock, key, weights};
 
@@ -11,7 +11,9 @@ fn tier(tier: TierStats) -> (u64, u64) {
 }
 
 /// Trains for a second, by the store's clock.
-fn slow(clock: &Arc<ManualClock>) -> impl Fn(Option<&Held<Weights>>) -> Result<modelkeep::Trained<Weights>, String> {
+fn slow(
+    clock: &Arc<ManualClock>,
+) -> impl Fn(Option<&ModelRef<Weights>>) -> Result<modelkeep::NewModel<Weights>, String> {
     let clock = Arc::clone(clock);
     move |_| {
         clock.advance(Duration::from_secs(1));
@@ -29,7 +31,7 @@ fn hits_misses_and_trainings_add_up() {
     for _ in 0..3 {
         store.get_or_train(&key("m"), &Freshness::any_age(), slow(&clock)).unwrap();
     }
-    store.clear_hot();
+    store.evict_all();
     store.get::<Weights>(&key("m")).unwrap().unwrap();
     store.get_or_train(&key("m"), &Freshness::forced(), slow(&clock)).unwrap();
     let stats = store.stats();

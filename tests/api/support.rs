@@ -7,7 +7,7 @@ use std::{
 };
 
 use modelkeep::{
-    Held, Invalid, ManualClock, Model, ModelKey, Options, Samples, Schema, Store, Timestamp, Trained, TrainingSet,
+    Invalid, ManualClock, Model, ModelKey, ModelRef, NewModel, Options, Samples, Schema, Store, Timestamp, TrainingSet,
 };
 use rkyv::{Archive, Serialize};
 
@@ -38,14 +38,14 @@ impl Model for WeightsTwo {
     const SCHEMA: Schema = Schema::new("test.weights", 2);
 }
 
-pub fn weights(first: f64) -> Trained<Weights> {
-    Trained::new(Weights { weights: vec![first, 2.0, 3.0] })
+pub fn weights(first: f64) -> NewModel<Weights> {
+    NewModel::new(Weights { weights: vec![first, 2.0, 3.0] })
 }
 
 /// A model of some hundred kilobytes that zstd can do something with.
-pub fn large(first: f64) -> Trained<Weights> {
+pub fn large(first: f64) -> NewModel<Weights> {
     let noise = (1..40_000).map(|i| f64::from(i % 977) / 7.0);
-    Trained::new(Weights { weights: std::iter::once(first).chain(noise).collect() })
+    NewModel::new(Weights { weights: std::iter::once(first).chain(noise).collect() })
 }
 
 /// The id of a small archive, by the number that was drawn for it.
@@ -53,7 +53,7 @@ pub fn small(number: u64) -> u64 {
     number | 1 << 63
 }
 
-pub fn first_weight(held: &Held<Weights>) -> f64 {
+pub fn first_weight(held: &ModelRef<Weights>) -> f64 {
     held.weights[0].to_native()
 }
 
@@ -138,7 +138,7 @@ pub fn flip_first_bit(bytes: &mut [u8]) {
     bytes[0] ^= 1;
 }
 
-/// The error of a call that must fail; `Held` and `Store` print too much for `unwrap_err`.
+/// The error of a call that must fail; `ModelRef` and `Store` print too much for `unwrap_err`.
 pub fn error<T, E>(result: Result<T, E>) -> E {
     match result {
         Ok(_) => panic!("it should have failed"),

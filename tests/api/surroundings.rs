@@ -62,7 +62,7 @@ fn nothing_is_written_to_a_file_that_is_no_longer_the_store() {
         let folder = Folder::new();
         let store = folder.open();
         store.publish(&key("m"), large(1.0)).unwrap();
-        store.clear_hot();
+        store.evict_all();
         let held = store.get::<Weights>(&key("m")).unwrap().unwrap();
         change(&folder.path()).unwrap();
         for _ in 0..2 {
@@ -73,7 +73,7 @@ fn nothing_is_written_to_a_file_that_is_no_longer_the_store() {
             assert_eq!(refused.kind(), ErrorKind::Replaced, "{what}: {refused}");
         }
         // What was there is read, hot and cold, for as long as the store is open.
-        store.clear_hot();
+        store.evict_all();
         assert_eq!((first(&store, "m"), first_weight(&held)), (1.0, 1.0), "{what}");
         assert_eq!(store.metadata(&key("m")).unwrap().unwrap().version, Some(Version::FIRST), "{what}");
         drop(store);
@@ -114,7 +114,7 @@ fn a_file_that_is_cut_while_it_is_open_is_noticed_before_it_is_read() {
         let whole = fs::read(folder.path()).unwrap();
         for len in [whole.len() - 4096, 4096, 0] {
             fs::File::options().write(true).open(folder.path()).unwrap().set_len(len as u64).unwrap();
-            store.clear_hot();
+            store.evict_all();
             let found = error(store.get::<Weights>(&key("m")));
             assert_eq!(found.kind(), ErrorKind::Truncated, "{found}");
             assert!(found.to_string().contains(&format!("{len} bytes")), "{found}");
@@ -273,12 +273,12 @@ fn without_a_map_a_cut_is_an_error_even_while_models_are_held() {
     let folder = Folder::new();
     let store = folder.options().mapped(false).open(folder.path()).unwrap();
     store.publish(&key("m"), large(1.0)).unwrap();
-    store.clear_hot();
+    store.evict_all();
     let held = store.get::<Weights>(&key("m")).unwrap().unwrap();
     fs::File::options().write(true).open(folder.path()).unwrap().set_len(0).unwrap();
     assert_eq!(first_weight(&held), 1.0);
     assert!(held.archive_bytes().len() > 100_000 && held.weights.iter().all(|w| w.to_native().is_finite()));
-    store.clear_hot();
+    store.evict_all();
     assert_eq!(error(store.get::<Weights>(&key("m"))).kind(), ErrorKind::Truncated);
     assert!(!is_copied() || held.tier() == Tier::Disk);
 }

@@ -8,15 +8,15 @@ use std::{
     time::Duration,
 };
 
-use modelkeep::{Decision, ErrorKind, Freshness, Held, Store, Tier, TrainError, Trained};
+use modelkeep::{Decision, ErrorKind, Freshness, ModelRef, NewModel, Store, Tier, TrainError};
 
 use crate::support::{Folder, HOUR, Weights, WeightsTwo, both, error, first_weight, key, large, weights};
 
-fn never(_: Option<&Held<Weights>>) -> Result<Trained<Weights>, String> {
+fn never(_: Option<&ModelRef<Weights>>) -> Result<NewModel<Weights>, String> {
     panic!("nothing was to be trained")
 }
 
-fn gives(first: f64) -> impl Fn(Option<&Held<Weights>>) -> Result<Trained<Weights>, String> {
+fn gives(first: f64) -> impl Fn(Option<&ModelRef<Weights>>) -> Result<NewModel<Weights>, String> {
     move |_| Ok(weights(first))
 }
 
@@ -91,9 +91,9 @@ fn a_changed_schema_is_trained_anew() {
     both(|store, _| {
         store.publish(&key("m"), weights(1.0)).unwrap();
         let held = store
-            .get_or_train(&key("m"), &Freshness::any_age(), |prior: Option<&Held<WeightsTwo>>| {
+            .get_or_train(&key("m"), &Freshness::any_age(), |prior: Option<&ModelRef<WeightsTwo>>| {
                 assert!(prior.is_none());
-                Ok::<_, String>(Trained::new(WeightsTwo { weights: vec![5.0] }))
+                Ok::<_, String>(NewModel::new(WeightsTwo { weights: vec![5.0] }))
             })
             .unwrap();
         match held.decision() {
@@ -166,7 +166,7 @@ fn a_full_store_still_returns_the_model_and_serves_what_it_has() {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 (state >> 11) as f64
             });
-            Ok::<_, String>(Trained::new(Weights { weights: noise.take(30_000).collect() }))
+            Ok::<_, String>(NewModel::new(Weights { weights: noise.take(30_000).collect() }))
         });
         let held = held.unwrap();
         assert_eq!(held.weights.len(), 30_000);
@@ -177,7 +177,7 @@ fn a_full_store_still_returns_the_model_and_serves_what_it_has() {
         }
     }
     let full = full.expect("2 MiB do not hold 40 models of 240 KB");
-    store.clear_hot();
+    store.evict_all();
     assert_eq!(first_weight(&store.get(&key("kept")).unwrap().unwrap()), 7.0, "reads go on after a failed write");
     assert!(store.get::<Weights>(&key(&format!("m{full}"))).unwrap().is_none());
     // Room is made by removing, and the next publish fits.
@@ -191,7 +191,7 @@ fn a_full_store_still_returns_the_model_and_serves_what_it_has() {
 #[test]
 fn a_mistake_in_a_tag_does_not_cost_the_model() {
     both(|store, _| {
-        let train = |_: Option<&Held<Weights>>| Ok::<_, String>(weights(1.0).tag("no spaces, please", "x"));
+        let train = |_: Option<&ModelRef<Weights>>| Ok::<_, String>(weights(1.0).tag("no spaces, please", "x"));
         let held = store.get_or_train(&key("m"), &Freshness::any_age(), train).unwrap();
         assert_eq!((first_weight(&held), held.version()), (1.0, None));
         assert_eq!(held.publish_error().unwrap().kind(), ErrorKind::InvalidInput);
@@ -207,7 +207,7 @@ fn a_model_that_was_never_stored_does_not_hide_a_newer_one_that_was() {
     let held = store.get_or_train(&key("m"), &Freshness::forced(), |_| {
         // Somebody else publishes while this training is at work on a model that is too large for the file.
         store.publish(&key("m"), weights(2.0)).unwrap();
-        Ok::<_, String>(Trained::new(Weights { weights: vec![3.0; 500_000] }))
+        Ok::<_, String>(NewModel::new(Weights { weights: vec![3.0; 500_000] }))
     });
     let held = held.unwrap();
     assert_eq!((first_weight(&held), held.publish_error().unwrap().kind()), (3.0, ErrorKind::StorageFull));
@@ -281,7 +281,7 @@ fn a_training_that_asks_for_itself_is_refused_instead_of_waiting_for_ever() {
 fn a_panic_in_training_leaves_the_store_usable() {
     let store = Store::in_memory().unwrap();
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        store.get_or_train(&key("m"), &Freshness::any_age(), |_: Option<&Held<Weights>>| -> Result<_, String> {
+        store.get_or_train(&key("m"), &Freshness::any_age(), |_: Option<&ModelRef<Weights>>| -> Result<_, String> {
             panic!("index out of bounds, somewhere in the features")
         })
     }));

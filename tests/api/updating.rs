@@ -1,6 +1,6 @@
 //! `update`: incremental training.
 
-use modelkeep::{Decision, ErrorKind, Held, Interval, Samples, Tier, TrainError, TrainingSet};
+use modelkeep::{Decision, ErrorKind, Interval, ModelRef, Samples, Tier, TrainError, TrainingSet};
 
 use crate::support::{HOUR, Weights, both, first_weight, key, samples, weights};
 
@@ -9,19 +9,19 @@ fn new_data_is_merged_and_the_prior_is_handed_over() {
     both(|store, clock| {
         let key = key("m");
         let range = Interval::parse("2018-01-01", "2019-01-01").unwrap();
-        let seen = store.vix("VIX").unwrap().seen(range).unwrap();
+        let seen = store.levels("VIX").unwrap().seen(range).unwrap();
         let first = weights(1.0)
             .training_data(samples("AAPL", &[(1, 1.0), (2, 2.0), (3, 3.0)]))
             .artifact("kept", "as it was")
             .artifact("replaced", "old")
             .tag("desk", "equities")
-            .vix(seen.clone());
+            .levels(seen.clone());
         store.publish(&key, first).unwrap();
         clock.advance(HOUR);
         let mut new = samples("AAPL", &[(2, 2.0), (3, 3.5), (4, 4.0)]);
         new.insert(samples("KO", &[(9, 9.0)]).get("KO").unwrap().clone()).unwrap();
         let update = store
-            .update(&key, &new, |merged, prior: Option<&Held<Weights>>| {
+            .update(&key, &new, |merged, prior: Option<&ModelRef<Weights>>| {
                 assert_eq!(first_weight(prior.unwrap()), 1.0);
                 let mut expected = samples("AAPL", &[(1, 1.0), (2, 2.0), (3, 3.5), (4, 4.0)]);
                 expected.insert(samples("KO", &[(9, 9.0)]).get("KO").unwrap().clone()).unwrap();
@@ -31,7 +31,7 @@ fn new_data_is_merged_and_the_prior_is_handed_over() {
             .unwrap();
         assert!(update.trained);
         let merge = &update.merge;
-        assert_eq!((merge.added, merge.replaced, merge.unchanged), (2, 1, 1));
+        assert_eq!((merge.rows.added, merge.rows.replaced, merge.rows.unchanged), (2, 1, 1));
         assert_eq!(merge.new_symbols.iter().map(ToString::to_string).collect::<Vec<_>>(), ["KO"]);
         let held = &update.model;
         assert_eq!((held.tier(), held.decision(), first_weight(held)), (Tier::Trained, &Decision::NewData, 2.0));
@@ -39,7 +39,7 @@ fn new_data_is_merged_and_the_prior_is_handed_over() {
         assert_eq!((metadata.sample_count, metadata.symbols.len()), (5, 2));
         assert_eq!(metadata.parent.unwrap().get(), 1);
         assert_eq!(metadata.last_updated.since(metadata.created), HOUR, "the lineage keeps its birth");
-        assert_eq!((&metadata.tags["desk"], &metadata.vix), (&"equities".to_owned(), &vec![seen]));
+        assert_eq!((&metadata.tags["desk"], &metadata.levels), (&"equities".to_owned(), &vec![seen]));
         let version = held.version().unwrap();
         assert_eq!(store.artifact(&key, version, "kept").unwrap().unwrap(), b"as it was");
         assert_eq!(store.artifact(&key, version, "replaced").unwrap().unwrap(), b"new");
@@ -60,11 +60,11 @@ fn when_nothing_changed_nothing_is_trained() {
         store.publish(&key, weights(1.0).training_data(data.clone())).unwrap();
         let part = samples("AAPL", &[(2, 2.0)]);
         for new in [&data, &part, &TrainingSet::new()] {
-            let update = store.update(&key, new, |_, _: Option<&Held<Weights>>| -> Result<_, String> {
+            let update = store.update(&key, new, |_, _: Option<&ModelRef<Weights>>| -> Result<_, String> {
                 panic!("nothing was to be trained")
             });
             let update = update.unwrap();
-            assert!(!update.trained && !update.merge.changed());
+            assert!(!update.trained && !update.merge.rows.changed());
             assert_eq!((update.model.decision(), first_weight(&update.model)), (&Decision::Unchanged, 1.0));
         }
         assert_eq!(store.versions(&key).unwrap().len(), 1);
@@ -79,12 +79,12 @@ fn after_a_rollback_the_next_update_trains_even_if_the_data_did_not_change() {
         store.publish(&key, weights(1.0).training_data(good)).unwrap();
         store.update(&key, &more, |_, _| Ok::<_, String>(weights(2.0))).unwrap();
         store.rollback(&key).unwrap();
-        let update = store.update(&key, &more, |all, prior: Option<&Held<Weights>>| {
+        let update = store.update(&key, &more, |all, prior: Option<&ModelRef<Weights>>| {
             assert_eq!((all.len(), first_weight(prior.unwrap())), (2, 1.0));
             Ok::<_, String>(weights(3.0))
         });
         let update = update.unwrap();
-        assert!(update.trained && !update.merge.changed());
+        assert!(update.trained && !update.merge.rows.changed());
         assert!(!store.update(&key, &more, |_, _| Ok::<_, String>(weights(4.0))).unwrap().trained);
     });
 }
@@ -92,8 +92,8 @@ fn after_a_rollback_the_next_update_trains_even_if_the_data_did_not_change() {
 #[test]
 fn an_update_without_any_rows_trains_nothing() {
     both(|store, _| {
-        let result =
-            store.update(&key("m"), &TrainingSet::new(), |_, _: Option<&Held<Weights>>| Ok::<_, String>(weights(1.0)));
+        let result = store
+            .update(&key("m"), &TrainingSet::new(), |_, _: Option<&ModelRef<Weights>>| Ok::<_, String>(weights(1.0)));
         match result {
             Err(TrainError::Store(err)) => assert_eq!(err.kind(), ErrorKind::InvalidInput),
             other => panic!("{other:?}"),
@@ -106,7 +106,7 @@ fn the_first_update_trains_on_what_it_brings() {
     both(|store, _| {
         let data = samples("AAPL", &[(1, 1.0)]);
         let update = store
-            .update(&key("m"), &data, |merged, prior: Option<&Held<Weights>>| {
+            .update(&key("m"), &data, |merged, prior: Option<&ModelRef<Weights>>| {
                 assert!(prior.is_none() && merged == &data);
                 Ok::<_, String>(weights(1.0))
             })
@@ -142,7 +142,7 @@ fn an_update_that_was_overtaken_keeps_its_model_and_says_so() {
         let key = key("m");
         store.publish(&key, weights(1.0)).unwrap();
         let update = store
-            .update(&key, &samples("KO", &[(1, 1.0)]), |_, _: Option<&Held<Weights>>| {
+            .update(&key, &samples("KO", &[(1, 1.0)]), |_, _: Option<&ModelRef<Weights>>| {
                 store.publish(&key, weights(5.0)).unwrap();
                 Ok::<_, String>(weights(2.0))
             })
@@ -160,8 +160,8 @@ fn an_update_after_one_that_could_not_be_written_inherits_what_is_stored() {
     let store = folder.options().file_bytes_max(2 << 20).open(folder.path()).unwrap();
     let key = key("m");
     store.publish(&key, weights(1.0).artifact("report", "kept").tag("desk", "fx")).unwrap();
-    let huge = |_: &TrainingSet, _: Option<&Held<Weights>>| {
-        Ok::<_, String>(modelkeep::Trained::new(Weights { weights: vec![0.5; 500_000] }))
+    let huge = |_: &TrainingSet, _: Option<&ModelRef<Weights>>| {
+        Ok::<_, String>(modelkeep::NewModel::new(Weights { weights: vec![0.5; 500_000] }))
     };
     let unwritten = store.update(&key, &samples("KO", &[(1, 1.0)]), huge).unwrap();
     assert_eq!(

@@ -19,7 +19,7 @@ mod market;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use modelkeep::{
-    Filter, Interval, ManualClock, Model, ModelKey, Samples, Schema, Store, Timestamp, Trained, TrainingSet, Version,
+    Filter, Interval, ManualClock, Model, ModelKey, NewModel, Samples, Schema, Store, Timestamp, TrainingSet, Version,
 };
 use modelkeep_estimators::{DecisionTree, LogisticRegression, Node, StandardScaler};
 
@@ -76,12 +76,12 @@ fn key() -> ModelKey {
 fn write(path: &Path) {
     let clock = Arc::new(ManualClock::at(Timestamp::from_nanos(1_545_652_800_000_000_000)));
     let store = Store::options().clock(Arc::clone(&clock)).open(path).unwrap();
-    store.vix("VIX").unwrap().upsert(&vix()).unwrap();
+    store.levels("VIX").unwrap().write(&vix()).unwrap();
     for i in 1..=3 {
-        let trained = Trained::new(golden(f64::from(i), 3000))
+        let trained = NewModel::new(golden(f64::from(i), 3000))
             .training_data(samples())
             .artifact("report.txt", format!("report {i}"))
-            .vix(store.vix("VIX").unwrap().seen(range()).unwrap())
+            .levels(store.levels("VIX").unwrap().seen(range()).unwrap())
             .metric("auc", 0.5 + f64::from(i) / 100.0)
             .tag("desk", "equities")
             .took(Duration::from_millis(1234));
@@ -91,11 +91,11 @@ fn write(path: &Path) {
     store.pin(&key(), Version::FIRST).unwrap();
     store.rollback(&key()).unwrap();
     let estimators = |name: &str| ModelKey::new(name, &()).unwrap();
-    store.publish(&estimators("scaler"), Trained::new(StandardScaler::new(vec![1.0, 2.0], vec![0.5, 0.25]))).unwrap();
+    store.publish(&estimators("scaler"), NewModel::new(StandardScaler::new(vec![1.0, 2.0], vec![0.5, 0.25]))).unwrap();
     let logistic = LogisticRegression::new(vec![2.0, -1.0], 0.5).with_classes(-1, 1).with_threshold(0.6);
-    store.publish(&estimators("logistic"), Trained::new(logistic)).unwrap();
+    store.publish(&estimators("logistic"), NewModel::new(logistic)).unwrap();
     let tree = DecisionTree::new(1, vec![3, 4], vec![Node::split(0, 0.5, 2), Node::leaf(0), Node::leaf(1)]);
-    store.publish(&estimators("tree"), Trained::new(tree)).unwrap();
+    store.publish(&estimators("tree"), NewModel::new(tree)).unwrap();
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_file_of_each_format_says_what_it_said() {
             check(&store);
         }
         let store = Store::open(&path).unwrap();
-        assert_eq!(store.publish(&key(), Trained::new(golden(4.0, 10))).unwrap(), Version::new(4).unwrap());
+        assert_eq!(store.publish(&key(), NewModel::new(golden(4.0, 10))).unwrap(), Version::new(4).unwrap());
         store.compact().unwrap();
         assert!(store.verify().unwrap().is_whole());
     }
@@ -144,11 +144,11 @@ fn check(store: &Store) {
     assert_eq!((metadata.metrics["auc"], metadata.tags["desk"].as_str()), (0.52, "equities"));
     assert_eq!(metadata.created.to_string(), "2018-12-24T13:00:00Z");
     assert_eq!((metadata.training_duration, metadata.sample_count), (Duration::from_millis(1234), 200));
-    assert_eq!((metadata.vix[0].days, metadata.vix[0].range), (2, range()));
+    assert_eq!((metadata.levels[0].days, metadata.levels[0].range), (2, range()));
     assert_eq!(store.artifact(&key(), Version::new(2).unwrap(), "report.txt").unwrap().unwrap(), b"report 2");
     // NaN does not equal itself, so the sets are compared as text.
     assert_eq!(format!("{:?}", store.training_data(&key()).unwrap().unwrap()), format!("{:?}", samples()));
-    assert_eq!(store.vix("VIX").unwrap().range(range()).unwrap().iter().collect::<Vec<_>>(), vix());
+    assert_eq!(store.levels("VIX").unwrap().range(range()).unwrap().iter().collect::<Vec<_>>(), vix());
     let names: Vec<String> =
         store.list(Filter::all()).unwrap().map(|listed| listed.unwrap().name().to_string()).collect();
     assert_eq!(names, ["golden", "logistic", "scaler", "tree"]);

@@ -90,7 +90,7 @@ fn write(path: &Path) {
     let empty = |_: &Symbol, _: Interval<Day>| Ok::<_, FetchError>(Vec::new());
     let once = FetchPolicy::default().empty_attempts(1);
     let january = Interval::parse("2018-01-01", "2018-02-01").unwrap();
-    store.vix("VIX").unwrap().policy(once).load_or_fetch(january, &empty).unwrap();
+    store.levels("VIX").unwrap().policy(once).load_or_fetch(january, &empty).unwrap();
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_file_with_market_data_says_what_it_said() {
     let known = nobody.coverage(year()).unwrap();
     let Coverage::Failed { attempts: 1, reason, retry_at } = &known[0].coverage else { panic!("{known:?}") };
     assert_eq!((reason.as_str(), retry_at.to_string().as_str()), ("no route", "2019-01-02T01:15:00Z"));
-    assert_eq!(nobody.judged_by().unwrap().unwrap(), Calendar::nyse());
+    assert_eq!(nobody.stored_calendar().unwrap().unwrap(), Calendar::nyse());
     let january = Interval::parse("2018-01-01", "2018-02-01").unwrap();
-    assert_eq!(store.vix("VIX").unwrap().coverage(january).unwrap()[0].coverage, Coverage::KnownEmpty);
+    assert_eq!(store.levels("VIX").unwrap().coverage(january).unwrap()[0].coverage, Coverage::KnownEmpty);
 }

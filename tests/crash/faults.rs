@@ -8,14 +8,14 @@ use std::{
     },
 };
 
-use modelkeep::{Access, ErrorKind, Freshness, Held, Interval, Store, Tier, Timeframe, Verify, Version};
+use modelkeep::{Access, ErrorKind, Freshness, Interval, ModelRef, Store, Tier, Timeframe, Verify, Version};
 
 use crate::{
     disk::{LoggedDisk, broken, full, is_read},
     support::{Step, Weights, bars, key, model, open, options, summary},
 };
 
-pub fn first(held: &Held<Weights>) -> f64 {
+pub fn first(held: &ModelRef<Weights>) -> f64 {
     held.weights[0].to_native()
 }
 
@@ -47,8 +47,8 @@ fn while_writes_fail_reads_go_on_and_what_is_held_stays() {
         let store = stored(&path, &disk);
         // The version before: held by a guard, by a clone, and by a handle that is idle.
         let live = store.live::<Weights>(&key("large")).unwrap();
-        assert_eq!(first(&live.load().unwrap().to_held()), 2.0);
-        store.clear_hot();
+        assert_eq!(first(&live.load().unwrap().to_model_ref()), 2.0);
+        store.evict_all();
         let held = store.get::<Weights>(&key("large")).unwrap().unwrap();
         let bytes = held.archive_bytes().to_vec();
         store.publish(&key("large"), model(4, 20_002)).unwrap();
@@ -59,7 +59,7 @@ fn while_writes_fail_reads_go_on_and_what_is_held_stays() {
                 matches!(failed.kind(), ErrorKind::Io | ErrorKind::StorageFull | ErrorKind::OutcomeUnknown),
                 "{failed:?}"
             );
-            store.clear_hot();
+            store.evict_all();
             let cold = store.get::<Weights>(&key("large")).unwrap().expect("a model");
             assert_eq!(
                 (cold.tier(), cold.version()),
@@ -73,7 +73,7 @@ fn while_writes_fail_reads_go_on_and_what_is_held_stays() {
         }
         disk.heal();
         let version = store.publish(&key("large"), model(6, 20_004)).unwrap();
-        assert!(held.archive_bytes() == bytes && first(&live.load().unwrap().to_held()) == 6.0);
+        assert!(held.archive_bytes() == bytes && first(&live.load().unwrap().to_model_ref()) == 6.0);
         drop(store);
         let store = options().open(&path).unwrap();
         let again = store.get::<Weights>(&key("large")).unwrap().unwrap();
@@ -86,7 +86,7 @@ fn the_lock_is_kept_whatever_fails() {
     let folder = tempfile::tempdir().unwrap();
     let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
     let store = stored(&path, &disk);
-    store.clear_hot();
+    store.evict_all();
     let held = store.get::<Weights>(&key("large")).unwrap().unwrap();
     break_syncs(&disk);
     for _ in 0..4 {
@@ -186,7 +186,7 @@ fn a_compaction_that_fails_leaves_what_was_there() {
     let folder = tempfile::tempdir().unwrap();
     let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
     let store = stored(&path, &disk);
-    store.clear_hot();
+    store.evict_all();
     let held = store.get::<Weights>(&key("large")).unwrap().unwrap();
     let (bytes, expected) = (held.archive_bytes().to_vec(), summary(&store));
     let (mut at, mut failed) = (0, 0);
@@ -231,14 +231,14 @@ fn a_trained_model_that_cannot_be_stored_stays_in_memory_and_is_marked() {
         let store = stored(&path, &disk);
         let live = store.live::<Weights>(&key("other")).unwrap();
         fault(&disk);
-        let train = |_: Option<&Held<Weights>>| Ok::<_, String>(model(7, 9_000));
+        let train = |_: Option<&ModelRef<Weights>>| Ok::<_, String>(model(7, 9_000));
         let trained = store.get_or_train(&key("other"), &Freshness::any_age(), train).unwrap();
         assert_eq!((trained.tier(), first(&trained)), (Tier::Trained, 7.0));
         assert!(trained.publish_error().is_some());
-        let never = |_: Option<&Held<Weights>>| -> Result<_, String> { panic!("trained twice") };
+        let never = |_: Option<&ModelRef<Weights>>| -> Result<_, String> { panic!("trained twice") };
         let again = store.get_or_train(&key("other"), &Freshness::any_age(), never).unwrap();
         assert_eq!((again.tier(), first(&again)), (Tier::Hot, 7.0));
-        assert_eq!(first(&live.load().unwrap().to_held()), 7.0);
+        assert_eq!(first(&live.load().unwrap().to_model_ref()), 7.0);
         // Other models are read from the file meanwhile, and this one stays.
         store.publish(&key("small"), model(8, 3)).unwrap_err();
         assert_eq!(first(&store.get(&key("other")).unwrap().unwrap()), 7.0);
@@ -256,7 +256,7 @@ fn what_cannot_be_detached_stays_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
     let store = stored(&path, &disk);
-    store.clear_hot();
+    store.evict_all();
     let held = store.get::<Weights>(&key("large")).unwrap().unwrap();
     let bytes = held.archive_bytes().to_vec();
     disk.plan(|access| matches!(access, Access::Detach { .. }).then(full));
@@ -269,7 +269,7 @@ fn what_cannot_be_detached_stays_as_it_is() {
     disk.plan(|access| matches!(access, Access::Detach { .. }).then(full));
     let refused = store.publish(&key("large"), model(31, 20_010)).unwrap_err();
     assert!(refused.message().contains("1 models that left the file are held"), "{refused:?}");
-    store.clear_hot();
+    store.evict_all();
     assert_eq!(first(&store.get(&key("small")).unwrap().unwrap()), 3.0, "reads go on");
     assert!(held.archive_bytes() == bytes);
     drop(held);
@@ -298,7 +298,7 @@ fn reads_go_on_under_every_option() {
                 assert!([390, 780].contains(&bars.len()));
             }
             disk.heal();
-            store.bars("SPY", Timeframe::MINUTE).unwrap().delete(Interval::all_time()).unwrap();
+            store.bars("SPY", Timeframe::MINUTE).unwrap().remove(Interval::all_time()).unwrap();
             store.bars("SPY", Timeframe::MINUTE).unwrap().write(&bars(0, 390)).unwrap();
             assert!(summary(&store) == expected);
             // A listing from before the error has its state, or says that it is gone.
@@ -340,7 +340,7 @@ fn a_file_that_cannot_be_mapped_is_copied() {
             held.push((first(&model), model));
             // What left while held retires its map: the next one is refused.
             store.publish(&key("large"), model_of(round)).unwrap();
-            store.clear_hot();
+            store.evict_all();
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         assert!(held.iter().all(|(value, model)| first(model) == *value));
@@ -352,6 +352,6 @@ fn a_file_that_cannot_be_mapped_is_copied() {
     }
 }
 
-fn model_of(round: u32) -> modelkeep::Trained<Weights> {
+fn model_of(round: u32) -> modelkeep::NewModel<Weights> {
     model(40 + round, 20_000 + round as usize)
 }

@@ -29,7 +29,7 @@ fn one_failed_access_of_a_publish_does_not_end_reads() {
             for first in 1..4 {
                 store.publish(&key("large"), model(first, 40_000)).unwrap();
             }
-            store.clear_hot();
+            store.evict_all();
             let held = store.get::<Weights>(&key("large")).unwrap().unwrap();
             store.publish(&key("large"), model(4, 40_000)).unwrap();
             let failed = disk.fail(|_| true, at, 1);
@@ -39,7 +39,7 @@ fn one_failed_access_of_a_publish_does_not_end_reads() {
                 assert!(at > 20, "no access was made to fail");
                 break;
             }
-            store.clear_hot();
+            store.evict_all();
             let version = store.metadata(&key("large")).unwrap().unwrap().version;
             let found = store.get::<Weights>(&key("large")).unwrap().unwrap();
             assert_eq!((found.version(), first(&held)), (version, 3.0), "access {at} failed: {said:?}");
@@ -70,7 +70,7 @@ fn memory_follows_the_file_after_an_outcome_that_could_not_be_read() {
             let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
             let store = stored(&path, &disk);
             let live = store.live::<Weights>(&key("large")).unwrap();
-            assert_eq!(first(&live.load().unwrap().to_held()), 2.0);
+            assert_eq!(first(&live.load().unwrap().to_model_ref()), 2.0);
             let mut syncs = 0;
             disk.plan(move |access| {
                 syncs += u32::from(matches!(access, Access::Sync { .. }));
@@ -134,7 +134,7 @@ fn what_the_kernel_dropped_after_a_failed_sync_is_not_shown_any_more() {
             continue;
         }
         assert_eq!(said.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
-        assert_eq!((shown().tier(), first(&live.load().unwrap().to_held())), (Tier::Hot, 5.0));
+        assert_eq!((shown().tier(), first(&live.load().unwrap().to_model_ref())), (Tier::Hot, 5.0));
         // Its length is in the file system's journal, and stays.
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().write_all(&on_disk).unwrap();
         store.publish(&key("small"), model(6, 4)).unwrap();
@@ -153,7 +153,7 @@ fn what_left_is_detached_before_the_commit_after_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
     let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
     let store = stored(&path, &disk);
-    store.clear_hot();
+    store.evict_all();
     let held = store.get::<Weights>(&key("large")).unwrap().unwrap();
     let (bytes, writer) = (held.archive_bytes().to_vec(), std::thread::current().id());
     let detached = Arc::new(AtomicU64::new(0));
@@ -187,7 +187,7 @@ fn a_version_that_could_not_be_read_is_shown_when_it_can_be() {
             store.publish(&key("page"), model(1, numbers)).unwrap();
             store.publish(&key("page"), model(2, numbers)).unwrap();
             let live = store.live::<Weights>(&key("page")).unwrap();
-            let shown = || live.load().map(|current| first(&current.to_held()));
+            let shown = || live.load().map(|current| first(&current.to_model_ref()));
             assert_eq!(shown(), Some(2.0));
             let failed = disk.fail(|access| matches!(access, Access::Read { .. }), at, 1);
             let said = store.rollback(&key("page"));

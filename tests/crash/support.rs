@@ -3,8 +3,8 @@
 use std::{fmt::Write as _, path::Path, sync::Arc};
 
 use modelkeep::{
-    Bar, Bars, Error, Interval, ManualClock, Model, ModelKey, Options, Samples, Schema, Store, Timeframe, Timestamp,
-    Trained, TrainingSet, Version,
+    Bar, Bars, Error, Interval, ManualClock, Model, ModelKey, NewModel, Options, Samples, Schema, Store, Timeframe,
+    Timestamp, TrainingSet, Version,
 };
 
 use crate::disk::LoggedDisk;
@@ -19,10 +19,10 @@ impl Model for Weights {
 }
 
 /// A model of so many numbers, which all say which one it is, and an artifact that says the same.
-pub fn model(first: u32, numbers: usize) -> Trained<Weights> {
+pub fn model(first: u32, numbers: usize) -> NewModel<Weights> {
     let weights = (0..numbers).map(|i| f64::from(first) + (i % 7) as f64 / 16.0).collect();
     let artifact = vec![first as u8; 40 + numbers % 5000];
-    Trained::new(Weights { weights }).artifact("a", artifact).tag("first", first.to_string())
+    NewModel::new(Weights { weights }).artifact("a", artifact).tag("first", first.to_string())
 }
 
 pub fn samples(symbol: &str, rows: usize, value: f64) -> TrainingSet {
@@ -77,7 +77,7 @@ pub fn summary(store: &Store) -> String {
         }
         let head = store.metadata(&key).unwrap().and_then(|metadata| metadata.version);
         let held = store.get::<Weights>(&key).unwrap();
-        assert_eq!(held.as_ref().and_then(modelkeep::Held::version), head, "{name}: get and metadata differ");
+        assert_eq!(held.as_ref().and_then(modelkeep::ModelRef::version), head, "{name}: get and metadata differ");
         let current = versions.iter().find(|entry| entry.current).map(|entry| entry.version);
         assert_eq!(current, head, "{name}: versions and metadata differ");
         let data = store.training_data(&key).unwrap().map_or(0, |data| data.len());

@@ -21,8 +21,8 @@ mod oracle;
 use std::{sync::Arc, time::Duration};
 
 use modelkeep::{
-    Decision, ErrorKind, Filter, Freshness, Held, ManualClock, Model, ModelKey, Options, Samples, Schema, Store, Tier,
-    Timestamp, Trained, TrainingSet, Verify, Version,
+    Decision, ErrorKind, Filter, Freshness, ManualClock, Model, ModelKey, ModelRef, NewModel, Options, Samples, Schema,
+    Store, Tier, Timestamp, TrainingSet, Verify, Version,
 };
 use oracle::Oracle;
 use proptest::prelude::*;
@@ -153,7 +153,7 @@ impl Run {
         match *op {
             Op::Publish { key: k, value, large, expect } => {
                 let trained =
-                    Trained::new(Numbers { numbers: numbers(value, large) }).artifact("a", value.to_le_bytes());
+                    NewModel::new(Numbers { numbers: numbers(value, large) }).artifact("a", value.to_le_bytes());
                 let result = match expect {
                     None => self.store().publish(&key(k), trained),
                     Some(number) => self.store().publish_if(&key(k), Version::new(number), trained),
@@ -174,8 +174,8 @@ impl Run {
             }
             Op::GetOrTrain { key: k, value, max_age_hours } => {
                 let freshness = Freshness::max_age_hours(max_age_hours);
-                let train = |_: Option<&Held<Numbers>>| {
-                    Ok::<_, String>(Trained::new(Numbers { numbers: numbers(value, false) }))
+                let train = |_: Option<&ModelRef<Numbers>>| {
+                    Ok::<_, String>(NewModel::new(Numbers { numbers: numbers(value, false) }))
                 };
                 let held = self.store().get_or_train(&key(k), &freshness, train).unwrap();
                 let age = self.oracle.age(k, now);
@@ -194,8 +194,8 @@ impl Run {
                 prop_assert_eq!(Some(values(&held)), self.oracle.current(k));
             }
             Op::Update { key: k, value, ref rows } => {
-                let train = |_: &TrainingSet, _: Option<&Held<Numbers>>| {
-                    Ok::<_, String>(Trained::new(Numbers { numbers: numbers(value, false) }))
+                let train = |_: &TrainingSet, _: Option<&ModelRef<Numbers>>| {
+                    Ok::<_, String>(NewModel::new(Numbers { numbers: numbers(value, false) }))
                 };
                 let changed = self.oracle.merge(k, rows);
                 let trains = !self.oracle.trained_on_what_is_stored(k);
@@ -204,7 +204,7 @@ impl Run {
                     return Ok(());
                 };
                 prop_assert_eq!(update.trained, trains);
-                prop_assert_eq!(update.merge.changed(), changed);
+                prop_assert_eq!(update.merge.rows.changed(), changed);
                 if trains {
                     self.oracle.publish(k, None, numbers(value, false), now, true);
                 }
@@ -246,7 +246,7 @@ impl Run {
             Op::Clear { hours } => {
                 let age = Duration::from_secs(u64::from(hours) * 3600);
                 self.check_removal(
-                    &self.store().clear(age),
+                    &self.store().prune_older_than(age),
                     |oracle, (hours, now)| Some(oracle.clear(hours, now)),
                     (u64::from(hours), now),
                 )?;
@@ -258,7 +258,7 @@ impl Run {
                 });
                 prop_assert_eq!(listed.collect::<Vec<_>>(), self.oracle.list(key));
             }
-            Op::EvictAll => self.store().clear_hot(),
+            Op::EvictAll => self.store().evict_all(),
             Op::Advance { hours } => self.clock.advance(Duration::from_secs(u64::from(hours) * 3600)),
             Op::Compact => drop(self.store().compact().unwrap()),
             Op::Reopen => self.reopen(),
@@ -308,7 +308,7 @@ impl Run {
     }
 }
 
-fn values(held: &Held<Numbers>) -> Vec<u32> {
+fn values(held: &ModelRef<Numbers>) -> Vec<u32> {
     held.numbers.iter().map(|number| number.to_native()).collect()
 }
 

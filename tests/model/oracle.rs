@@ -10,7 +10,7 @@ use modelkeep::ModelKey;
 pub type Removed = Vec<(u8, u64)>;
 
 /// A version: its numbers, when it was made, and the rows it was trained on if it was given any.
-struct Trained {
+struct Written {
     value: Vec<u32>,
     at: u64,
     rows: Option<BTreeMap<(u8, i64), u8>>,
@@ -18,7 +18,7 @@ struct Trained {
 
 #[derive(Default)]
 struct Entry {
-    versions: BTreeMap<u64, Trained>,
+    versions: BTreeMap<u64, Written>,
     current: Option<u64>,
     previous: Option<u64>,
     last: u64,
@@ -75,7 +75,7 @@ impl Oracle {
             }
             entry.last += 1;
             let rows = updated.then(|| entry.rows.clone());
-            entry.versions.insert(entry.last, Trained { value, at: now, rows });
+            entry.versions.insert(entry.last, Written { value, at: now, rows });
             entry.advance(entry.last);
             for version in entry.beyond(self.retention) {
                 entry.forget(version);
@@ -121,8 +121,8 @@ impl Oracle {
     /// Whether the current version was trained on just the rows that are stored.
     pub fn trained_on_what_is_stored(&self, key: u8) -> bool {
         self.with(key, |entry| match entry.current.and_then(|current| entry.versions.get(&current)) {
-            Some(Trained { rows: Some(rows), .. }) => *rows == entry.rows,
-            Some(Trained { rows: None, .. }) => entry.rows.is_empty(),
+            Some(Written { rows: Some(rows), .. }) => *rows == entry.rows,
+            Some(Written { rows: None, .. }) => entry.rows.is_empty(),
             None => false,
         })
     }

@@ -200,8 +200,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         plain(
             "order-of-live",
             "src/models/live/counted.rs",
-            "        self.value.store(value);\n        // Release: who sees the count sees the value, or a later one.\n        self.count.fetch_add(1, Ordering::Release);",
-            "        self.count.fetch_add(1, Ordering::Release);\n        self.value.store(value);",
+            "        let last = self.value.swap(value);\n        // Release: who sees the count sees the value, or a later one.\n        self.count.fetch_add(1, Ordering::Release);",
+            "        self.count.fetch_add(1, Ordering::Release);\n        let last = self.value.swap(value);",
             "lib",
             &["models::live::counted::tests::who_has_seen_the_count_has_seen_the_value"],
         ),
@@ -310,6 +310,22 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "",
         "crash",
         &["recovering::memory_follows_the_file_after_an_outcome_that_could_not_be_read"],
+    ),
+    plain(
+        "shown-in-its-turn",
+        "src/core/mod.rs",
+        "        let _turn = self.turn();\n        let batch",
+        "        drop(self.turn());\n        let batch",
+        "third_tier",
+        &["changes_are_told_in_the_order_of_their_commits", "who_follows_sees_a_change_before_the_next_one_is_made"],
+    ),
+    plain(
+        "readers-free-nothing",
+        "src/models/tiers/followers.rs",
+        "        retired.entries.push(last);\n",
+        "        drop(last);\n",
+        "live_reader",
+        &["a_thread_that_reads_makes_no_system_call_and_frees_nothing_when_the_model_changes"],
     ),
     plain(
         "somebody-looks",

@@ -43,7 +43,7 @@ struct Mutation {
     file: &'static str,
     old: &'static str,
     new: &'static str,
-    /// `lib`, or the name of the test target.
+    /// `lib`, the name of a test target, or [`ESTIMATORS`].
     target: &'static str,
     tests: &'static [&'static str],
     checker: Checker,
@@ -52,6 +52,9 @@ struct Mutation {
 fn mutations() -> impl Iterator<Item = &'static Mutation> {
     held::MUTATIONS.iter().chain(stored::MUTATIONS)
 }
+
+/// The crate beside this one.
+const ESTIMATORS: &str = "modelkeep-estimators";
 
 /// A mutation may make a test go on for ever.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -88,8 +91,11 @@ fn every_mutation_can_be_applied_and_its_tests_exist() {
     for mutation in mutations() {
         assert!(names.insert(mutation.name), "{} is there twice", mutation.name);
         mutated(root(), mutation);
-        let folder =
-            if mutation.target == "lib" { root().join("src") } else { root().join("tests").join(mutation.target) };
+        let folder = match mutation.target {
+            "lib" => root().join("src"),
+            ESTIMATORS => root().join("crates/estimators/src"),
+            target => root().join("tests").join(target),
+        };
         let texts: Vec<String> = sources(&folder).iter().map(|path| fs::read_to_string(path).unwrap()).collect();
         for test in mutation.tests {
             let function = format!("fn {}(", test.rsplit("::").next().unwrap());
@@ -150,6 +156,7 @@ fn cargo(copy: &Path, mutation: &Mutation, arguments: &[&str]) -> Command {
     }
     match mutation.target {
         "lib" => command.arg("--lib"),
+        ESTIMATORS => command.args(["-p", ESTIMATORS, "--lib"]),
         target => command.args(["--test", target]),
     };
     // An empty folder of its own the first time; then what was built is there.

@@ -94,11 +94,11 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     ),
     plain(
         "children-behind-parents",
-        "src/estimators/tree.rs",
+        "crates/estimators/src/tree.rs",
         "_ if right <= at + 1 || right >= end => return refuse(\"its right child is not behind it in its tree\"),",
         "_ if right >= end => return refuse(\"its right child is not behind it in its tree\"),",
-        "lib",
-        &["estimators::tree::tests::a_child_that_is_not_behind_its_parent_is_refused"],
+        "modelkeep-estimators",
+        &["tree::tests::a_child_that_is_not_behind_its_parent_is_refused"],
     ),
     plain(
         "lengths-are-limited",
@@ -127,8 +127,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "damage-is-spoiled-in-a-copy",
         "src/engine/compaction.rs",
-        "if page == Page::Unchecked && sealed",
-        "if page == Page::Whole && sealed",
+        "if page == PageChecksum::Unverified && sealed",
+        "if page == PageChecksum::Verified && sealed",
         "api",
         &["mending::a_damaged_row_is_not_taken_for_whole_once_its_page_was_written_anew"],
     ),
@@ -152,8 +152,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "known-then",
         "src/market/bars/read.rs",
-        "current.known.iter().enumerate().filter(|(_, known)| **known <= known_at)",
-        "current.known.iter().enumerate().filter(|(_, known)| **known <= known_at || true)",
+        "current.recorded_at.iter().enumerate().filter(|(_, known)| **known <= known_at)",
+        "current.recorded_at.iter().enumerate().filter(|(_, known)| **known <= known_at || true)",
         "api",
         &["history::a_bar_that_was_stored_later_is_never_seen"],
     ),
@@ -184,7 +184,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "one-load-at-a-time",
         "src/market/fetch/load.rs",
-        "let _flight = market.loads.board(&load)?;",
+        "let _flight = market.loads.acquire(&load)?;",
         "",
         "api",
         &["fetching::callers_that_want_the_same_at_once_fetch_once"],

@@ -30,7 +30,7 @@ const LINES_MAX: usize = 500;
 /// what is lent of it, hazard pointers.
 const UNSAFE: [&str; 7] = [
     "src/models/archive.rs",
-    "src/format/columns/lanes.rs",
+    "src/format/columns/simd.rs",
     "src/engine/mapped/map.rs",
     "src/engine/mapped/memory.rs",
     "src/engine/view.rs",
@@ -148,7 +148,7 @@ fn unsafe_is_where_it_belongs_and_says_why() {
             }
         }
     }
-    assert_eq!(used, 34, "a use of unsafe code that this test does not know of, or one less");
+    assert_eq!(used, 35, "a use of unsafe code that this test does not know of, or one less");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use modelkeep::{ModelKey, Store, Trained};
+use modelkeep::{ModelKey, NewModel, Store};
 
 use crate::{
     affinity, folder, live,
@@ -103,7 +103,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 fn filled(path: &Path, keys: &[ModelKey], bytes: usize) -> Result<Store> {
     let store = Store::options().hot_bytes(0).open(path)?;
     for (index, key) in keys.iter().enumerate() {
-        store.publish(key, Trained::new(model::mixed(bytes, index as u64)))?;
+        store.publish(key, NewModel::new(model::mixed(bytes, index as u64)))?;
         if index % 1000 == 999 {
             eprintln!("published {} of {}", index + 1, keys.len());
         }

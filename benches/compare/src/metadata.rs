@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use modelkeep::{Filter, ModelKey, Store, Trained};
+use modelkeep::{Filter, ModelKey, NewModel, Store};
 
 use crate::{
     folder,
@@ -96,7 +96,7 @@ type Scan<'a> = Box<dyn Fn() -> Result<u64> + 'a>;
 fn publish(path: &Path, rows: usize) -> Result<usize> {
     let store = Store::options().hot_bytes(0).open(path)?;
     for index in 0..rows {
-        let mut trained = Trained::new(model::mixed(ARCHIVE_BYTES, index as u64));
+        let mut trained = NewModel::new(model::mixed(ARCHIVE_BYTES, index as u64));
         for n in 0..8 {
             trained = trained.metric(format!("metric.{n}"), index as f64 + f64::from(n));
             trained = trained.tag(format!("tag.{n}"), format!("{index:0>72}"));

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
 use anyhow::Result;
-use modelkeep::{Options, Store, Trained};
+use modelkeep::{NewModel, Options, Store};
 
 use crate::{
     folder,
@@ -132,7 +132,7 @@ fn timed(mut write: impl FnMut(&[u8]) -> Result<()> + 'static) -> Publish {
 fn store(path: &std::path::Path, options: Options) -> Result<Publish> {
     let (store, key) = (options.open(path)?, ours::only_key());
     Ok(Box::new(move |round| {
-        let trained = Trained::new(model::mixed(round.bytes, round.seed));
+        let trained = NewModel::new(model::mixed(round.bytes, round.seed));
         let started = Instant::now();
         store.publish(&key, trained)?;
         Ok(millis(started.elapsed()))

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use modelkeep::{Store, Trained};
+use modelkeep::{NewModel, Store};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::{
@@ -152,13 +152,13 @@ fn fill_ours(path: &Path, values: u32, bytes: usize) -> Result<()> {
     let store = Store::open(path)?;
     let mut last = Duration::ZERO;
     for index in 0..values {
-        let trained = Trained::new(model::mixed(bytes, index.into()));
+        let trained = NewModel::new(model::mixed(bytes, index.into()));
         let started = Instant::now();
         store.publish(&model::numbered_key(index as usize)?, trained)?;
         last = started.elapsed();
     }
     // The last part of a publish is its transaction.
-    let one_more = Trained::new(model::mixed(bytes, values.into()));
+    let one_more = NewModel::new(model::mixed(bytes, values.into()));
     let key = model::numbered_key(values as usize)?;
     thread::scope(|scope| {
         scope.spawn(|| store.publish(&key, one_more));

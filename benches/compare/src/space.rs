@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use modelkeep::{Store, Trained};
+use modelkeep::{NewModel, Store};
 
 use crate::{
     folder::{self, allocated},
@@ -98,7 +98,7 @@ fn ours(folder: &Path, one: usize, many: usize, times: u32) -> Result<Taken> {
     let publish = |path: &Path, bytes: usize, times: u32| -> Result<u64> {
         let store = Store::options().retention(1).compress_superseded(false).open(path)?;
         for seed in 0..times {
-            store.publish(&ours::only_key(), Trained::new(model::mixed(bytes, seed.into())))?;
+            store.publish(&ours::only_key(), NewModel::new(model::mixed(bytes, seed.into())))?;
         }
         drop(store);
         allocated(path)

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use modelkeep::{Model, ModelKey, Schema, Store, Trained};
+use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
 
 use crate::{
     folder,
@@ -122,7 +122,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let counter = AtomicU64::new(0);
     let publish = || {
         let number = counter.fetch_add(1, Ordering::Relaxed) + 1;
-        store.publish(&key, Trained::new(Stamped::new(number, arguments.weights as usize)))
+        store.publish(&key, NewModel::new(Stamped::new(number, arguments.weights as usize)))
     };
     publish()?;
     let header = ["one prediction, ns", "p50", "p99", "p99.9", "max", "predictions", "torn", "missing", "backwards"];

@@ -7,12 +7,12 @@
 //! opens.
 //!
 //! ```
-//! use modelkeep::{ModelKey, Store, Trained};
+//! use modelkeep::{ModelKey, Store, NewModel};
 //! use modelkeep_estimators::LogisticRegression;
 //!
 //! let store = Store::in_memory()?;
 //! let key = ModelKey::new("coin", &())?;
-//! store.publish(&key, Trained::new(LogisticRegression::new(vec![2.0, -1.0], 0.5)))?;
+//! store.publish(&key, NewModel::new(LogisticRegression::new(vec![2.0, -1.0], 0.5)))?;
 //! let model = store.get::<LogisticRegression>(&key)?.expect("it was published above");
 //! assert_eq!(model.probability(&[0.0, 0.5]), 0.5);
 //! # Ok::<(), modelkeep::Error>(())

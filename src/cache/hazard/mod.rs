@@ -24,7 +24,7 @@ use crate::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicPtr, Ordering},
     thread,
-    thread_slot::LANES,
+    thread_slot::THREAD_SLOTS,
 };
 use barrier::{heavy, light};
 
@@ -37,7 +37,7 @@ const SLOTS: usize = if cfg!(loom) { 2 } else { 8 };
 const ON_THE_WAY: usize = 1;
 
 /// The lanes that are looked into. A model of a few threads has as many.
-const LANES_IN_USE: usize = if cfg!(loom) { 2 } else { LANES };
+const LANES_IN_USE: usize = if cfg!(loom) { 2 } else { THREAD_SLOTS };
 
 type Hazards = [CachePadded<[AtomicPtr<()>; SLOTS]>; LANES_IN_USE];
 
@@ -64,7 +64,7 @@ fn on_the_way<T>(at: *mut T) -> *mut () {
 }
 
 /// Everything that is being looked at, or may be in an instant.
-fn looked_at() -> impl Iterator<Item = *mut ()> {
+fn protected_now() -> impl Iterator<Item = *mut ()> {
     let hazards = HAZARDS.iter().flat_map(|lane| lane.iter());
     hazards.map(|hazard| hazard.load(Ordering::Acquire)).filter(|hazard| !hazard.is_null())
 }
@@ -76,9 +76,9 @@ pub(crate) struct Guard<V: CacheValue> {
 }
 
 // SAFETY: a guard is a shared reference to a slot, and an atomic that any thread may clear.
-unsafe impl<V: CacheValue + Send + Sync> Send for Guard<V> where V::Facts: Send + Sync {}
+unsafe impl<V: CacheValue + Send + Sync> Send for Guard<V> where V::HitData: Send + Sync {}
 // SAFETY: as above; the guard itself hands out shared references only.
-unsafe impl<V: CacheValue + Send + Sync> Sync for Guard<V> where V::Facts: Send + Sync {}
+unsafe impl<V: CacheValue + Send + Sync> Sync for Guard<V> where V::HitData: Send + Sync {}
 
 /// Why nothing is protected.
 #[derive(Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl<V: CacheValue> Guard<V> {
 
     /// What a hit needs of it.
     #[inline]
-    pub(crate) fn facts(&self) -> V::Facts {
+    pub(crate) fn facts(&self) -> V::HitData {
         self.slot().facts
     }
 
@@ -208,10 +208,10 @@ impl<V: CacheValue> RetiredList<V> {
             // As if it had a guard that is never dropped: the kernel has taken back what it had granted.
             return true;
         }
-        let looked_at: Vec<_> = looked_at().collect();
+        let protected_now: Vec<_> = protected_now().collect();
         let hazards = |slot: &Arc<Slot<V>>| {
             let at = Arc::as_ptr(slot);
-            looked_at.iter().copied().filter(move |&hazard| ptr::eq(named(hazard), at))
+            protected_now.iter().copied().filter(move |&hazard| ptr::eq(named(hazard), at))
         };
         let free: Vec<_> = waiting.extract_if(.., |slot| hazards(slot).next().is_none()).collect();
         let settled = waiting.iter().all(|slot| !hazards(slot).any(is_on_the_way));

@@ -11,7 +11,7 @@ use crate::{
 pub(super) struct Thing;
 
 impl CacheValue for Thing {
-    type Facts = ();
+    type HitData = ();
 
     fn facts(&self) {}
 }
@@ -112,7 +112,7 @@ mod running {
     fn what_readers_find_while_it_is_replaced_is_alive() {
         struct Canary(AtomicU64);
         impl CacheValue for Canary {
-            type Facts = ();
+            type HitData = ();
 
             fn facts(&self) {}
         }

@@ -24,7 +24,7 @@ use std::{
 
 use super::{
     memory::{self, Advice},
-    pins::Held,
+    pins::ModelRef,
 };
 use crate::{
     engine::{
@@ -320,7 +320,7 @@ impl MappedRange {
     }
 }
 
-impl Held for MappedRange {
+impl ModelRef for MappedRange {
     fn bytes(&self) -> &[u8] {
         Self::bytes(self)
     }

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, ptr, sync::Arc};
 
-use super::{Map, MappedRange, pins::Held as _};
+use super::{Map, MappedRange, pins::ModelRef as _};
 
 use crate::{
     engine::{Engine, EngineOptions, Watched, file::StoreFile, lock::Sharing, sealed::Blob},

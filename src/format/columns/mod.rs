@@ -7,8 +7,8 @@
 pub(crate) mod floats;
 pub(crate) mod frame;
 pub(crate) mod ints;
-pub(crate) mod lanes;
 pub(crate) mod pack;
+pub(crate) mod simd;
 pub(crate) mod ticks;
 
 use crate::types::error::Error;

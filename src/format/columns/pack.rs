@@ -5,7 +5,7 @@
 //! u8       width w: bits of each packed value, 0 to 64
 //! u8       patches p
 //! w * 16   the lowest w bits of each value less the base: up to 32 bits in the layout of the bitpacking crate
-//!          (4 lanes, SIMD), the bits above in the same layout behind them
+//!          (4 simd, SIMD), the bits above in the same layout behind them
 //! p times  u8 position, varint what is above the lowest w bits, with its sign (zigzag)
 //! ```
 //!
@@ -15,7 +15,7 @@
 
 use bitpacking::{BitPacker, BitPacker4x};
 
-use super::{Bytes, broken, lanes, put_varint, unzigzag, zigzag};
+use super::{Bytes, broken, put_varint, simd, unzigzag, zigzag};
 use crate::types::error::Result;
 
 /// Values in a block.
@@ -172,7 +172,7 @@ fn unpack_lanes(bytes: &mut Bytes<'_>, base: i64, width: u8, block: &mut Block) 
     let mut lane = [0_u32; BLOCK];
     let low = width.min(32);
     packer.decompress(bytes.slice(usize::from(low) * BLOCK / 8)?, &mut lane, low);
-    lanes::widen(&lane, base, block);
+    simd::widen(&lane, base, block);
     if width > 32 {
         packer.decompress(bytes.slice(usize::from(width - 32) * BLOCK / 8)?, &mut lane, width - 32);
         for (slot, offset) in block.iter_mut().zip(&lane) {

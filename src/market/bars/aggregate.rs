@@ -34,20 +34,20 @@ crate::format::record::schema!(AggregateV1, "modelkeep.aggregate", 1);
 
 /// What an aggregated series was made of: a calendar, and the source's chunks.
 #[derive(Debug, PartialEq)]
-pub(crate) struct MadeOf {
+pub(crate) struct AggregateSources {
     pub(crate) calendar: Digest,
     pub(crate) chunks: BTreeMap<i64, Digest>,
 }
 
-pub(crate) fn read(reader: &impl Reader, series: &SeriesId) -> Result<Option<MadeOf>> {
+pub(crate) fn read(reader: &impl Reader, series: &SeriesId) -> Result<Option<AggregateSources>> {
     let record = sealed::record::<AggregateV1>(reader, Table::Aggregates, &series.prefix())?;
-    Ok(record.map(|record| MadeOf {
+    Ok(record.map(|record| AggregateSources {
         calendar: Digest::from_bytes(record.calendar),
         chunks: record.periods.into_iter().zip(record.hashes.into_iter().map(Digest::from_bytes)).collect(),
     }))
 }
 
-pub(crate) fn write(batch: &Batch, series: &SeriesId, made_of: &MadeOf) -> Result<()> {
+pub(crate) fn write(batch: &Batch, series: &SeriesId, made_of: &AggregateSources) -> Result<()> {
     let record = AggregateV1 {
         calendar: *made_of.calendar.as_bytes(),
         periods: made_of.chunks.keys().copied().collect(),

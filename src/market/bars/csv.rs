@@ -6,12 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{series::BarSeries, write::Written};
+use super::series::BarSeries;
 use crate::{
     market::bar::{BadRows, Bar, Bars},
     types::{
         error::{Error, ErrorKind, Result},
         interval::Interval,
+        row_changes::RowChanges,
         time::{Day, Timestamp},
     },
 };
@@ -54,7 +55,7 @@ impl BarSeries<'_> {
         path: impl AsRef<Path>,
         bad_rows: BadRows,
         progress: impl FnMut(Progress),
-    ) -> Result<Written> {
+    ) -> Result<RowChanges> {
         let path = path.as_ref();
         let failed = |err| failed("import bars", path, err);
         let file = File::open(path).map_err(failed)?;

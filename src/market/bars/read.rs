@@ -176,8 +176,8 @@ pub(crate) fn as_of(
 /// Appends what was known at a time, in order: what is current since then, and what was current then.
 fn known_then(current: &Rows, history: &Rows, known_at: i64, out: &mut Columns) {
     let still =
-        current.known.iter().enumerate().filter(|(_, known)| **known <= known_at).map(|(row, _)| (current, row));
-    let past = history.known.iter().zip(&history.until).enumerate();
+        current.recorded_at.iter().enumerate().filter(|(_, known)| **known <= known_at).map(|(row, _)| (current, row));
+    let past = history.recorded_at.iter().zip(&history.superseded_at).enumerate();
     let past =
         past.filter(|(_, (known, until))| **known <= known_at && known_at < **until).map(|(row, _)| (history, row));
     let mut rows: Vec<(Timestamp, &Rows, usize)> =

@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    aggregate::{self, Buckets, MadeOf},
+    aggregate::{self, AggregateSources, Buckets},
     read,
     series::BarSeries,
-    write::Written,
 };
 use crate::{
     market::{bar::Columns, timeframe::Timeframe},
-    types::{error::Result, hash::Digest, interval::Interval, time::Timestamp},
+    types::{error::Result, hash::Digest, interval::Interval, row_changes::RowChanges, time::Timestamp},
 };
 
 /// Aggregated bars, and what it took to bring them up to date.
@@ -20,7 +19,7 @@ pub struct Resampled<'a> {
     /// The aggregated bars: to be read; they cannot be written.
     pub bars: BarSeries<'a>,
     /// What changed among them.
-    pub written: Written,
+    pub written: RowChanges,
     /// Chunks of the source that were gone through, because they had changed.
     pub chunks_read: u64,
     /// Bars, of those gone through, that lie outside of sessions and are in no aggregate. Many of them say that
@@ -67,14 +66,15 @@ impl<'a> BarSeries<'a> {
     pub fn resample(&self, target: Timeframe) -> Result<Resampled<'a>> {
         let id = aggregate::check(&self.id, target)?;
         let series = self.aggregated(id);
-        let calendar = Digest::of(self.judge().json().as_bytes());
+        let calendar = Digest::of(self.session_calendar().json().as_bytes());
         let (snapshot, all) = (self.market.core.snapshot()?, Interval::all_time());
         // Most calls find nothing to do, and need no transaction for it.
-        let is_current =
-            |made_of: &MadeOf, now: &BTreeMap<i64, Digest>| made_of.calendar == calendar && made_of.chunks == *now;
+        let is_current = |made_of: &AggregateSources, now: &BTreeMap<i64, Digest>| {
+            made_of.calendar == calendar && made_of.chunks == *now
+        };
         let chunks = chunks(&snapshot, self, all)?;
         if aggregate::read(&snapshot, &series.id)?.is_some_and(|made_of| is_current(&made_of, &chunks)) {
-            return Ok(Resampled { bars: series, written: Written::default(), chunks_read: 0, outside: 0 });
+            return Ok(Resampled { bars: series, written: RowChanges::default(), chunks_read: 0, outside: 0 });
         }
         drop(snapshot);
         let (written, chunks_read, outside) = self.commit("resample", |batch| {
@@ -82,9 +82,9 @@ impl<'a> BarSeries<'a> {
             let snapshot = batch.before();
             let chunks = self::chunks(snapshot, self, all)?;
             let before = aggregate::read(batch, &series.id)?;
-            let (mut written, mut outside) = (Written::default(), 0);
+            let (mut written, mut outside) = (RowChanges::default(), 0);
             let stale: BTreeSet<i64> = match before.filter(|before| before.calendar == calendar) {
-                Some(MadeOf { chunks: before, .. }) => {
+                Some(AggregateSources { chunks: before, .. }) => {
                     let differs = |period: &&i64| before.get(*period) != chunks.get(*period);
                     before.keys().chain(chunks.keys()).filter(differs).copied().collect()
                 }
@@ -93,7 +93,7 @@ impl<'a> BarSeries<'a> {
                     chunks.keys().copied().collect()
                 }
             };
-            let mut buckets = Buckets::new(self.judge(), self.timeframe(), target);
+            let mut buckets = Buckets::new(self.session_calendar(), self.timeframe(), target);
             for period in &stale {
                 let (start, end) = self.id.period().span(*period);
                 let (around, replaced) = buckets.around(Interval::new(start, end)?);
@@ -102,7 +102,7 @@ impl<'a> BarSeries<'a> {
                 outside += left_out;
                 written += series.apply(batch, &rows, Some(replaced))?;
             }
-            aggregate::write(batch, &series.id, &MadeOf { calendar, chunks })?;
+            aggregate::write(batch, &series.id, &AggregateSources { calendar, chunks })?;
             Ok((written, stale.len() as u64, outside))
         })?;
         Ok(Resampled { bars: series, written, chunks_read, outside })

@@ -6,7 +6,7 @@ use super::{
     key::SeriesId,
     read::{self, BarSummary},
     validate::prepare,
-    write::{self, Written},
+    write,
 };
 use crate::{
     engine::Batch,
@@ -16,7 +16,7 @@ use crate::{
         calendar::Calendar,
         coverage::{
             self, classify,
-            ledger::{Coverage, Stretch},
+            ledger::{Coverage, CoverageSpan},
         },
         fetch::policy::FetchPolicy,
         timeframe::Timeframe,
@@ -25,6 +25,7 @@ use crate::{
         error::{Error, Result},
         interval::Interval,
         key::Symbol,
+        row_changes::RowChanges,
         time::Timestamp,
     },
 };
@@ -127,7 +128,7 @@ impl<'a> BarSeries<'a> {
         self
     }
 
-    pub(crate) fn judge(&self) -> &Calendar {
+    pub(crate) fn session_calendar(&self) -> &Calendar {
         self.calendar.as_ref().unwrap_or(&self.market.settings.calendar)
     }
 
@@ -141,7 +142,7 @@ impl<'a> BarSeries<'a> {
     }
 
     /// Where its ledger lies.
-    pub(crate) fn account(&self) -> Vec<u8> {
+    pub(crate) fn coverage_key(&self) -> Vec<u8> {
         let mut key = b"bars/".to_vec();
         key.extend_from_slice(&self.id.prefix());
         key
@@ -166,7 +167,7 @@ impl<'a> BarSeries<'a> {
     /// `InvalidInput`, naming the row, for bars that are not in order, that repeat a timestamp, or have
     /// [`Flaws`](crate::Flaws): nothing is written then. `LimitExceeded` for more than 1,048,576 bars in one chunk.
     /// Otherwise what a write can fail with.
-    pub fn write(&self, bars: &Bars) -> Result<Written> {
+    pub fn write(&self, bars: &Bars) -> Result<RowChanges> {
         self.write_with(bars, BadRows::Refuse)
     }
 
@@ -174,16 +175,16 @@ impl<'a> BarSeries<'a> {
     ///
     /// # Errors
     /// As for [`write`](Self::write).
-    pub fn write_with(&self, bars: &Bars, bad_rows: BadRows) -> Result<Written> {
+    pub fn write_with(&self, bars: &Bars, bad_rows: BadRows) -> Result<RowChanges> {
         self.check_given("write bars")?;
         let rows = prepare(&self.id, bars, bad_rows)?;
         self.commit("write bars", |batch| {
             let written = self.apply(batch, &rows, None)?;
-            let mut account = coverage::read_for(batch, &self.account(), self.judge())?;
-            let before = account.ledger.clone();
-            classify::given(&mut account.ledger, self.judge(), self.timeframe(), &rows.at);
-            if account.ledger != before {
-                coverage::write(batch, &self.account(), &account, self.judge())?;
+            let mut record = coverage::read_for(batch, &self.coverage_key(), self.session_calendar())?;
+            let before = record.ledger.clone();
+            classify::record_write(&mut record.ledger, self.session_calendar(), self.timeframe(), &rows.at);
+            if record.ledger != before {
+                coverage::write(batch, &self.coverage_key(), &record, self.session_calendar())?;
             }
             Ok(written)
         })
@@ -195,11 +196,11 @@ impl<'a> BarSeries<'a> {
     /// # Errors
     /// `Corrupt` for a damaged chunk that lies in the interval in part; otherwise
     /// [what a write can fail with](crate::Store#what-a-write-can-fail-with).
-    pub fn delete(&self, interval: Interval<Timestamp>) -> Result<Written> {
-        self.check_given("delete bars")?;
-        self.commit("delete bars", |batch| {
+    pub fn remove(&self, interval: Interval<Timestamp>) -> Result<RowChanges> {
+        self.check_given("remove bars")?;
+        self.commit("remove bars", |batch| {
             let written = self.apply(batch, &Columns::default(), Some(interval))?;
-            self.mark_missing(batch, interval)?;
+            self.note_missing(batch, interval)?;
             Ok(written)
         })
     }
@@ -208,15 +209,15 @@ impl<'a> BarSeries<'a> {
     ///
     /// # Errors
     /// [What a write can fail with](crate::Store#what-a-write-can-fail-with).
-    pub fn forget(&self, interval: Interval<Timestamp>) -> Result<()> {
-        self.check_given("forget coverage")?;
-        self.commit("forget coverage", |batch| self.mark_missing(batch, interval))
+    pub fn mark_missing(&self, interval: Interval<Timestamp>) -> Result<()> {
+        self.check_given("mark missing")?;
+        self.commit("mark missing", |batch| self.note_missing(batch, interval))
     }
 
-    fn mark_missing(&self, batch: &Batch, interval: Interval<Timestamp>) -> Result<()> {
-        let mut account = coverage::read_for(batch, &self.account(), self.judge())?;
-        account.ledger.mark(interval, Coverage::Missing);
-        coverage::write(batch, &self.account(), &account, self.judge())
+    fn note_missing(&self, batch: &Batch, interval: Interval<Timestamp>) -> Result<()> {
+        let mut record = coverage::read_for(batch, &self.coverage_key(), self.session_calendar())?;
+        record.ledger.mark(interval, Coverage::Missing);
+        coverage::write(batch, &self.coverage_key(), &record, self.session_calendar())
     }
 
     pub(crate) fn commit<T>(&self, operation: &'static str, change: impl FnOnce(&Batch) -> Result<T>) -> Result<T> {
@@ -224,7 +225,12 @@ impl<'a> BarSeries<'a> {
     }
 
     /// Changes bars in a transaction.
-    pub(crate) fn apply(&self, batch: &Batch, rows: &Columns, remove: Option<Interval<Timestamp>>) -> Result<Written> {
+    pub(crate) fn apply(
+        &self,
+        batch: &Batch,
+        rows: &Columns,
+        remove: Option<Interval<Timestamp>>,
+    ) -> Result<RowChanges> {
         let market = self.market;
         let terms = market.settings.terms(self.timeframe(), market.core.now());
         write::apply(batch, &self.id, rows, remove, terms)
@@ -272,32 +278,32 @@ impl<'a> BarSeries<'a> {
     ///
     /// # Errors
     /// `Corrupt` when the ledger is damaged, `Io` when the file cannot be read.
-    pub fn coverage(&self, interval: Interval<Timestamp>) -> Result<Vec<Stretch>> {
-        Ok(self.market.core.look(|snapshot| coverage::read(snapshot, &self.account()))?.ledger.within(interval))
+    pub fn coverage(&self, interval: Interval<Timestamp>) -> Result<Vec<CoverageSpan>> {
+        Ok(self.market.core.look(|snapshot| coverage::read(snapshot, &self.coverage_key()))?.ledger.within(interval))
     }
 
     /// Returns the calendar that judged what is known, as it was then; `None` when nothing is known.
     ///
     /// # Errors
     /// `Corrupt` when the ledger or the calendar is damaged, `Io` when the file cannot be read.
-    pub fn judged_by(&self) -> Result<Option<Calendar>> {
-        self.market.core.look(|snapshot| coverage::judged_by(snapshot, &self.account()))
+    pub fn stored_calendar(&self) -> Result<Option<Calendar>> {
+        self.market.core.look(|snapshot| coverage::stored_calendar(snapshot, &self.coverage_key()))
     }
 
     /// Returns the sessions of `interval` that the calendar expects bars in, that have none at all, and that are not
-    /// known to be empty; those that are over. For what is missing within sessions see [`holes`](Self::holes).
+    /// known to be empty; those that are over. For what is missing within sessions see [`intraday_gaps`](Self::intraday_gaps).
     ///
     /// # Errors
     /// As for [`range`](Self::range); `InvalidInput` for bars of more than a day.
     pub fn gaps(&self, interval: Interval<Timestamp>) -> Result<Vec<crate::market::calendar::Session>> {
         self.check_sessions("look for gaps")?;
         let snapshot = self.market.core.snapshot()?;
-        let ledger = coverage::read(&snapshot, &self.account())?.ledger;
-        let until = classify::complete_until(self.judge(), self.timeframe(), self.market.core.now());
+        let ledger = coverage::read(&snapshot, &self.coverage_key())?.ledger;
+        let until = classify::complete_until(self.session_calendar(), self.timeframe(), self.market.core.now());
         let over = Interval::new(interval.start(), interval.end().min(until).max(interval.start()))?;
         let (at, _) = read::field(&snapshot, &self.id, over, Field::Volume)?;
         let is_known = |span| ledger.within(span).iter().all(|stretch| stretch.coverage == Coverage::KnownEmpty);
-        let windows = classify::windows(self.judge(), self.timeframe(), over, &at);
+        let windows = classify::windows(self.session_calendar(), self.timeframe(), over, &at);
         Ok(windows.filter(|window| window.is_empty && !is_known(window.span)).map(|window| window.session).collect())
     }
 
@@ -312,14 +318,14 @@ impl<'a> BarSeries<'a> {
 
     /// Returns the stretches within sessions, as far as they lie in `interval`, of at least `shortest` that no bar
     /// covers. A load takes a session with a bar for complete, because a thinly traded symbol has minutes without one;
-    /// this finds what a vendor cut off. [`forget`](Self::forget) such a stretch to have it fetched again.
+    /// this finds what a vendor cut off. [`mark_missing`](Self::mark_missing) such a stretch to have it fetched again.
     ///
     /// # Errors
     /// As for [`range`](Self::range).
-    pub fn holes(&self, interval: Interval<Timestamp>, shortest: Duration) -> Result<Vec<Interval<Timestamp>>> {
+    pub fn intraday_gaps(&self, interval: Interval<Timestamp>, shortest: Duration) -> Result<Vec<Interval<Timestamp>>> {
         let (at, _) = self.market.core.look(|snapshot| read::field(snapshot, &self.id, interval, Field::Volume))?;
-        let mut holes = Vec::new();
-        for session in self.judge().expected(interval, self.timeframe()) {
+        let mut intraday_gaps = Vec::new();
+        for session in self.session_calendar().expected(interval, self.timeframe()) {
             let window = session.window(self.timeframe());
             let (start, end) = (window.start().max(interval.start()), window.end().min(interval.end()));
             let from = at.partition_point(|at| *at < start);
@@ -327,11 +333,11 @@ impl<'a> BarSeries<'a> {
             let mut covered = start;
             for next in bars.chain([end]) {
                 if next > covered && next.since(covered) >= shortest {
-                    holes.push(Interval::new(covered, next)?);
+                    intraday_gaps.push(Interval::new(covered, next)?);
                 }
                 covered = next.after(self.timeframe().duration()).max(covered);
             }
         }
-        Ok(holes)
+        Ok(intraday_gaps)
     }
 }

@@ -19,39 +19,14 @@ use crate::{
         error::{Error, ErrorKind, Result},
         interval::Interval,
         limits::HISTORY_ROWS_MAX,
+        row_changes::RowChanges,
         time::Timestamp,
     },
 };
 
-/// What a write did, in bars.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Written {
-    /// Bars that were not there.
-    pub added: u64,
-    /// Bars that had other values.
-    pub replaced: u64,
-    /// Bars that were there with these very values.
-    pub unchanged: u64,
-    /// Bars that were deleted.
-    pub removed: u64,
-    /// Bars, of those that were written, that have a flaw.
-    pub flawed: u64,
-}
-
-impl std::ops::AddAssign for Written {
-    fn add_assign(&mut self, other: Self) {
-        self.added += other.added;
-        self.replaced += other.replaced;
-        self.unchanged += other.unchanged;
-        self.removed += other.removed;
-        self.flawed += other.flawed;
-    }
-}
-
 /// How to write.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
+pub(crate) struct WriteOptions {
     /// What time it is.
     pub(crate) now: Timestamp,
     /// How long superseded bars can be read; `None` for ever.
@@ -66,10 +41,10 @@ pub(crate) fn apply(
     series: &SeriesId,
     rows: &Columns,
     remove: Option<Interval<Timestamp>>,
-    terms: Terms,
-) -> Result<Written> {
+    terms: WriteOptions,
+) -> Result<RowChanges> {
     let period = series.period();
-    let mut written = Written::default();
+    let mut written = RowChanges::default();
     let mut touched: Vec<i64> = match remove {
         Some(remove) => periods_in(batch, series, remove)?,
         None => Vec::new(),
@@ -110,8 +85,8 @@ fn apply_to_chunk(
     index: i64,
     incoming: &Columns,
     remove: Option<Interval<Timestamp>>,
-    terms: Terms,
-) -> Result<Written> {
+    terms: WriteOptions,
+) -> Result<RowChanges> {
     let row = series.row(index);
     let stored = match read(batch, Table::Bars, &row) {
         Ok(stored) => stored.unwrap_or_default(),
@@ -126,7 +101,7 @@ fn apply_to_chunk(
         Err(error) => return Err(error),
     };
     // Knowledge does not go back in time, whatever the clock does.
-    let known = [stored.known.iter().copied().max(), last_change(batch, &row)?, Some(terms.now.as_nanos())];
+    let known = [stored.recorded_at.iter().copied().max(), last_change(batch, &row)?, Some(terms.now.as_nanos())];
     let known = known.into_iter().flatten().max().unwrap_or_default();
     let merged = merge(&stored, incoming, remove, known);
     if merged.written.added + merged.written.replaced + merged.written.removed == 0 {
@@ -160,12 +135,12 @@ pub(super) fn read(reader: &impl Reader, table: Table, row: &[u8]) -> Result<Opt
 struct Merged {
     current: Rows,
     superseded: Rows,
-    written: Written,
+    written: RowChanges,
 }
 
 /// Merges what is stored with what is new, both in order.
 fn merge(stored: &Rows, new: &Columns, remove: Option<Interval<Timestamp>>, known: i64) -> Merged {
-    let mut merged = Merged { current: Rows::default(), superseded: Rows::default(), written: Written::default() };
+    let mut merged = Merged { current: Rows::default(), superseded: Rows::default(), written: RowChanges::default() };
     merged.current.bars = Columns::with_capacity(stored.bars.len() + new.len());
     let Merged { current, superseded, written } = &mut merged;
     let (mut old, mut next) = (0, 0);
@@ -204,7 +179,7 @@ fn merge(stored: &Rows, new: &Columns, remove: Option<Interval<Timestamp>>, know
                 written.added += 1;
             }
             current.bars.extend(new, next..next + 1);
-            current.known.push(known);
+            current.recorded_at.push(known);
         }
         old += usize::from(order.is_eq());
         next += 1;
@@ -215,20 +190,22 @@ impl Rows {
     /// Appends rows of `other`.
     pub(super) fn take(&mut self, other: &Self, rows: std::ops::Range<usize>) {
         self.bars.extend(&other.bars, rows.clone());
-        self.known.extend_from_slice(other.known.get(rows.clone()).unwrap_or_default());
-        self.until.extend_from_slice(other.until.get(rows).unwrap_or_default());
+        self.recorded_at.extend_from_slice(other.recorded_at.get(rows.clone()).unwrap_or_default());
+        self.superseded_at.extend_from_slice(other.superseded_at.get(rows).unwrap_or_default());
     }
 }
 
 /// Moves rows to the history, and lets go of what is older than the retention, or too much.
-fn supersede(batch: &Batch, row: &[u8], mut rows: Rows, until: i64, terms: Terms) -> Result<()> {
-    rows.until = vec![until; rows.bars.len()];
+fn supersede(batch: &Batch, row: &[u8], mut rows: Rows, until: i64, terms: WriteOptions) -> Result<()> {
+    rows.superseded_at = vec![until; rows.bars.len()];
     let old = read_history(batch, row)?.unwrap_or_default();
     let parts = [&old.rows, &rows];
     // In order of time, and of rows with the same timestamp in order of when they were current.
     let mut order: Vec<(Timestamp, i64, usize, usize)> = Vec::new();
     for (part, rows) in parts.iter().enumerate() {
-        order.extend(rows.bars.at.iter().zip(&rows.until).enumerate().map(|(n, (at, until))| (*at, *until, part, n)));
+        order.extend(
+            rows.bars.at.iter().zip(&rows.superseded_at).enumerate().map(|(n, (at, until))| (*at, *until, part, n)),
+        );
     }
     order.sort_unstable();
     let mut ends: Vec<i64> = order.iter().map(|(_, until, ..)| *until).collect();

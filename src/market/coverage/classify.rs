@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ledger::{Coverage, Ledger, Stretch};
+use super::ledger::{Coverage, CoverageSpan, Ledger};
 use crate::{
     market::{
         calendar::{Calendar, Session},
@@ -17,7 +17,7 @@ const FAILED_PAUSE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Takes note of bars that somebody wrote: the sessions that they lie in, and the time between them where no session is
 /// without bars, need not be fetched. Days that the calendar does not know about are noted bar by bar.
-pub(crate) fn given(ledger: &mut Ledger, calendar: &Calendar, timeframe: Timeframe, at: &[Timestamp]) {
+pub(crate) fn record_write(ledger: &mut Ledger, calendar: &Calendar, timeframe: Timeframe, at: &[Timestamp]) {
     let known = calendar.known();
     let is_known = |at: &Timestamp| known.contains(at.day()) && !timeframe.is_longer_than_a_day();
     for run in at.chunk_by(|a, b| is_known(a) && is_known(b)) {
@@ -53,7 +53,7 @@ fn connected(ledger: &Ledger, calendar: &Calendar, timeframe: Timeframe, first: 
 }
 
 /// Takes note of an answer to `asked` that brought rows `at` these times, which are in order and lie within.
-pub(crate) fn answered(
+pub(crate) fn record_response(
     ledger: &mut Ledger,
     calendar: &Calendar,
     timeframe: Timeframe,
@@ -68,7 +68,7 @@ pub(crate) fn answered(
     // it was asked for.
     let mut run: Option<(Interval<Timestamp>, u32)> = None;
     for Window { session, span: window, is_empty } in windows(calendar, timeframe, asked, at) {
-        let is_open = session.close.after(policy.settle) > now;
+        let is_open = session.close.after(policy.publication_delay) > now;
         let attempts = if is_empty && !is_open { Some(before.attempts(window) + 1) } else { None };
         match (&mut run, attempts) {
             (Some((all, so_far)), Some(attempts)) if *so_far == attempts => {
@@ -113,14 +113,14 @@ fn not_there_yet(
     let last = at.partition_point(|at| *at < window.end()).checked_sub(1).and_then(|last| at.get(last));
     let start = last.map_or(window.start(), |last| last.after(timeframe.duration()).max(window.start()));
     if start < window.end() {
-        let retry_at = now.after(timeframe.duration().min(policy.failed_pause));
+        let retry_at = now.after(timeframe.duration().min(policy.retry_failed_after));
         let reason = "the session goes on, or has just ended, and the last bars are not there yet".into();
         ledger.mark(Interval::between(start, window.end()), Coverage::Failed { retry_at, attempts: 0, reason });
     }
 }
 
 /// Takes note that `parts` could not be fetched.
-pub(crate) fn failed(
+pub(crate) fn record_failure(
     ledger: &mut Ledger,
     parts: &[Interval<Timestamp>],
     reason: &str,
@@ -134,10 +134,11 @@ pub(crate) fn failed(
     };
     for part in parts {
         // Each stretch counts how often it was asked for.
-        for Stretch { interval, coverage } in ledger.within(*part) {
+        for CoverageSpan { interval, coverage } in ledger.within(*part) {
             let attempts = if let Coverage::Failed { attempts, .. } = coverage { attempts + 1 } else { 1 };
-            let pause =
-                asked_for.unwrap_or_else(|| pause(policy, attempts)).min(FAILED_PAUSE_MAX.max(policy.failed_pause));
+            let pause = asked_for
+                .unwrap_or_else(|| pause(policy, attempts))
+                .min(FAILED_PAUSE_MAX.max(policy.retry_failed_after));
             let retry_at = now.after(pause);
             ledger.mark(interval, Coverage::Failed { retry_at, attempts, reason: reason.clone() });
         }
@@ -147,7 +148,7 @@ pub(crate) fn failed(
 /// Twice as long after each failure.
 fn pause(policy: &FetchPolicy, attempts: u32) -> Duration {
     let factor = 2_u32.saturating_pow(attempts.saturating_sub(1));
-    policy.failed_pause.saturating_mul(factor).min(FAILED_PAUSE_MAX.max(policy.failed_pause))
+    policy.retry_failed_after.saturating_mul(factor).min(FAILED_PAUSE_MAX.max(policy.retry_failed_after))
 }
 
 /// A session, as far as it was looked at, and whether it has no bars.
@@ -210,7 +211,7 @@ mod tests {
     }
 
     fn shown(ledger: &Ledger) -> Vec<String> {
-        let show = |stretch: &Stretch| {
+        let show = |stretch: &CoverageSpan| {
             let coverage = match &stretch.coverage {
                 Coverage::Failed { attempts, .. } => format!("failed {attempts}"),
                 other => format!("{other:?}"),
@@ -226,12 +227,12 @@ mod tests {
         let nyse = Calendar::nyse();
         let mut ledger = Ledger::default();
         let holiday = Interval::between(day("2018-12-25"), day("2018-12-26"));
-        answered(&mut ledger, &nyse, Timeframe::DAY, holiday, &[], &policy, day("2019-06-01"));
+        record_response(&mut ledger, &nyse, Timeframe::DAY, holiday, &[], &policy, day("2019-06-01"));
         assert_eq!(shown(&ledger), ["2018-12-25 2018-12-26 KnownEmpty"]);
 
         let mut ledger = Ledger::default();
         for attempt in 1..=3 {
-            answered(&mut ledger, &nyse, Timeframe::DAY, december(), &[], &policy, day("2019-06-01"));
+            record_response(&mut ledger, &nyse, Timeframe::DAY, december(), &[], &policy, day("2019-06-01"));
             let expected = if attempt < 3 { format!("failed {attempt}") } else { "KnownEmpty".into() };
             assert!(shown(&ledger).iter().any(|line| line.ends_with(&expected)), "{:?}", shown(&ledger));
         }
@@ -249,7 +250,7 @@ mod tests {
                 !["2018-12-12", "2018-12-13"].contains(&at.day().to_string().as_str()) && *at < day("2018-12-22")
             })
             .collect();
-        answered(
+        record_response(
             &mut ledger,
             &Calendar::nyse(),
             Timeframe::DAY,
@@ -268,7 +269,7 @@ mod tests {
             ]
         );
         let mut ledger = Ledger::default();
-        given(&mut ledger, &Calendar::nyse(), Timeframe::DAY, &at);
+        record_write(&mut ledger, &Calendar::nyse(), Timeframe::DAY, &at);
         assert_eq!(shown(&ledger), ["2018-12-03 2018-12-12 Present", "2018-12-14 2018-12-22 Present"]);
     }
 
@@ -293,7 +294,7 @@ mod tests {
         let mut ledger = Ledger::default();
         let (noon, next) = (day("2018-12-20").after(Duration::from_secs(12 * 3600)), day("2018-12-21"));
         let asked = Interval::between(noon, day("2018-12-22"));
-        answered(
+        record_response(
             &mut ledger,
             &Calendar::nyse(),
             Timeframe::DAY,

@@ -40,7 +40,7 @@ impl Coverage {
 /// A stretch of time and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Stretch {
+pub struct CoverageSpan {
     /// When.
     pub interval: Interval<Timestamp>,
     /// What is known.
@@ -50,17 +50,17 @@ pub struct Stretch {
 /// Disjoint stretches in order of time; what is not in it is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ledger {
-    stretches: Vec<Stretch>,
+    stretches: Vec<CoverageSpan>,
 }
 
 impl Ledger {
     /// A ledger of stretches in order; `None` when they overlap or are out of order.
-    pub(crate) fn new(stretches: Vec<Stretch>) -> Option<Self> {
+    pub(crate) fn new(stretches: Vec<CoverageSpan>) -> Option<Self> {
         let ordered = stretches.windows(2).all(|pair| matches!(pair, [a, b] if a.interval.end() <= b.interval.start()));
         ordered.then_some(Self { stretches })
     }
 
-    pub(crate) fn stretches(&self) -> &[Stretch] {
+    pub(crate) fn stretches(&self) -> &[CoverageSpan] {
         &self.stretches
     }
 
@@ -72,22 +72,22 @@ impl Ledger {
         let (start, end) = (interval.start(), interval.end());
         let from = self.stretches.partition_point(|stretch| stretch.interval.end() < start);
         let to = self.stretches.partition_point(|stretch| stretch.interval.start() <= end);
-        let touched: Vec<Stretch> = self.stretches.drain(from..to.max(from)).collect();
+        let touched: Vec<CoverageSpan> = self.stretches.drain(from..to.max(from)).collect();
         let mut pieces = Vec::with_capacity(3);
-        let outside = |stretch: &Stretch, start: Timestamp, end: Timestamp| {
+        let outside = |stretch: &CoverageSpan, start: Timestamp, end: Timestamp| {
             (start < end)
-                .then(|| Stretch { interval: Interval::between(start, end), coverage: stretch.coverage.clone() })
+                .then(|| CoverageSpan { interval: Interval::between(start, end), coverage: stretch.coverage.clone() })
         };
         for stretch in &touched {
             pieces.extend(outside(stretch, stretch.interval.start(), stretch.interval.end().min(start)));
         }
         if coverage != Coverage::Missing {
-            pieces.push(Stretch { interval, coverage });
+            pieces.push(CoverageSpan { interval, coverage });
         }
         for stretch in &touched {
             pieces.extend(outside(stretch, stretch.interval.start().max(end), stretch.interval.end()));
         }
-        let mut merged: Vec<Stretch> = Vec::with_capacity(pieces.len());
+        let mut merged: Vec<CoverageSpan> = Vec::with_capacity(pieces.len());
         for piece in pieces {
             match merged.last_mut() {
                 Some(last) if last.coverage == piece.coverage && last.interval.end() == piece.interval.start() => {
@@ -100,7 +100,7 @@ impl Ledger {
     }
 
     /// What is known of every part of `interval`, in order, without gaps.
-    pub(crate) fn within(&self, interval: Interval<Timestamp>) -> Vec<Stretch> {
+    pub(crate) fn within(&self, interval: Interval<Timestamp>) -> Vec<CoverageSpan> {
         let mut found = Vec::new();
         let mut at = interval.start();
         let first = self.stretches.partition_point(|stretch| stretch.interval.end() <= at);
@@ -110,13 +110,13 @@ impl Ledger {
                 break;
             }
             if at < start {
-                found.push(Stretch { interval: Interval::between(at, start), coverage: Coverage::Missing });
+                found.push(CoverageSpan { interval: Interval::between(at, start), coverage: Coverage::Missing });
             }
-            found.push(Stretch { interval: Interval::between(start, end), coverage: stretch.coverage.clone() });
+            found.push(CoverageSpan { interval: Interval::between(start, end), coverage: stretch.coverage.clone() });
             at = end;
         }
         if at < interval.end() {
-            found.push(Stretch { interval: Interval::between(at, interval.end()), coverage: Coverage::Missing });
+            found.push(CoverageSpan { interval: Interval::between(at, interval.end()), coverage: Coverage::Missing });
         }
         found
     }
@@ -137,7 +137,7 @@ impl Ledger {
 
     /// How often `interval` was asked for in vain: the most of any part of it.
     pub(crate) fn attempts(&self, interval: Interval<Timestamp>) -> u32 {
-        let attempts = |stretch: &Stretch| match stretch.coverage {
+        let attempts = |stretch: &CoverageSpan| match stretch.coverage {
             Coverage::Failed { attempts, .. } => attempts,
             _ => 0,
         };
@@ -150,10 +150,10 @@ impl Ledger {
     }
 }
 
-/// Splits `interval` into calls of at most `span_max` each, from its start on.
+/// Splits `interval` into calls of at most `max_request_span` each, from its start on.
 pub(crate) fn calls(
     interval: Interval<Timestamp>,
-    span_max: Option<Duration>,
+    max_request_span: Option<Duration>,
 ) -> impl Iterator<Item = Interval<Timestamp>> {
     let mut start = interval.start();
     std::iter::from_fn(move || {
@@ -161,7 +161,7 @@ pub(crate) fn calls(
             return None;
         }
         // A span of nothing would never come to an end.
-        let end = span_max.map_or(interval.end(), |span| start.after(span.max(Duration::from_nanos(1))));
+        let end = max_request_span.map_or(interval.end(), |span| start.after(span.max(Duration::from_nanos(1))));
         let call = Interval::between(start, end.min(interval.end()));
         start = call.end();
         Some(call)
@@ -169,22 +169,22 @@ pub(crate) fn calls(
 }
 
 /// How many calls that takes.
-pub(crate) fn call_count(interval: Interval<Timestamp>, span_max: Option<Duration>) -> u64 {
+pub(crate) fn call_count(interval: Interval<Timestamp>, max_request_span: Option<Duration>) -> u64 {
     let nanos = interval.end().since(interval.start()).as_nanos();
-    let span = span_max.map_or(u128::MAX, |span| span.as_nanos().max(1));
+    let span = max_request_span.map_or(u128::MAX, |span| span.as_nanos().max(1));
     u64::try_from(nanos.div_ceil(span)).unwrap_or(u64::MAX)
 }
 
 /// Joins neighbours of `due` where one call for both, and for what lies between them, takes fewer calls than two.
-pub(crate) fn join(due: &[Interval<Timestamp>], span_max: Option<Duration>) -> Vec<Interval<Timestamp>> {
+pub(crate) fn join(due: &[Interval<Timestamp>], max_request_span: Option<Duration>) -> Vec<Interval<Timestamp>> {
     let mut joined: Vec<Interval<Timestamp>> = Vec::new();
     for &next in due {
         match joined.last_mut() {
             Some(last) => {
                 let both = Interval::between(last.start(), next.end());
-                let count = |interval| call_count(interval, span_max);
+                let count = |interval| call_count(interval, max_request_span);
                 // Without a limit on a call everything between would be asked for again, however much that is.
-                if span_max.is_some() && count(both) < count(*last).saturating_add(count(next)) {
+                if max_request_span.is_some() && count(both) < count(*last).saturating_add(count(next)) {
                     *last = both;
                 } else {
                     joined.push(next);

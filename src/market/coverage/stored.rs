@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ledger::{Coverage, Ledger, Stretch};
+use super::ledger::{Coverage, CoverageSpan, Ledger};
 use crate::{
     engine::{Batch, Reader, Table, sealed},
     market::calendar::Calendar,
@@ -43,28 +43,28 @@ crate::format::record::schema!(CalendarV1, "modelkeep.calendar", 1);
 
 /// The ledger of a series, who judged it, and what its calls took so far.
 #[derive(Debug, Default)]
-pub(crate) struct Account {
+pub(crate) struct CoverageRecord {
     pub(crate) ledger: Ledger,
-    judge: Option<Judge>,
+    calendar_id: Option<CalendarId>,
     pub(crate) calls: u64,
     pub(crate) call_time: Duration,
 }
 
 #[derive(Debug, PartialEq)]
-struct Judge {
+struct CalendarId {
     name: String,
     version: u32,
     hash: Digest,
 }
 
-impl Judge {
+impl CalendarId {
     fn of(calendar: &Calendar) -> Self {
         let hash = Digest::of(calendar.json().as_bytes());
         Self { name: calendar.name().to_string(), version: calendar.version(), hash }
     }
 }
 
-impl Account {
+impl CoverageRecord {
     /// The mean time of a call.
     pub(crate) fn mean_call(&self) -> Duration {
         let calls = u32::try_from(self.calls).unwrap_or(u32::MAX);
@@ -72,20 +72,20 @@ impl Account {
     }
 }
 
-/// Reads the account under `key` for `calendar` to judge: what another one, or another version of it, found to be empty
+/// Reads the record under `key` for `calendar` to go on with: what another one, or another version of it, found to be empty
 /// is not known any more.
-pub(crate) fn read_for(reader: &impl Reader, key: &[u8], calendar: &Calendar) -> Result<Account> {
-    let mut account = read(reader, key)?;
-    if account.judge.as_ref().is_some_and(|judge| *judge != Judge::of(calendar)) {
-        account.ledger.doubt_empty();
+pub(crate) fn read_for(reader: &impl Reader, key: &[u8], calendar: &Calendar) -> Result<CoverageRecord> {
+    let mut record = read(reader, key)?;
+    if record.calendar_id.as_ref().is_some_and(|judge| *judge != CalendarId::of(calendar)) {
+        record.ledger.doubt_empty();
     }
-    Ok(account)
+    Ok(record)
 }
 
-/// Reads the account under `key`: an empty one when there is none.
-pub(crate) fn read(reader: &impl Reader, key: &[u8]) -> Result<Account> {
+/// Reads the record under `key`: an empty one when there is none.
+pub(crate) fn read(reader: &impl Reader, key: &[u8]) -> Result<CoverageRecord> {
     let Some(record) = sealed::record::<CoverageV1>(reader, Table::Coverage, key)? else {
-        return Ok(Account::default());
+        return Ok(CoverageRecord::default());
     };
     let broken = || Error::corrupt("read coverage", hex(key), "the ledger breaks its own rules");
     let mut failures = record.retries.into_iter().zip(record.attempts).zip(record.reasons);
@@ -101,11 +101,11 @@ pub(crate) fn read(reader: &impl Reader, key: &[u8]) -> Result<Account> {
             _ => return Err(broken()),
         };
         let interval = Interval::new(Timestamp::from_nanos(start), Timestamp::from_nanos(end))?;
-        stretches.push(Stretch { interval, coverage });
+        stretches.push(CoverageSpan { interval, coverage });
     }
-    Ok(Account {
+    Ok(CoverageRecord {
         ledger: Ledger::new(stretches).ok_or_else(broken)?,
-        judge: Some(Judge {
+        calendar_id: Some(CalendarId {
             name: record.calendar,
             version: record.calendar_version,
             hash: Digest::from_bytes(record.calendar_hash),
@@ -115,11 +115,11 @@ pub(crate) fn read(reader: &impl Reader, key: &[u8]) -> Result<Account> {
     })
 }
 
-/// Writes the account under `key`, judged by `calendar`, which is stored with it.
-pub(crate) fn write(batch: &Batch, key: &[u8], account: &Account, calendar: &Calendar) -> Result<()> {
-    let judge = Judge::of(calendar);
-    let stretches = account.ledger.stretches();
-    let state = |stretch: &Stretch| match stretch.coverage {
+/// Writes the record under `key`, judged by `calendar`, which is stored with it.
+pub(crate) fn write(batch: &Batch, key: &[u8], record: &CoverageRecord, calendar: &Calendar) -> Result<()> {
+    let calendar_id = CalendarId::of(calendar);
+    let stretches = record.ledger.stretches();
+    let state = |stretch: &CoverageSpan| match stretch.coverage {
         Coverage::Present => 0,
         Coverage::KnownEmpty => 1,
         Coverage::Failed { .. } | Coverage::Missing => 2,
@@ -131,11 +131,11 @@ pub(crate) fn write(batch: &Batch, key: &[u8], account: &Account, calendar: &Cal
         retries: Vec::new(),
         attempts: Vec::new(),
         reasons: Vec::new(),
-        calendar: judge.name.clone(),
-        calendar_version: judge.version,
-        calendar_hash: *judge.hash.as_bytes(),
-        calls: account.calls,
-        call_nanos: u64::try_from(account.call_time.as_nanos()).unwrap_or(u64::MAX),
+        calendar: calendar_id.name.clone(),
+        calendar_version: calendar_id.version,
+        calendar_hash: *calendar_id.hash.as_bytes(),
+        calls: record.calls,
+        call_nanos: u64::try_from(record.call_time.as_nanos()).unwrap_or(u64::MAX),
     };
     for stretch in stretches {
         if let Coverage::Failed { retry_at, attempts, reason } = &stretch.coverage {
@@ -145,7 +145,7 @@ pub(crate) fn write(batch: &Batch, key: &[u8], account: &Account, calendar: &Cal
         }
     }
     batch.put_record(Table::Coverage, key, &record)?;
-    let row = calendar_row(&judge);
+    let row = calendar_row(&calendar_id);
     if batch.get(Table::Calendars, &row)?.is_none() {
         batch.put_record(Table::Calendars, &row, &CalendarV1 { json: calendar.to_json() })?;
     }
@@ -153,9 +153,9 @@ pub(crate) fn write(batch: &Batch, key: &[u8], account: &Account, calendar: &Cal
 }
 
 /// Name, version and the front of the hash: a calendar that changed without a new version has a row of its own.
-fn calendar_row(judge: &Judge) -> Vec<u8> {
-    let (front, _) = judge.hash.as_bytes().split_at(8);
-    RowKey::new().text(&judge.name).u32(judge.version).bytes(front).into_bytes()
+fn calendar_row(calendar_id: &CalendarId) -> Vec<u8> {
+    let (front, _) = calendar_id.hash.as_bytes().split_at(8);
+    RowKey::new().text(&calendar_id.name).u32(calendar_id.version).bytes(front).into_bytes()
 }
 
 /// The calendars that judged what is stored.
@@ -170,12 +170,12 @@ pub(crate) fn calendars(reader: &impl Reader) -> Result<Vec<Calendar>> {
         .collect()
 }
 
-/// The calendar that judged the account under `key`, as it was then; `None` when there is no account.
-pub(crate) fn judged_by(reader: &impl Reader, key: &[u8]) -> Result<Option<Calendar>> {
-    let Some(judge) = read(reader, key)?.judge else {
+/// The calendar that judged the record under `key`, as it was then; `None` when there is no record.
+pub(crate) fn stored_calendar(reader: &impl Reader, key: &[u8]) -> Result<Option<Calendar>> {
+    let Some(calendar_id) = read(reader, key)?.calendar_id else {
         return Ok(None);
     };
-    let row = calendar_row(&judge);
+    let row = calendar_row(&calendar_id);
     let broken = || Error::corrupt("read calendar", hex(&row), "the calendar that judged a series is not there");
     let record = sealed::record::<CalendarV1>(reader, Table::Calendars, &row)?.ok_or_else(broken)?;
     open_calendar(&row, &record).map(Some)

@@ -165,7 +165,7 @@ impl FeatureSet<'_> {
         mut compute: impl FnMut(&Bars) -> Vec<Vec<f64>>,
     ) -> Result<Features> {
         let load = LoadKey::Features(self.series.symbol.clone(), self.fingerprint);
-        let _flight = self.market.loads.board(&load)?;
+        let _flight = self.market.loads.acquire(&load)?;
         let snapshot = self.market.core.snapshot()?;
         let entries = self.entries(&snapshot, interval)?;
         let from_start = match entries.first() {

@@ -6,7 +6,7 @@ use super::run::FetchError;
 use crate::{
     market::{
         bar::Bars,
-        coverage::ledger::{Coverage, Stretch},
+        coverage::ledger::{Coverage, CoverageSpan},
         timeframe::Timeframe,
     },
     types::{
@@ -90,7 +90,7 @@ pub struct FetchReport {
     /// Fetched rows that another one with the same timestamp took the place of.
     pub duplicates: u64,
     /// What is missing still, though the calendar expects data, and why.
-    pub gaps: Vec<Stretch>,
+    pub gaps: Vec<CoverageSpan>,
     /// The end of the interval, as far as it is not over yet and was not asked for.
     pub not_yet: Option<Interval<Timestamp>>,
 }
@@ -109,7 +109,7 @@ pub struct Loaded<T> {
 
 impl<T> Loaded<T> {
     /// Returns whether nothing is missing that the calendar expects: sessions, as a whole. A session that has a bar
-    /// counts as there; what is missing inside of it, [`BarSeries::holes`](crate::BarSeries::holes) finds. About days
+    /// counts as there; what is missing inside of it, [`BarSeries::intraday_gaps`](crate::BarSeries::intraday_gaps) finds. About days
     /// that the calendar does not know it expects nothing.
     #[must_use]
     pub fn is_complete(&self) -> bool {

@@ -9,7 +9,7 @@ use std::fmt;
 use super::{
     fetcher::{BarFetcher, FetchReport, LevelFetcher, Loaded},
     policy::FetchPolicy,
-    run::{self, Answer, FetchError},
+    run::{self, FetchError, Response},
 };
 use crate::{
     engine::Batch,
@@ -19,10 +19,10 @@ use crate::{
         bars::{key::SeriesId, series::BarSeries, validate::prepare},
         calendar::Calendar,
         coverage::{
-            self, Account, classify,
-            ledger::{self, Coverage, Stretch},
+            self, CoverageRecord, classify,
+            ledger::{self, Coverage, CoverageSpan},
         },
-        levels::{self, Levels, series::VixSeries},
+        levels::{self, Levels, series::LevelSeries},
         timeframe::Timeframe,
     },
     sync::single_flight::{self, FlightKey},
@@ -59,48 +59,56 @@ impl FlightKey for LoadKey {
 }
 
 /// What can be loaded.
-trait Source: Sync {
+trait SeriesSource: Sync {
     /// What an answer holds.
-    type Answer: Send;
+    type Response: Send;
     /// Rows that were looked at: in order, each time once.
     type Rows;
 
     fn market(&self) -> &Market;
     fn load(&self) -> LoadKey;
-    fn account(&self) -> Vec<u8>;
+    fn coverage_key(&self) -> Vec<u8>;
     fn timeframe(&self) -> Timeframe;
     fn calendar(&self) -> &Calendar;
     fn policy(&self) -> &FetchPolicy;
-    fn fetch(&self, asked: Interval<Timestamp>) -> std::result::Result<Self::Answer, FetchError>;
+    fn fetch(&self, asked: Interval<Timestamp>) -> std::result::Result<Self::Response, FetchError>;
     /// Leaves out what was not asked for; the error says which row cannot be right.
-    fn look(&self, answer: Self::Answer, asked: Interval<Timestamp>, report: &mut FetchReport) -> Result<Self::Rows>;
+    fn normalise(
+        &self,
+        answer: Self::Response,
+        asked: Interval<Timestamp>,
+        report: &mut FetchReport,
+    ) -> Result<Self::Rows>;
     fn times(rows: &Self::Rows) -> Vec<Timestamp>;
     fn write(&self, batch: &Batch, rows: &Self::Rows) -> Result<()>;
 }
 
 /// Brings what is missing of `interval`; the numbers of rows are for the caller to add.
-fn bring<S: Source>(source: &S, interval: Interval<Timestamp>) -> Result<FetchReport> {
+fn fetch_missing<S: SeriesSource>(source: &S, interval: Interval<Timestamp>) -> Result<FetchReport> {
     let (market, core) = (source.market(), &source.market().core);
     let start = core.clock().monotonic();
     let load = source.load();
-    let _flight = market.loads.board(&load)?;
+    let _flight = market.loads.acquire(&load)?;
     let now = core.now();
-    let mut account = core.look(|snapshot| coverage::read_for(snapshot, &source.account(), source.calendar()))?;
+    let mut record = core.look(|snapshot| coverage::read_for(snapshot, &source.coverage_key(), source.calendar()))?;
     let mut report = FetchReport::default();
-    let over = over(source, interval, now, &mut report);
-    let due = due(source, &account, over, now);
+    let over = clip_to_closed(source, interval, now, &mut report);
+    let due = missing(source, &record, over, now);
     let policy = source.policy();
-    let span_max = policy.span_max.map(|span| span.max(source.timeframe().duration()));
-    let joined = ledger::join(&due, span_max);
-    let count = joined.iter().fold(0_u64, |sum, asked| sum.saturating_add(ledger::call_count(*asked, span_max)));
+    let max_request_span = policy.max_request_span.map(|span| span.max(source.timeframe().duration()));
+    let joined = ledger::join(&due, max_request_span);
+    let count =
+        joined.iter().fold(0_u64, |sum, asked| sum.saturating_add(ledger::call_count(*asked, max_request_span)));
     if count > LOAD_CALLS_MAX {
-        let message =
-            format!("{count} calls of {:?} each exceed the limit of {LOAD_CALLS_MAX}", span_max.unwrap_or_default());
+        let message = format!(
+            "{count} calls of {:?} each exceed the limit of {LOAD_CALLS_MAX}",
+            max_request_span.unwrap_or_default()
+        );
         return Err(Error::new(ErrorKind::LimitExceeded, "load", load.to_string(), message));
     }
-    let split = joined.into_iter().flat_map(|asked| ledger::calls(asked, span_max));
+    let split = joined.into_iter().flat_map(|asked| ledger::calls(asked, max_request_span));
     let calls: Vec<_> = split.filter(|asked| is_expected(source, *asked)).collect();
-    report.calls_saved = ledger::call_count(over, span_max).saturating_sub(calls.len() as u64);
+    report.calls_saved = ledger::call_count(over, max_request_span).saturating_sub(calls.len() as u64);
     if !calls.is_empty() {
         // A call that nobody can write down would be made again and again.
         core.check_writable("load")?;
@@ -110,19 +118,19 @@ fn bring<S: Source>(source: &S, interval: Interval<Timestamp>) -> Result<FetchRe
             policy,
             &**core.clock(),
             |asked| single_flight::on_behalf_of(me, || source.fetch(asked)),
-            |answer| take(source, answer, &due, &mut report),
+            |answer| commit_response(source, answer, &due, &mut report),
         )?;
-        account = core.look(|snapshot| coverage::read(snapshot, &source.account()))?;
+        record = core.look(|snapshot| coverage::read(snapshot, &source.coverage_key()))?;
     }
-    report.gaps = gaps(source, &account, over);
+    report.gaps = gaps(source, &record, over);
     let saved = u32::try_from(report.calls_saved).unwrap_or(u32::MAX);
-    report.time_saved = account.mean_call().saturating_mul(saved);
+    report.time_saved = record.mean_call().saturating_mul(saved);
     report.time = core.clock().monotonic().saturating_sub(start);
     Ok(report)
 }
 
 /// The part of `interval` that is over.
-fn over<S: Source>(
+fn clip_to_closed<S: SeriesSource>(
     source: &S,
     interval: Interval<Timestamp>,
     now: Timestamp,
@@ -138,43 +146,43 @@ fn over<S: Source>(
 }
 
 /// What has to be asked for: not where an exchange is known to be closed.
-fn due<S: Source>(
+fn missing<S: SeriesSource>(
     source: &S,
-    account: &Account,
+    record: &CoverageRecord,
     over: Interval<Timestamp>,
     now: Timestamp,
 ) -> Vec<Interval<Timestamp>> {
-    let mut due = account.ledger.due(over, now);
+    let mut due = record.ledger.due(over, now);
     due.retain(|part| is_expected(source, *part));
     due
 }
 
 /// Whether there can be data in `part`: there is a session in it, or the calendar does not know.
-fn is_expected<S: Source>(source: &S, part: Interval<Timestamp>) -> bool {
+fn is_expected<S: SeriesSource>(source: &S, part: Interval<Timestamp>) -> bool {
     let (known, days) = (source.calendar().known(), part.days());
     let is_known = known.start() <= days.start() && days.end() <= known.end();
     !is_known || source.calendar().expected(part, source.timeframe()).next().is_some()
 }
 
-fn gaps<S: Source>(source: &S, account: &Account, over: Interval<Timestamp>) -> Vec<Stretch> {
-    let is_gap = |stretch: &Stretch| match stretch.coverage {
+fn gaps<S: SeriesSource>(source: &S, record: &CoverageRecord, over: Interval<Timestamp>) -> Vec<CoverageSpan> {
+    let is_gap = |stretch: &CoverageSpan| match stretch.coverage {
         Coverage::Present | Coverage::KnownEmpty => false,
         Coverage::Failed { .. } | Coverage::Missing => is_expected(source, stretch.interval),
     };
-    account.ledger.within(over).into_iter().filter(is_gap).collect()
+    record.ledger.within(over).into_iter().filter(is_gap).collect()
 }
 
 /// Commits one answer, and what it says.
-fn take<S: Source>(
+fn commit_response<S: SeriesSource>(
     source: &S,
-    answer: Answer<S::Answer>,
+    answer: Response<S::Response>,
     due: &[Interval<Timestamp>],
     report: &mut FetchReport,
 ) -> Result<()> {
-    let Answer { asked, result, attempts, time } = answer;
+    let Response { asked, result, attempts, time } = answer;
     report.calls += u64::from(attempts);
     let (result, pause) = match result {
-        Ok(answer) => (source.look(answer, asked, report), None),
+        Ok(answer) => (source.normalise(answer, asked, report), None),
         Err(error) => {
             let pause = error.pause();
             let message = if attempts == 1 { error.to_string() } else { format!("asked {attempts} times: {error}") };
@@ -185,9 +193,9 @@ fn take<S: Source>(
     let now = core.now();
     let (calendar, policy) = (source.calendar(), source.policy());
     let change = |batch: &Batch| {
-        let mut account = coverage::read_for(batch, &source.account(), calendar)?;
-        account.calls += u64::from(attempts);
-        account.call_time += time;
+        let mut record = coverage::read_for(batch, &source.coverage_key(), calendar)?;
+        record.calls += u64::from(attempts);
+        record.call_time += time;
         match &result {
             Ok(rows) => {
                 source.write(batch, rows)?;
@@ -197,15 +205,23 @@ fn take<S: Source>(
                     let first = times.partition_point(|at| *at < part.start());
                     let end = times.partition_point(|at| *at < part.end());
                     let times = times.get(first..end).unwrap_or_default();
-                    classify::answered(&mut account.ledger, calendar, source.timeframe(), part, times, policy, now);
+                    classify::record_response(
+                        &mut record.ledger,
+                        calendar,
+                        source.timeframe(),
+                        part,
+                        times,
+                        policy,
+                        now,
+                    );
                 }
             }
             Err(error) => {
                 let parts: Vec<_> = due.iter().filter_map(|part| overlap(*part, asked)).collect();
-                classify::failed(&mut account.ledger, &parts, error.message(), pause, policy, now);
+                classify::record_failure(&mut record.ledger, &parts, error.message(), pause, policy, now);
             }
         }
-        coverage::write(batch, &source.account(), &account, calendar)
+        coverage::write(batch, &source.coverage_key(), &record, calendar)
     };
     core.commit("load", change)?;
     match &result {
@@ -225,8 +241,8 @@ struct BarSource<'a, F> {
     fetcher: &'a F,
 }
 
-impl<F: BarFetcher> Source for BarSource<'_, F> {
-    type Answer = Bars;
+impl<F: BarFetcher> SeriesSource for BarSource<'_, F> {
+    type Response = Bars;
     type Rows = crate::market::bar::Columns;
 
     fn market(&self) -> &Market {
@@ -237,8 +253,8 @@ impl<F: BarFetcher> Source for BarSource<'_, F> {
         LoadKey::Bars(self.series.id.clone())
     }
 
-    fn account(&self) -> Vec<u8> {
-        self.series.account()
+    fn coverage_key(&self) -> Vec<u8> {
+        self.series.coverage_key()
     }
 
     fn timeframe(&self) -> Timeframe {
@@ -246,7 +262,7 @@ impl<F: BarFetcher> Source for BarSource<'_, F> {
     }
 
     fn calendar(&self) -> &Calendar {
-        self.series.judge()
+        self.series.session_calendar()
     }
 
     fn policy(&self) -> &FetchPolicy {
@@ -257,7 +273,7 @@ impl<F: BarFetcher> Source for BarSource<'_, F> {
         self.fetcher.fetch(self.series.symbol(), self.timeframe(), asked)
     }
 
-    fn look(&self, answer: Bars, asked: Interval<Timestamp>, report: &mut FetchReport) -> Result<Self::Rows> {
+    fn normalise(&self, answer: Bars, asked: Interval<Timestamp>, report: &mut FetchReport) -> Result<Self::Rows> {
         let mut rows: Vec<_> = answer.iter().filter(|bar| asked.contains(bar.at)).collect();
         report.outside += (answer.len() - rows.len()) as u64;
         // Vendors sort as they like; what repeats a timestamp comes later because it is newer.
@@ -311,7 +327,7 @@ impl BarSeries<'_> {
     pub fn load_or_fetch(&self, interval: Interval<Timestamp>, fetcher: &impl BarFetcher) -> Result<Loaded<Bars>> {
         self.check_given("load")?;
         self.check_sessions("load")?;
-        let mut report = bring(&BarSource { series: self, fetcher }, interval)?;
+        let mut report = fetch_missing(&BarSource { series: self, fetcher }, interval)?;
         let data = self.range(interval)?;
         report.from_disk = (data.len() as u64).saturating_sub(report.fetched);
         Ok(Loaded { subject: self.id.to_string(), data, report })
@@ -332,12 +348,12 @@ impl Market {
 }
 
 struct LevelSource<'a, F> {
-    series: &'a VixSeries<'a>,
+    series: &'a LevelSeries<'a>,
     fetcher: &'a F,
 }
 
-impl<F: LevelFetcher> Source for LevelSource<'_, F> {
-    type Answer = Vec<(Day, f64)>;
+impl<F: LevelFetcher> SeriesSource for LevelSource<'_, F> {
+    type Response = Vec<(Day, f64)>;
     type Rows = Vec<(Day, f64)>;
 
     fn market(&self) -> &Market {
@@ -348,8 +364,8 @@ impl<F: LevelFetcher> Source for LevelSource<'_, F> {
         LoadKey::Levels(self.series.series.clone())
     }
 
-    fn account(&self) -> Vec<u8> {
-        self.series.account()
+    fn coverage_key(&self) -> Vec<u8> {
+        self.series.coverage_key()
     }
 
     fn timeframe(&self) -> Timeframe {
@@ -357,7 +373,7 @@ impl<F: LevelFetcher> Source for LevelSource<'_, F> {
     }
 
     fn calendar(&self) -> &Calendar {
-        self.series.judge()
+        self.series.session_calendar()
     }
 
     fn policy(&self) -> &FetchPolicy {
@@ -368,7 +384,12 @@ impl<F: LevelFetcher> Source for LevelSource<'_, F> {
         self.fetcher.fetch(&self.series.series, asked.days())
     }
 
-    fn look(&self, answer: Self::Answer, asked: Interval<Timestamp>, report: &mut FetchReport) -> Result<Self::Rows> {
+    fn normalise(
+        &self,
+        answer: Self::Response,
+        asked: Interval<Timestamp>,
+        report: &mut FetchReport,
+    ) -> Result<Self::Rows> {
         let days = asked.days();
         let all = answer.len();
         let inside: Vec<_> = answer.into_iter().filter(|(day, _)| days.contains(*day)).collect();
@@ -389,14 +410,14 @@ impl<F: LevelFetcher> Source for LevelSource<'_, F> {
     }
 }
 
-impl VixSeries<'_> {
+impl LevelSeries<'_> {
     /// Returns the levels of the days in `range`: from disk, and from the fetcher what is missing. As
     /// [`BarSeries::load_or_fetch`] does for bars; today's level counts as known when the session has closed.
     ///
     /// # Errors
     /// As for [`BarSeries::load_or_fetch`].
     pub fn load_or_fetch(&self, range: Interval<Day>, fetcher: &impl LevelFetcher) -> Result<Loaded<Levels>> {
-        let mut report = bring(&LevelSource { series: self, fetcher }, range.span())?;
+        let mut report = fetch_missing(&LevelSource { series: self, fetcher }, range.span())?;
         let data = self.range(range)?;
         report.from_disk = (data.len() as u64).saturating_sub(report.fetched);
         Ok(Loaded { subject: self.series.to_string(), data, report })

@@ -15,7 +15,7 @@ use crate::market::bar::BadRows;
 ///
 /// let vendor = FetchPolicy::default()
 ///     .rate(5, Duration::from_secs(60))
-///     .span_max(Duration::from_secs(30 * 86_400))
+///     .max_request_span(Duration::from_secs(30 * 86_400))
 ///     .concurrency(2);
 /// let store = Store::options().fetch(vendor).in_memory()?;
 /// # Ok::<(), modelkeep::Error>(())
@@ -24,13 +24,13 @@ use crate::market::bar::BadRows;
 #[must_use]
 pub struct FetchPolicy {
     pub(crate) concurrency: usize,
-    pub(crate) span_max: Option<Duration>,
+    pub(crate) max_request_span: Option<Duration>,
     retries: u32,
     pause_min: Duration,
     pub(crate) pause_max: Duration,
-    pub(crate) failed_pause: Duration,
+    pub(crate) retry_failed_after: Duration,
     pub(crate) empty_attempts: u32,
-    pub(crate) settle: Duration,
+    pub(crate) publication_delay: Duration,
     pub(crate) bad_rows: BadRows,
     limiter: Option<Arc<DefaultDirectRateLimiter>>,
 }
@@ -39,13 +39,13 @@ impl Default for FetchPolicy {
     fn default() -> Self {
         Self {
             concurrency: 4,
-            span_max: None,
+            max_request_span: None,
             retries: 4,
             pause_min: Duration::from_millis(200),
             pause_max: Duration::from_secs(30),
-            failed_pause: Duration::from_secs(15 * 60),
+            retry_failed_after: Duration::from_secs(15 * 60),
             empty_attempts: 3,
-            settle: Duration::from_secs(15 * 60),
+            publication_delay: Duration::from_secs(15 * 60),
             bad_rows: BadRows::Refuse,
             limiter: None,
         }
@@ -72,8 +72,8 @@ impl FetchPolicy {
 
     /// The longest interval that one call may ask for; at least one bar is asked for. Default: no limit. Longer ones
     /// are split, and missing intervals that lie close together are joined where that saves a call.
-    pub fn span_max(mut self, span: Duration) -> Self {
-        self.span_max = Some(span);
+    pub fn max_request_span(mut self, span: Duration) -> Self {
+        self.max_request_span = Some(span);
         self
     }
 
@@ -85,15 +85,15 @@ impl FetchPolicy {
 
     /// The first and the longest pause before a call is made again; each is up to twice as long as the one before, with
     /// some chance in it. Default: 200 milliseconds and 30 seconds.
-    pub fn pauses_between(mut self, first: Duration, longest: Duration) -> Self {
+    pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         (self.pause_min, self.pause_max) = (first.min(longest), longest);
         self
     }
 
     /// How long an interval that could not be fetched is left alone; twice as long after each further failure, up to a
     /// day. Default: 15 minutes.
-    pub fn failed_pause(mut self, pause: Duration) -> Self {
-        self.failed_pause = pause;
+    pub fn retry_failed_after(mut self, pause: Duration) -> Self {
+        self.retry_failed_after = pause;
         self
     }
 
@@ -106,8 +106,8 @@ impl FetchPolicy {
 
     /// How long after the close of a session its last bars may still be on their way: what is not there by then counts
     /// as not there. Default: 15 minutes.
-    pub fn settle(mut self, time: Duration) -> Self {
-        self.settle = time;
+    pub fn publication_delay(mut self, time: Duration) -> Self {
+        self.publication_delay = time;
         self
     }
 

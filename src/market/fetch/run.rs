@@ -43,7 +43,7 @@ impl FetchError {
     }
 
     /// Returns an error that will be the same when the call is made again now: an unknown symbol, a wrong key. Later
-    /// loads ask again, when [`FetchPolicy::failed_pause`] is over.
+    /// loads ask again, when [`FetchPolicy::retry_failed_after`] is over.
     #[must_use]
     pub fn permanent(err: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { transient: false, retry_after: None, source: err.into() }
@@ -89,7 +89,7 @@ impl std::error::Error for FetchError {
 }
 
 /// What became of one call.
-pub(crate) struct Answer<T> {
+pub(crate) struct Response<T> {
     pub(crate) asked: Interval<Timestamp>,
     pub(crate) result: std::result::Result<T, FetchError>,
     /// How often it was asked.
@@ -105,7 +105,7 @@ pub(crate) fn run<T: Send>(
     policy: &FetchPolicy,
     clock: &dyn Clock,
     fetch: impl Fn(Interval<Timestamp>) -> std::result::Result<T, FetchError> + Sync,
-    mut arrived: impl FnMut(Answer<T>) -> Result<()>,
+    mut arrived: impl FnMut(Response<T>) -> Result<()>,
 ) -> Result<()> {
     let threads = policy.concurrency.min(calls.len());
     if threads <= 1 {
@@ -163,7 +163,7 @@ fn call<T>(
     policy: &FetchPolicy,
     clock: &dyn Clock,
     fetch: &impl Fn(Interval<Timestamp>) -> std::result::Result<T, FetchError>,
-) -> Answer<T> {
+) -> Response<T> {
     let mut pauses = policy.pauses();
     let mut attempts = 0;
     let mut time = Duration::ZERO;
@@ -181,7 +181,7 @@ fn call<T>(
             _ => None,
         };
         let Some(pause) = pause else {
-            return Answer { asked, result, attempts, time };
+            return Response { asked, result, attempts, time };
         };
         if let Err(error) = &result {
             tracing::debug!(%asked, %error, ?pause, "asking again");
@@ -202,7 +202,7 @@ mod tests {
     }
 
     fn quick() -> FetchPolicy {
-        FetchPolicy::default().pauses_between(Duration::from_micros(10), Duration::from_micros(100))
+        FetchPolicy::default().backoff(Duration::from_micros(10), Duration::from_micros(100))
     }
 
     #[test]
@@ -230,8 +230,7 @@ mod tests {
 
     #[test]
     fn a_fetcher_says_how_long_to_wait() {
-        let policy =
-            quick().pauses_between(Duration::from_micros(1), Duration::from_millis(50)).concurrency(1).retries(3);
+        let policy = quick().backoff(Duration::from_micros(1), Duration::from_millis(50)).concurrency(1).retries(3);
         for (asked, expected) in [(Duration::from_millis(20), 4), (Duration::from_millis(51), 1)] {
             let start = SystemClock.monotonic();
             let busy = |_| Err::<(), _>(FetchError::transient("busy").retry_after(asked));

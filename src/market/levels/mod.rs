@@ -17,6 +17,7 @@ use crate::{
             Symbol,
             row::{Fields, RowKey},
         },
+        row_changes::RowChanges,
         time::Day,
     },
 };
@@ -96,18 +97,6 @@ impl FromIterator<(Day, f64)> for Levels {
     }
 }
 
-/// What an upsert did, in days.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Upserted {
-    /// Days that had no level.
-    pub added: u64,
-    /// Days that had another level.
-    pub replaced: u64,
-    /// Days that had this level.
-    pub unchanged: u64,
-}
-
 fn prefix(series: &Symbol) -> Vec<u8> {
     RowKey::new().text(series.as_str()).into_bytes()
 }
@@ -124,7 +113,7 @@ fn year_of(row: &[u8]) -> Option<u16> {
 }
 
 fn open(row: &[u8], value: &[u8]) -> Result<BTreeMap<Day, f64>> {
-    let record = sealed::open_record::<YearV1>(Table::Vix, row, value)?;
+    let record = sealed::open_record::<YearV1>(Table::Levels, row, value)?;
     let broken =
         |err| Error::corrupt("read levels", crate::types::hash::hex(row), "a day breaks the rules").with_source(err);
     let day = |days: i32| Day::from_epoch_days(days).map_err(broken);
@@ -147,15 +136,15 @@ pub(crate) fn check(series: &Symbol, rows: &[(Day, f64)]) -> Result<BTreeMap<Day
 }
 
 /// Writes levels, one row per day; all of them are checked before the first one is written.
-pub(crate) fn upsert(batch: &Batch, series: &Symbol, rows: &[(Day, f64)]) -> Result<Upserted> {
+pub(crate) fn upsert(batch: &Batch, series: &Symbol, rows: &[(Day, f64)]) -> Result<RowChanges> {
     let mut by_year: BTreeMap<u16, BTreeMap<Day, f64>> = BTreeMap::new();
     for (day, level) in check(series, rows)? {
         by_year.entry(day.year()).or_default().insert(day, level);
     }
-    let mut done = Upserted::default();
+    let mut done = RowChanges::default();
     for (year, levels) in by_year {
         let row = row_key(series, year);
-        let mut stored = match batch.get(Table::Vix, &row)?.map(|(value, _)| value) {
+        let mut stored = match batch.get(Table::Levels, &row)?.map(|(value, _)| value) {
             Some(value) => open(&row, &value)?,
             None => BTreeMap::new(),
         };
@@ -180,7 +169,7 @@ pub(crate) fn range(reader: &impl Reader, series: &Symbol, range: Interval<Day>)
         return Ok(Levels::default());
     }
     let mut levels = Levels::default();
-    for (row, value) in reader.prefix(Table::Vix, &prefix(series))? {
+    for (row, value) in reader.prefix(Table::Levels, &prefix(series))? {
         let year = year_of(&row);
         if year.is_none_or(|year| (range.start().year()..=range.end().year()).contains(&year)) {
             for (day, level) in open(&row, &value)?.range(range.start()..range.end()) {
@@ -195,7 +184,7 @@ pub(crate) fn range(reader: &impl Reader, series: &Symbol, range: Interval<Day>)
 /// The series that have levels, with all of them, or with what keeps them from being read.
 pub(crate) fn series(reader: &impl Reader) -> Result<Vec<(Symbol, Result<Levels>)>> {
     let mut all: Vec<(Symbol, Result<Levels>)> = Vec::new();
-    for (row, value) in reader.prefix(Table::Vix, b"")? {
+    for (row, value) in reader.prefix(Table::Levels, b"")? {
         let name = row.split(|&b| b == 0).next().unwrap_or_default();
         let name = Symbol::new(std::str::from_utf8(name).unwrap_or_default()).map_err(|err| {
             Error::corrupt("list series", crate::types::hash::hex(&row), "no series' name").with_source(err)
@@ -221,7 +210,7 @@ pub(crate) fn series(reader: &impl Reader) -> Result<Vec<(Symbol, Result<Levels>
 /// the range.
 pub(crate) fn remove(batch: &Batch, series: &Symbol, range: Interval<Day>) -> Result<u64> {
     let mut removed = 0;
-    for (row, value) in batch.prefix(Table::Vix, &prefix(series))? {
+    for (row, value) in batch.prefix(Table::Levels, &prefix(series))? {
         let mut levels = match open(&row, &value) {
             Ok(levels) => levels,
             Err(err) => {
@@ -231,7 +220,7 @@ pub(crate) fn remove(batch: &Batch, series: &Symbol, range: Interval<Day>) -> Re
                 let whole = Interval::<Day>::parse(&format!("{year:04}-01-01"), &format!("{year:04}-12-31"))?;
                 if range.contains(whole.start()) && range.end() >= whole.end().next() {
                     tracing::error!(%series, year, error = %err, "removed a year of levels that could not be read");
-                    batch.remove(Table::Vix, &row)?;
+                    batch.remove(Table::Levels, &row)?;
                     continue;
                 }
                 return Err(err);
@@ -241,7 +230,7 @@ pub(crate) fn remove(batch: &Batch, series: &Symbol, range: Interval<Day>) -> Re
         levels.retain(|day, _| !range.contains(*day));
         removed += (before - levels.len()) as u64;
         if levels.is_empty() {
-            batch.remove(Table::Vix, &row)?;
+            batch.remove(Table::Levels, &row)?;
         } else if levels.len() < before {
             write_year(batch, &row, &levels)?;
         }
@@ -251,7 +240,7 @@ pub(crate) fn remove(batch: &Batch, series: &Symbol, range: Interval<Day>) -> Re
 
 fn write_year(batch: &Batch, row: &[u8], levels: &BTreeMap<Day, f64>) -> Result<()> {
     let (days, levels) = levels.iter().map(|(day, &level)| (day.epoch_days(), level)).unzip();
-    batch.put_record(Table::Vix, row, &YearV1 { days, levels })
+    batch.put_record(Table::Levels, row, &YearV1 { days, levels })
 }
 
 /// The runs of `expected` days that have no level.

@@ -1,6 +1,6 @@
 //! Daily index levels, through the store.
 
-use super::{Levels, Upserted};
+use super::Levels;
 use crate::{
     engine::Batch,
     market::{
@@ -8,7 +8,7 @@ use crate::{
         calendar::Calendar,
         coverage::{
             self, classify,
-            ledger::{Coverage, Stretch},
+            ledger::{Coverage, CoverageSpan},
         },
         fetch::policy::FetchPolicy,
         levels,
@@ -18,7 +18,8 @@ use crate::{
         error::Result,
         interval::Interval,
         key::Symbol,
-        level_range::VixRange,
+        level_range::LevelRange,
+        row_changes::RowChanges,
         time::{Day, Timestamp},
     },
 };
@@ -29,8 +30,8 @@ use crate::{
 /// use modelkeep::{Interval, Store};
 ///
 /// let store = Store::in_memory()?;
-/// let vix = store.vix("VIX")?;
-/// vix.upsert(&[("2018-12-21".parse()?, 30.11), ("2018-12-24".parse()?, 36.07)])?;
+/// let vix = store.levels("VIX")?;
+/// vix.write(&[("2018-12-21".parse()?, 30.11), ("2018-12-24".parse()?, 36.07)])?;
 ///
 /// let december = Interval::parse("2018-12-01", "2019-01-01")?;
 /// let levels = vix.range(december)?;
@@ -39,7 +40,7 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct VixSeries<'a> {
+pub struct LevelSeries<'a> {
     pub(crate) market: &'a Market,
     pub(crate) series: Symbol,
     calendar: Option<Calendar>,
@@ -61,17 +62,17 @@ pub enum Regime {
 
 impl Market {
     /// Returns the series of this name, which need not have levels yet.
-    pub(crate) fn vix(&self, series: &str) -> Result<VixSeries<'_>> {
-        Ok(VixSeries { market: self, series: Symbol::new(series)?, calendar: None, policy: None })
+    pub(crate) fn levels(&self, series: &str) -> Result<LevelSeries<'_>> {
+        Ok(LevelSeries { market: self, series: Symbol::new(series)?, calendar: None, policy: None })
     }
 
     /// Returns every series that has levels, in order of the names, with all of its levels, or with the error that keeps them from being read.
-    pub(crate) fn vix_series(&self) -> Result<Vec<(Symbol, Result<Levels>)>> {
+    pub(crate) fn level_series(&self) -> Result<Vec<(Symbol, Result<Levels>)>> {
         self.core.look(levels::series)
     }
 }
 
-impl VixSeries<'_> {
+impl LevelSeries<'_> {
     /// Judges by this calendar which levels there should be, in place of the store's.
     #[must_use]
     pub fn calendar(mut self, calendar: Calendar) -> Self {
@@ -86,7 +87,7 @@ impl VixSeries<'_> {
         self
     }
 
-    pub(crate) fn judge(&self) -> &Calendar {
+    pub(crate) fn session_calendar(&self) -> &Calendar {
         self.calendar.as_ref().unwrap_or(&self.market.settings.calendar)
     }
 
@@ -95,7 +96,7 @@ impl VixSeries<'_> {
     }
 
     /// Where its ledger lies.
-    pub(crate) fn account(&self) -> Vec<u8> {
+    pub(crate) fn coverage_key(&self) -> Vec<u8> {
         let mut key = b"levels/".to_vec();
         key.extend_from_slice(self.series.as_str().as_bytes());
         key
@@ -150,22 +151,27 @@ impl VixSeries<'_> {
     ///
     /// # Errors
     /// As for [`range`](Self::range).
-    pub fn coverage(&self, range: Interval<Day>) -> Result<Vec<Stretch>> {
-        Ok(self.market.core.look(|snapshot| coverage::read(snapshot, &self.account()))?.ledger.within(range.span()))
+    pub fn coverage(&self, range: Interval<Day>) -> Result<Vec<CoverageSpan>> {
+        Ok(self
+            .market
+            .core
+            .look(|snapshot| coverage::read(snapshot, &self.coverage_key()))?
+            .ledger
+            .within(range.span()))
     }
 
     /// Forgets what is known of `range`, so that it is fetched again. The levels stay.
     ///
     /// # Errors
     /// What a write can fail with.
-    pub fn forget(&self, range: Interval<Day>) -> Result<()> {
-        self.market.core.commit("forget coverage", |batch| self.mark_missing(batch, range))
+    pub fn mark_missing(&self, range: Interval<Day>) -> Result<()> {
+        self.market.core.commit("mark missing", |batch| self.note_missing(batch, range))
     }
 
-    fn mark_missing(&self, batch: &Batch, range: Interval<Day>) -> Result<()> {
-        let mut account = coverage::read_for(batch, &self.account(), self.judge())?;
-        account.ledger.mark(range.span(), Coverage::Missing);
-        coverage::write(batch, &self.account(), &account, self.judge())
+    fn note_missing(&self, batch: &Batch, range: Interval<Day>) -> Result<()> {
+        let mut record = coverage::read_for(batch, &self.coverage_key(), self.session_calendar())?;
+        record.ledger.mark(range.span(), Coverage::Missing);
+        coverage::write(batch, &self.coverage_key(), &record, self.session_calendar())
     }
 
     /// Writes daily levels, in any order, in one durable transaction; a day that has a level gets the new one.
@@ -173,16 +179,16 @@ impl VixSeries<'_> {
     /// # Errors
     /// `InvalidInput`, naming the row, for a level that is not finite or a day that appears twice; nothing is written
     /// then. Otherwise what a write can fail with.
-    pub fn upsert(&self, rows: &[(Day, f64)]) -> Result<Upserted> {
+    pub fn write(&self, rows: &[(Day, f64)]) -> Result<RowChanges> {
         let change = |batch: &Batch| {
             let done = levels::upsert(batch, &self.series, rows)?;
-            let mut account = coverage::read_for(batch, &self.account(), self.judge())?;
-            let before = account.ledger.clone();
+            let mut record = coverage::read_for(batch, &self.coverage_key(), self.session_calendar())?;
+            let before = record.ledger.clone();
             let mut at: Vec<_> = rows.iter().map(|(day, _)| day.start()).collect();
             at.sort_unstable();
-            classify::given(&mut account.ledger, self.judge(), Timeframe::DAY, &at);
-            if account.ledger != before {
-                coverage::write(batch, &self.account(), &account, self.judge())?;
+            classify::record_write(&mut record.ledger, self.session_calendar(), Timeframe::DAY, &at);
+            if record.ledger != before {
+                coverage::write(batch, &self.coverage_key(), &record, self.session_calendar())?;
             }
             Ok(done)
         };
@@ -198,7 +204,7 @@ impl VixSeries<'_> {
     pub fn remove(&self, range: Interval<Day>) -> Result<u64> {
         let change = |batch: &Batch| {
             let removed = levels::remove(batch, &self.series, range)?;
-            self.mark_missing(batch, range)?;
+            self.note_missing(batch, range)?;
             Ok(removed)
         };
         self.market.core.commit("remove levels", change)
@@ -218,7 +224,7 @@ impl VixSeries<'_> {
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn gaps(&self, range: Interval<Day>) -> Result<Vec<Interval<Day>>> {
-        self.gaps_among(range, self.judge().sessions(range).map(|session| session.day))
+        self.gaps_among(range, self.session_calendar().sessions(range).map(|session| session.day))
     }
 
     /// Returns the runs of the given session days, in ascending order, that lie in `range` and have no level.
@@ -237,9 +243,9 @@ impl VixSeries<'_> {
     ///
     /// # Errors
     /// As for [`range`](Self::range).
-    pub fn seen(&self, range: Interval<Day>) -> Result<VixRange> {
+    pub fn seen(&self, range: Interval<Day>) -> Result<LevelRange> {
         let levels = self.range(range)?;
         let hash = levels.hash(&self.series);
-        Ok(VixRange { series: self.series.clone(), range, days: levels.len() as u64, hash })
+        Ok(LevelRange { series: self.series.clone(), range, days: levels.len() as u64, hash })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     engine::{Batch, Reader, Table, sealed},
-    format::record::Page,
+    format::record::PageChecksum,
     types::{
         error::{Error, ErrorKind, Result},
         key::ModelKey,
@@ -85,7 +85,7 @@ pub(crate) fn from_row(key: &[u8], value: &[u8]) -> Result<(ModelKey, Head)> {
 }
 
 /// A head as a listing needs it: the current version and the pins.
-pub(crate) fn listed(key: &[u8], value: &[u8], page: Page) -> Result<(Option<Version>, BTreeSet<Version>)> {
+pub(crate) fn listed(key: &[u8], value: &[u8], page: PageChecksum) -> Result<(Option<Version>, BTreeSet<Version>)> {
     sealed::look::<HeadV1, _>(Table::Heads, key, value, page, |head| {
         let pins = head.pins.iter().filter_map(|pin| Version::new(pin.to_native())).collect();
         (Version::new(head.current.to_native()), pins)

@@ -7,7 +7,7 @@ use crate::{
     engine::{Batch, Reader, Table, sealed},
     format::{
         codec::Codec,
-        record::{Page, Payload},
+        record::{PageChecksum, Payload},
         schema::SchemaTag,
     },
     types::{
@@ -15,7 +15,7 @@ use crate::{
         hash::Digest,
         interval::Interval,
         key::{ConfigHash, Label, ModelKey, ModelName, Symbol},
-        level_range::VixRange,
+        level_range::LevelRange,
         time::{Day, Timestamp},
         version::Version,
     },
@@ -64,7 +64,7 @@ pub struct Metadata {
     /// What the user wants to find it by.
     pub tags: BTreeMap<Label, String>,
     /// The ranges of VIX and other index levels that the training saw.
-    pub vix: Vec<VixRange>,
+    pub levels: Vec<LevelRange>,
     /// The names of the artifacts that were stored with it.
     pub artifacts: Vec<Label>,
 }
@@ -132,7 +132,7 @@ pub(crate) struct Row {
 
 impl Row {
     /// Verifies a row that a scan found.
-    pub(crate) fn open(row: &[u8], value: &[u8], page: Page) -> Result<Self> {
+    pub(crate) fn open(row: &[u8], value: &[u8], page: PageChecksum) -> Result<Self> {
         let payload = sealed::payload::<MetadataV1>(Table::Metadata, row, value, page)?;
         let record = payload.archived()?;
         Ok(Self {
@@ -215,7 +215,7 @@ pub(crate) fn write(
         parent: metadata.parent.map_or(0, Version::get),
         training_nanos: u64::try_from(metadata.training_duration.as_nanos()).unwrap_or(u64::MAX),
         tags: metadata.tags.iter().map(|(name, value)| (name.to_string(), value.clone())).collect(),
-        vix: metadata.vix.iter().map(VixRangeV1::from).collect(),
+        vix: metadata.levels.iter().map(VixRangeV1::from).collect(),
         artifacts: metadata.artifacts.iter().map(ToString::to_string).collect(),
     };
     batch.put_record(Table::Metadata, &versioned(key, version), &record)
@@ -259,14 +259,14 @@ fn from_record(key: &ModelKey, version: Version, record: MetadataV1) -> Result<S
             .map(|(name, value)| Ok((Label::new(&name)?, value)))
             .collect::<Result<_>>()
             .map_err(refuse)?,
-        vix: record.vix.into_iter().map(VixRange::try_from).collect::<Result<_>>().map_err(refuse)?,
+        levels: record.vix.into_iter().map(LevelRange::try_from).collect::<Result<_>>().map_err(refuse)?,
         artifacts: labels(record.artifacts).map_err(refuse)?,
     };
     Ok(Stored { metadata, archive_id: record.archive_id })
 }
 
-impl From<&VixRange> for VixRangeV1 {
-    fn from(seen: &VixRange) -> Self {
+impl From<&LevelRange> for VixRangeV1 {
+    fn from(seen: &LevelRange) -> Self {
         Self {
             series: seen.series.to_string(),
             start: seen.range.start().epoch_days(),
@@ -277,7 +277,7 @@ impl From<&VixRange> for VixRangeV1 {
     }
 }
 
-impl TryFrom<VixRangeV1> for VixRange {
+impl TryFrom<VixRangeV1> for LevelRange {
     type Error = Error;
 
     fn try_from(record: VixRangeV1) -> Result<Self> {

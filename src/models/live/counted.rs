@@ -28,11 +28,12 @@ impl<T> Counted<T> {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Sets it. One at a time.
-    pub(in super::super) fn set(&self, value: Option<Arc<T>>) {
-        self.value.store(value);
+    /// Sets it, and returns what it was. One at a time.
+    pub(in super::super) fn set(&self, value: Option<Arc<T>>) -> Option<Arc<T>> {
+        let last = self.value.swap(value);
         // Release: who sees the count sees the value, or a later one.
         self.count.fetch_add(1, Ordering::Release);
+        last
     }
 
     /// The value, and a count: whenever the count is the same, the value is.
@@ -66,8 +67,8 @@ mod tests {
                     last
                 }
             });
-            cell.set(Some(Arc::new(1)));
-            cell.set(Some(Arc::new(2)));
+            drop(cell.set(Some(Arc::new(1))));
+            drop(cell.set(Some(Arc::new(2))));
             let (seen, value) = reader.join().unwrap();
             assert!(seen != cell.count() || value.as_deref() == Some(&2), "{seen} {value:?}");
             assert!(seen == UNSEEN || value.map_or(0, |value| *value) >= seen, "{seen}");

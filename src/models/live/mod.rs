@@ -11,9 +11,10 @@ use std::{
 
 use super::{
     Models,
-    archive::Model,
+    archive::{ArchiveRef, Model},
     catalog::metadata::Metadata,
-    model_ref::{Decision, Held, Tier},
+    entry::CountedEntry,
+    model_ref::ModelRef,
     tiers::Cell,
 };
 use crate::types::{error::Result, key::ModelKey, version::Version};
@@ -26,7 +27,7 @@ use counted::UNSEEN;
 /// handle sees the next one, or is dropped.
 ///
 /// ```
-/// # use modelkeep::{Model, ModelKey, Schema, Store, Trained};
+/// # use modelkeep::{Model, ModelKey, Schema, Store, NewModel};
 /// # #[derive(rkyv::Archive, rkyv::Serialize)]
 /// # struct Momentum { weights: Vec<f64> }
 /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
@@ -35,7 +36,7 @@ use counted::UNSEEN;
 /// let live = store.live::<Momentum>(&key)?;
 /// assert!(live.load().is_none(), "nothing is published yet");
 ///
-/// store.publish(&key, Trained::new(Momentum { weights: vec![0.5] }))?;
+/// store.publish(&key, NewModel::new(Momentum { weights: vec![0.5] }))?;
 /// let on_another_thread = live.clone();
 /// std::thread::spawn(move || {
 ///     let Some(model) = on_another_thread.load() else { return };
@@ -47,7 +48,7 @@ pub struct Live<M: Model> {
     cell: Arc<Cell>,
     /// The count at which `held` was current.
     seen: cell::Cell<u64>,
-    held: RefCell<Option<Held<M>>>,
+    held: RefCell<Option<ArchiveRef<M, Arc<CountedEntry>>>>,
 }
 
 /// The model that was current when it was [loaded](Live::load): dereferences to the archived type.
@@ -55,15 +56,13 @@ pub struct Live<M: Model> {
 /// While it lives, its handle goes on returning this very version, so that one prediction sees one model. Drop it
 /// between predictions.
 pub struct Current<'a, M: Model> {
-    held: Ref<'a, Held<M>>,
+    held: Ref<'a, ArchiveRef<M, Arc<CountedEntry>>>,
 }
 
 impl Models {
     /// Returns a handle that follows the current version of a model.
     pub(crate) fn live<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Result<Live<M>> {
         let cell = self.follow::<M>(key)?;
-        // What a handle sees last may be large: it is freed on the background thread, which is started here.
-        self.core.run_later(|_| {});
         Ok(Live { cell, seen: cell::Cell::new(UNSEEN), held: RefCell::new(None) })
     }
 }
@@ -97,17 +96,8 @@ impl<M: Model> Live<M> {
         };
         let (seen, entry) = self.cell.current.load();
         self.seen.set(seen);
-        let next = entry.and_then(|entry| {
-            let schema_fits = entry.metadata.schema.is(&M::SCHEMA);
-            schema_fits.then(|| Held::new(entry, Tier::Hot, Decision::Fresh).ok()).flatten()
-        });
-        let last = std::mem::replace(&mut *held, next);
-        if let Some(last) = last
-            && Arc::strong_count(last.shared()) == 1
-        {
-            // Giving back many megabytes takes longer than a prediction may.
-            self.cell.later(move || drop(last));
-        }
+        // What was there before is kept by the cell until nobody has it: this thread frees nothing.
+        *held = entry.and_then(ArchiveRef::known);
     }
 }
 
@@ -127,19 +117,19 @@ impl<M: Model> Current<'_, M> {
     /// Returns the version; `None` when it was trained and could not be stored.
     #[must_use]
     pub fn version(&self) -> Option<Version> {
-        self.held.version()
+        self.held.holder().entry.metadata.version
     }
 
     /// Returns what the store knows of the model.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
-        self.held.metadata()
+        &self.held.holder().entry.metadata
     }
 
     /// Returns the model to be held apart from the handle.
     #[must_use]
-    pub fn to_held(&self) -> Held<M> {
-        self.held.clone()
+    pub fn to_model_ref(&self) -> ModelRef<M> {
+        ModelRef::of_counted(CountedEntry::clone(self.held.holder()))
     }
 }
 
@@ -154,6 +144,6 @@ impl<M: Model> Deref for Current<'_, M> {
 
 impl<M: Model> fmt::Debug for Current<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Current").field(&*self.held).finish()
+        f.debug_tuple("Current").field(&self.to_model_ref()).finish()
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, slice, sync::Arc};
 
 use super::super::{catalog::metadata::Metadata, entry::Entry};
-use crate::types::{error::Result, key::ModelKey, version::Version};
+use crate::types::{key::ModelKey, version::Version};
 
 /// What a commit changed about which version of a model is current.
 ///
@@ -117,6 +117,9 @@ impl TierModel {
     }
 }
 
+/// What keeps a tier of others from answering.
+pub type TierError = Box<dyn std::error::Error + Send + Sync>;
+
 /// A place besides memory and the file that keeps models: of a machine, or of a rack of them. Set it with
 /// [`Options::tier`](crate::Options::tier).
 ///
@@ -125,13 +128,13 @@ impl TierModel {
 ///
 /// ```
 /// use std::{collections::HashMap, sync::{Arc, Mutex}};
-/// use modelkeep::{Change, Model, ModelKey, ModelTier, Trained, Schema, Store, Tier, TierModel};
+/// use modelkeep::{Change, Model, ModelKey, ModelTier, NewModel, Schema, Store, Tier, TierError, TierModel};
 ///
 /// #[derive(Debug, Default)]
 /// struct Shelf(Mutex<HashMap<ModelKey, TierModel>>);
 ///
 /// impl ModelTier for Shelf {
-///     fn find(&self, key: &ModelKey) -> modelkeep::Result<Option<TierModel>> {
+///     fn find(&self, key: &ModelKey) -> Result<Option<TierModel>, TierError> {
 ///         Ok(self.0.lock().unwrap().get(key).cloned())
 ///     }
 ///
@@ -149,7 +152,7 @@ impl TierModel {
 /// let shelf = Arc::new(Shelf::default());
 /// let key = ModelKey::new("momentum", &())?;
 /// let one = Store::options().tier(Arc::clone(&shelf) as _).in_memory()?;
-/// one.publish(&key, Trained::new(Momentum { weights: vec![0.5] }))?;
+/// one.publish(&key, NewModel::new(Momentum { weights: vec![0.5] }))?;
 ///
 /// let other = Store::options().tier(shelf).in_memory()?;
 /// let model = other.get::<Momentum>(&key)?.expect("the shelf has it");
@@ -160,9 +163,9 @@ pub trait ModelTier: fmt::Debug + Send + Sync {
     /// Returns the version of `key` that is current in this tier; `None` when there is none.
     ///
     /// # Errors
-    /// Whatever keeps it from being asked. The caller of [`Store::get`](crate::Store::get) gets it when no other tier
-    /// has the model; [`Store::get_or_train`](crate::Store::get_or_train) trains.
-    fn find(&self, key: &ModelKey) -> Result<Option<TierModel>>;
+    /// Whatever keeps it from being asked. The caller of [`Store::get`](crate::Store::get) gets it as the source of an
+    /// `Io` error when no other tier has the model; [`Store::get_or_train`](crate::Store::get_or_train) trains.
+    fn find(&self, key: &ModelKey) -> Result<Option<TierModel>, TierError>;
 
     /// Takes note of a change, after its commit. Called by one writer at a time, in the order of the commits, and while
     /// no other can write: it must be quick, and must not use the store.

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use super::{
     super::{
         Models,
-        archive::Checked,
+        archive::ValidatedBytes,
         catalog::{metadata, quarantine},
         entry::{Entry, check_hash, whole_but_other},
         model_ref::Tier,
@@ -68,7 +68,7 @@ impl Models {
         version: Version,
         stored: &metadata::Stored,
         wanted: &Wanted,
-    ) -> Result<Checked> {
+    ) -> Result<ValidatedBytes> {
         let verify = self.settings.verify;
         let blob = snapshot.blob(stored.archive_id)?;
         let mut envelope = blob.open_known(Kind::Model, stored.metadata.model_hash)?;

@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use super::{
     super::{
         Models,
-        archive::{Checked, Model},
+        archive::{Model, RootPtr, ValidatedBytes},
         catalog::{head, metadata},
-        entry::{Entry, Holder, check_hash, nanos, whole_but_other},
-        model_ref::{Decision, Held, Tier},
+        entry::{Backing, Entry, check_hash, nanos, whole_but_other},
+        model_ref::{Decision, ModelRef, Tier},
     },
     change::TierModel,
 };
@@ -47,12 +47,13 @@ pub(in super::super) type Located = (Arc<Entry>, Tier);
 #[derive(Clone, Copy)]
 pub(in super::super) struct Wanted {
     pub(super) schema: Schema,
-    pub(super) check: fn(AlignedBuf) -> Result<Checked>,
+    pub(super) check: fn(AlignedBuf) -> Result<ValidatedBytes>,
+    pub(super) root: fn(&ValidatedBytes) -> Result<RootPtr>,
 }
 
 impl Wanted {
     pub(in super::super) fn of<M: Model>() -> Self {
-        Self { schema: M::SCHEMA, check: Checked::from_bytes::<M> }
+        Self { schema: M::SCHEMA, check: ValidatedBytes::from_bytes::<M>, root: ValidatedBytes::root_as::<M> }
     }
 
     pub(super) fn refuse<T>(&self, stored: &SchemaTag) -> Found<T> {
@@ -67,15 +68,15 @@ impl Models {
     /// The common case: the current version is in memory, and of this type. Takes no lock, and counts nothing.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
-    fn guarded<M: Model>(&self, slot: usize, key: &ModelKey) -> Option<Holder> {
+    fn guarded<M: Model>(&self, slot: usize, key: &ModelKey) -> Option<Backing> {
         let guard = self.tiers.memory.peek(slot, key, self.core.clock())?;
-        guard.facts().is_of::<M>().then(|| Holder::guarded(guard))
+        guard.facts().is_of::<M>().then(|| Backing::guarded(guard))
     }
 
     /// The same, counted as a hit.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
-    pub(in super::super) fn hit<M: Model>(&self, key: &ModelKey) -> Option<Held<M>> {
+    pub(in super::super) fn hit<M: Model>(&self, key: &ModelKey) -> Option<ModelRef<M>> {
         let slot = thread_slot::current()?;
         let guard = self.tiers.memory.peek(slot, key, self.core.clock())?;
         let facts = guard.facts();
@@ -84,29 +85,33 @@ impl Models {
         }
         self.counters.add_in(Some(slot), Counter::HotHits, 1);
         self.counters.add_in(Some(slot), Counter::HitTrainingNanos, facts.training_nanos);
-        Held::known(Holder::guarded(guard))
+        ModelRef::known(Backing::guarded(guard))
     }
 
     /// Finds the current version of a model, as an `M`. Quarantines what is damaged. Counts loads, but neither hits nor
     /// misses. Not to be called in a turn to write.
-    pub(in super::super) fn find<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Found<Held<M>> {
+    pub(in super::super) fn find<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Found<ModelRef<M>> {
         let slot = thread_slot::current();
-        match slot.and_then(|slot| self.guarded::<M>(slot, key)).and_then(Held::known) {
+        match slot.and_then(|slot| self.guarded::<M>(slot, key)).and_then(ModelRef::known) {
             Some(held) => Found::Model(held),
             None => self.find_behind(key),
         }
     }
 
     /// The same, for a caller who did not find it at first sight.
-    pub(in super::super) fn find_behind<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Found<Held<M>> {
+    pub(in super::super) fn find_behind<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Found<ModelRef<M>> {
         let found = self.search(key, &Wanted::of::<M>());
         self.take(key, found)
     }
 
     /// What was found, as an `M`; quarantines what is damaged.
-    pub(in super::super) fn take<M: Model>(self: &Arc<Self>, key: &ModelKey, found: Found<Located>) -> Found<Held<M>> {
+    pub(in super::super) fn take<M: Model>(
+        self: &Arc<Self>,
+        key: &ModelKey,
+        found: Found<Located>,
+    ) -> Found<ModelRef<M>> {
         match self.put_away(key, found) {
-            Found::Model((entry, tier)) => match Held::new(entry, tier, Decision::Fresh) {
+            Found::Model((entry, tier)) => match ModelRef::new(entry, tier, Decision::Fresh) {
                 Ok(held) => Found::Model(held),
                 Err(err) => Found::Failed(whole_but_other(&M::SCHEMA, key, err)),
             },
@@ -198,7 +203,9 @@ impl Models {
                 },
                 Err(error) => {
                     tracing::warn!(%key, ?tier, %error, "a tier cannot be asked");
-                    found = Found::Failed(error);
+                    let message = format!("a tier cannot be asked: {error}");
+                    found =
+                        Found::Failed(Error::new(ErrorKind::Io, "get", key.to_string(), message).with_source(error));
                 }
             }
         }
@@ -245,9 +252,9 @@ fn fitting(entry: Arc<Entry>, wanted: &Wanted) -> Found<Located> {
     }
 }
 
-impl<M: Model> Found<Held<M>> {
+impl<M: Model> Found<ModelRef<M>> {
     /// What a call for one model returns.
-    pub(in super::super) fn into_result(self, key: &ModelKey) -> Result<Option<Held<M>>> {
+    pub(in super::super) fn into_result(self, key: &ModelKey) -> Result<Option<ModelRef<M>>> {
         match self {
             Self::Model(held) => Ok(Some(held)),
             Self::Missing => Ok(None),

@@ -8,16 +8,21 @@ use std::{
     any::TypeId,
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 
 use super::{
-    super::{Models, archive::Model, entry::Entry, live::counted::Counted},
+    super::{
+        Models,
+        archive::Model,
+        entry::{CountedEntry, Entry},
+        live::counted::Counted,
+    },
     change::{Change, PublishedModel},
     find::{Found, Located, Wanted},
 };
 use crate::{
-    core::Core,
-    sync::gate::Gate,
+    core::{Core, LOOK_AGAIN},
     types::{
         error::{ErrorKind, Result},
         key::ModelKey,
@@ -26,12 +31,24 @@ use crate::{
 
 /// What is current, shared by all handles of a key and a type.
 pub(in super::super) struct Cell {
-    pub(in super::super) current: Counted<Entry>,
+    pub(in super::super) current: Counted<CountedEntry>,
     pub(in super::super) key: ModelKey,
     wanted: Wanted,
+    retired: Mutex<Retired>,
     core: Weak<Core>,
-    gate: Arc<Gate>,
 }
+
+/// What was current, for as long as a handle has it: so that no handle is the last to let go of a model, and spends the
+/// time on a trading thread that it takes to give back many megabytes.
+#[derive(Default)]
+struct Retired {
+    entries: Vec<Arc<CountedEntry>>,
+    /// It will be looked at again.
+    is_swept: bool,
+}
+
+/// When what was retired is looked at for the first time, and how far apart later looks are at most.
+const SWEEP_PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(1)];
 
 /// What a look at a key came to.
 enum Sight {
@@ -67,7 +84,7 @@ impl Followers {
                 // Under the lock, so that a look that began earlier does not come later.
                 let cells = self.cells(|known| known == key);
                 let _cells = self.lock();
-                cells.iter().for_each(|cell| cell.current.set(Some(Arc::clone(entry))));
+                cells.iter().for_each(|cell| cell.show(Some(entry)));
             }
             Change::Moved { .. } | Change::Removed { .. } | Change::Quarantined { .. } => {
                 let mut is_unreadable = false;
@@ -77,7 +94,9 @@ impl Followers {
                         if let Found::Damaged(version, error) = &found {
                             // A commit of its own.
                             let (key, version, reason) = (cell.key.clone(), *version, error.to_string());
-                            models.core.later(models, move |models, _| models.quarantine(&key, version, &reason));
+                            models.core.later(Duration::ZERO, models, move |models, _| {
+                                models.quarantine(&key, version, &reason);
+                            });
                         }
                         models.sight(&cell.key, found)
                     });
@@ -103,7 +122,7 @@ impl Followers {
 
     /// Sets a cell to what `find` finds; again, when somebody sets it meanwhile, who may have looked earlier. Says
     /// whether it is to be looked at again.
-    fn refresh(&self, cell: &Cell, mut find: impl FnMut() -> Sight) -> bool {
+    fn refresh(&self, cell: &Arc<Cell>, mut find: impl FnMut() -> Sight) -> bool {
         loop {
             let count = cell.current.count();
             let (found, is_unreadable) = match find() {
@@ -113,7 +132,7 @@ impl Followers {
             };
             let _cells = self.lock();
             if cell.current.count() == count {
-                cell.current.set(found);
+                cell.show(found.as_ref());
                 return is_unreadable;
             }
         }
@@ -141,9 +160,13 @@ impl Models {
         if let Some(cell) = place.upgrade() {
             return cell;
         }
-        let (core, gate) = (Arc::downgrade(&self.core), Arc::clone(self.core.gate()));
-        let cell =
-            Arc::new(Cell { current: Counted::empty(), key: key.clone(), wanted: Wanted::of::<M>(), core, gate });
+        let cell = Arc::new(Cell {
+            current: Counted::empty(),
+            key: key.clone(),
+            wanted: Wanted::of::<M>(),
+            retired: Mutex::default(),
+            core: Arc::downgrade(&self.core),
+        });
         *place = Arc::downgrade(&cell);
         cell
     }
@@ -170,8 +193,7 @@ impl Models {
 
     /// Has another thread look again at all models that are followed: one of them could not be read.
     fn look_at_followed_later(self: &Arc<Self>) {
-        self.core.pause();
-        self.core.later(self, |models, stop| {
+        self.core.later(LOOK_AGAIN, self, |models, stop| {
             if !stop.is_set() {
                 models.tiers.followers.look_again(models, |_| true);
             }
@@ -180,9 +202,44 @@ impl Models {
 }
 
 impl Cell {
-    /// Has the thread in the background do `job`, unless the store is closed by then.
-    pub(in super::super) fn later(&self, job: impl FnOnce() + Send + 'static) {
-        self.gate.with(&self.core, |core| core.run_later(move |_| job()));
+    /// Shows `entry` to those who follow, if it is of their schema. One at a time, by one who uses the store.
+    fn show(self: &Arc<Self>, entry: Option<&Arc<Entry>>) {
+        let fitting = entry.filter(|entry| entry.metadata.schema.is(&self.wanted.schema));
+        let next = fitting.and_then(|entry| CountedEntry::followed(entry, self.wanted.root).ok());
+        let Some(last) = self.current.set(next.map(Arc::new)) else {
+            return;
+        };
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.entries.push(last);
+        if !retired.is_swept
+            && let Some(core) = self.core.upgrade()
+        {
+            retired.is_swept = true;
+            self.sweep_later(&core, SWEEP_PAUSES[0]);
+        }
+    }
+
+    fn sweep_later(self: &Arc<Self>, core: &Arc<Core>, pause: Duration) {
+        let cell = Arc::downgrade(self);
+        core.later(pause, core, move |core, stop| {
+            if let Some(cell) = cell.upgrade().filter(|_| !stop.is_set()) {
+                cell.sweep(core, pause);
+            }
+        });
+    }
+
+    /// Lets go of what no handle has any more, on the thread in the background.
+    fn sweep(self: &Arc<Self>, core: &Arc<Core>, pause: Duration) {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody can take it again: it is in no place where one looks.
+        let (free, held) = retired.entries.drain(..).partition(|entry| Arc::strong_count(entry) == 1);
+        retired.entries = held;
+        retired.is_swept = !retired.entries.is_empty();
+        if retired.is_swept {
+            self.sweep_later(core, (2 * pause).min(SWEEP_PAUSES[1]));
+        }
+        drop(retired);
+        drop::<Vec<_>>(free);
     }
 }
 
@@ -195,13 +252,18 @@ mod tests {
     #[test]
     fn who_was_overtaken_looks_again() {
         let key = ModelKey::new("m", &()).unwrap();
-        let wanted = Wanted { schema: Schema::new("m", 1), check: |_| unreachable!("nothing is read") };
-        let cell = Cell { current: Counted::empty(), key, wanted, core: Weak::new(), gate: Arc::default() };
+        let wanted = Wanted {
+            schema: Schema::new("m", 1),
+            check: |_| unreachable!("nothing is read"),
+            root: |_| unreachable!("nothing is shown"),
+        };
+        let (retired, core) = (Mutex::default(), Weak::new());
+        let cell = Arc::new(Cell { current: Counted::empty(), key, wanted, retired, core });
         let mut looks = 0;
         Followers::default().refresh(&cell, || {
             looks += 1;
             if looks == 1 {
-                cell.current.set(None);
+                cell.show(None);
             }
             Sight::Seen(None)
         });

@@ -16,7 +16,7 @@ mod followers;
 
 use std::{fmt, sync::Arc};
 
-pub use change::{Change, ModelTier, PublishedModel, TierModel};
+pub use change::{Change, ModelTier, PublishedModel, TierError, TierModel};
 pub(super) use find::{Found, Wanted};
 pub(super) use followers::Cell;
 

@@ -1,28 +1,16 @@
 //! Merging new samples into stored ones, by symbol and timestamp. Newer rows win.
 
 use super::samples::{Samples, TrainingSet};
-use crate::types::{error::Result, key::Symbol};
+use crate::types::{error::Result, key::Symbol, row_changes::RowChanges};
 
-/// What a merge did, in rows.
+/// What a merge did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Merge {
-    /// Rows whose symbol and timestamp were not there.
-    pub added: u64,
-    /// Rows whose symbol and timestamp were there with other values.
-    pub replaced: u64,
-    /// Rows that were there, bit for bit.
-    pub unchanged: u64,
+    /// What it did to rows.
+    pub rows: RowChanges,
     /// Symbols that were not there.
     pub new_symbols: Vec<Symbol>,
-}
-
-impl Merge {
-    /// Returns whether the merge changed anything.
-    #[must_use]
-    pub fn changed(&self) -> bool {
-        self.added > 0 || self.replaced > 0
-    }
 }
 
 impl TrainingSet {
@@ -38,7 +26,7 @@ impl TrainingSet {
             if let Some(stored) = self.get_mut(samples.symbol()) {
                 *stored = merge_symbol(stored, samples, &mut merge);
             } else {
-                merge.added += samples.len() as u64;
+                merge.rows.added += samples.len() as u64;
                 merge.new_symbols.push(samples.symbol().clone());
                 self.insert(samples.clone())?;
             }
@@ -65,9 +53,9 @@ fn merge_symbol(stored: &Samples, newer: &Samples, merge: &mut Merge) -> Samples
         let old = old_rows.next_if(|_| take_old);
         let new = new_rows.next_if(|new| old.is_none_or(|old| old.0 == new.0));
         match (old, new) {
-            (Some(old), Some(new)) if same_bits(&old, &new) => merge.unchanged += 1,
-            (Some(_), Some(_)) => merge.replaced += 1,
-            (None, Some(_)) => merge.added += 1,
+            (Some(old), Some(new)) if same_bits(&old, &new) => merge.rows.unchanged += 1,
+            (Some(_), Some(_)) => merge.rows.replaced += 1,
+            (None, Some(_)) => merge.rows.added += 1,
             (Some(_), None) => {}
             (None, None) => return merged,
         }
@@ -123,10 +111,10 @@ mod tests {
             let count = |wanted: fn(Option<&u8>, u8) -> bool| {
                 new.iter().filter(|(key, value)| wanted(old.get(key), **value)).count() as u64
             };
-            prop_assert_eq!(merge.added, count(|old, _| old.is_none()));
-            prop_assert_eq!(merge.unchanged, count(|old, new| old == Some(&new)));
-            prop_assert_eq!(merge.replaced, count(|old, new| old.is_some_and(|old| *old != new)));
-            prop_assert_eq!(merge.changed(), format!("{:?}", set(&old)) != format!("{merged:?}"));
+            prop_assert_eq!(merge.rows.added, count(|old, _| old.is_none()));
+            prop_assert_eq!(merge.rows.unchanged, count(|old, new| old == Some(&new)));
+            prop_assert_eq!(merge.rows.replaced, count(|old, new| old.is_some_and(|old| *old != new)));
+            prop_assert_eq!(merge.rows.changed(), format!("{:?}", set(&old)) != format!("{merged:?}"));
         }
     }
 

@@ -182,10 +182,10 @@ impl Options {
     /// let disk = Arc::new(Failing::default());
     /// let store = Store::options().disk(Arc::clone(&disk) as _).open(folder.path().join("models.redb"))?;
     /// disk.0.store(true, Ordering::Relaxed);
-    /// let failed = store.vix("VIX")?.upsert(&[("2018-12-24".parse()?, 36.07)]).unwrap_err();
+    /// let failed = store.levels("VIX")?.write(&[("2018-12-24".parse()?, 36.07)]).unwrap_err();
     /// assert_eq!(failed.kind(), ErrorKind::Io); // nothing was changed, and reads go on
     /// disk.0.store(false, Ordering::Relaxed);
-    /// store.vix("VIX")?.upsert(&[("2018-12-24".parse()?, 36.07)])?;
+    /// store.levels("VIX")?.write(&[("2018-12-24".parse()?, 36.07)])?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn disk(mut self, disk: Arc<dyn crate::Disk>) -> Self {

@@ -70,13 +70,13 @@ impl ModelKey {
     /// It does not know its configuration, so it can publish only where an earlier version stored one.
     #[must_use]
     pub fn from_hash(name: ModelName, hash: ConfigHash) -> Self {
-        let quick = quick_hash(&name, hash);
+        let quick = cached_hash(&name, hash);
         Self { name, hash, config: None, quick }
     }
 
     /// A hash for tables in memory, computed once; never 0.
     #[inline]
-    pub(crate) fn quick_hash(&self) -> u64 {
+    pub(crate) fn cached_hash(&self) -> u64 {
         self.quick
     }
 
@@ -135,7 +135,7 @@ impl ModelKey {
 }
 
 /// The config hash is uniform, and the same for every model that has no configuration; the name tells those apart.
-fn quick_hash(name: &ModelName, hash: ConfigHash) -> u64 {
+fn cached_hash(name: &ModelName, hash: ConfigHash) -> u64 {
     let [config, ..] = hash.as_bytes().as_chunks::<8>().0 else {
         unreachable!("a hash has 32 bytes");
     };

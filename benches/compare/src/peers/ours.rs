@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use modelkeep::{Held, ModelKey, Store, Trained, Verify, Version};
+use modelkeep::{ModelKey, ModelRef, NewModel, Store, Verify, Version};
 
 use super::KEY;
 use crate::model::{Mixed, key};
@@ -19,12 +19,12 @@ pub fn open(path: &Path, read_only: bool, verify: Verify) -> Result<Store> {
 }
 
 /// The current version.
-pub fn get(store: &Store, key: &ModelKey) -> Result<Held<Mixed>> {
+pub fn get(store: &Store, key: &ModelKey) -> Result<ModelRef<Mixed>> {
     store.get::<Mixed>(key)?.with_context(|| format!("the store does not have {key}"))
 }
 
 /// A certain version.
-pub fn get_version(store: &Store, key: &ModelKey, version: u64) -> Result<Held<Mixed>> {
+pub fn get_version(store: &Store, key: &ModelKey, version: u64) -> Result<ModelRef<Mixed>> {
     let held = Version::new(version).map(|version| store.get_version::<Mixed>(key, version)).transpose()?.flatten();
     held.with_context(|| format!("the store does not have {key} v{version}"))
 }
@@ -33,7 +33,7 @@ pub fn get_version(store: &Store, key: &ModelKey, version: u64) -> Result<Held<M
 pub fn create(path: &Path, model: impl Fn() -> Mixed, twice: bool) -> Result<()> {
     let store = Store::options().open(path)?;
     for _ in 0..=usize::from(twice) {
-        store.publish(&only_key(), Trained::new(model()))?;
+        store.publish(&only_key(), NewModel::new(model()))?;
     }
     Ok(())
 }

@@ -35,7 +35,7 @@ use std::{
     ops::Range,
 };
 
-pub(in crate::engine) use place::{Held, Location, Place};
+pub(in crate::engine) use place::{Location, ModelRef, Place};
 
 use crate::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -48,7 +48,7 @@ pub(in crate::engine) trait Commit: Send + Sync {
     /// While one lives, no page is reused that its commit, or a later one, reaches.
     type Pin: Send + Sync;
     /// The bytes of a place.
-    type Held: Held;
+    type ModelRef: ModelRef;
 
     /// Its number. Later commits have higher ones.
     fn number(&self) -> u64;
@@ -187,8 +187,8 @@ impl<C: Commit> PinRegistry<C> {
         &self,
         commit: &Arc<C>,
         location: &Location,
-        held: impl FnOnce() -> Option<C::Held>,
-        is_same: impl Fn(&C::Held) -> bool,
+        held: impl FnOnce() -> Option<C::ModelRef>,
+        is_same: impl Fn(&C::ModelRef) -> bool,
     ) -> Option<Arc<Place<C>>> {
         let mut registered = self.lock();
         let known = registered.places.get_mut(&location.pages.start);
@@ -340,7 +340,7 @@ pub(in crate::engine) enum Seen {
     /// Whoever made it shows it to the tiers above.
     Shown,
     /// It was made to let redb take pages back, and shows nothing new.
-    Settled,
+    Reclaimed,
     /// It was found in the file.
     Found,
 }
@@ -379,7 +379,7 @@ impl<C: Commit> Registered<C> {
     /// that is known.
     fn advance(&mut self, commit: &Arc<C>, seen: Seen, gone: Option<Gone>) -> Option<Arc<C>> {
         self.stale = false;
-        self.advances += u64::from(seen != Seen::Settled);
+        self.advances += u64::from(seen != Seen::Reclaimed);
         if seen == Seen::Found && self.shown.is_some_and(|shown| shown != commit.number()) {
             self.surprised = true;
         }

@@ -1,13 +1,15 @@
 //! From the bytes of a chunk to bars, block by block.
 
-use super::{CLOSE, FLAWS, HEAD, HIGH, Head, KNOWN, LOW, ODD, OPEN, Rows, TIME, UNTIL, VOLUME, broken};
+use super::{
+    CLOSE, EXCEPTIONS, FLAWS, HEAD, HIGH, Head, LOW, OPEN, RECORDED_AT, Rows, SUPERSEDED_AT, TIME, VOLUME, broken,
+};
 use crate::{
     format::columns::{
         Bytes, floats,
         frame::Frame,
         ints::{self, IntReader},
-        lanes::{self, PriceBlock},
         pack::BLOCK,
+        simd::{self, PriceBlock},
         ticks::{Scale, Ticks},
     },
     market::bar::{Columns, Field, Flaws},
@@ -19,9 +21,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Rows> {
     let frame = Frame::parse(bytes)?;
     let mut rows = Rows { bars: Columns::with_capacity(frame.rows), ..Rows::default() };
     decode_bars(&frame, &mut rows.bars)?;
-    rows.known = ints::decode(frame.column(KNOWN)?, frame.rows)?;
-    if let Some(until) = frame.find(UNTIL) {
-        rows.until = ints::decode(until, frame.rows)?;
+    rows.recorded_at = ints::decode(frame.column(RECORDED_AT)?, frame.rows)?;
+    if let Some(until) = frame.find(SUPERSEDED_AT) {
+        rows.superseded_at = ints::decode(until, frame.rows)?;
     }
     Ok(rows)
 }
@@ -162,10 +164,10 @@ fn decode_ticks_volume(frame: &Frame<'_>, head: &Head, scale: Scale, out: &mut V
     while let Some(block) = values.next()? {
         let rows = block.len();
         if head.volume_unit == 1 {
-            lanes::fill(ticks, block, &mut doubles);
+            simd::fill(ticks, block, &mut doubles);
         } else {
             whole.iter_mut().zip(block).for_each(|(slot, value)| *slot = value.wrapping_mul(head.volume_unit));
-            lanes::fill(ticks, whole.get(..rows).unwrap_or_default(), &mut doubles);
+            simd::fill(ticks, whole.get(..rows).unwrap_or_default(), &mut doubles);
         }
         out.extend_from_slice(doubles.get(..rows).unwrap_or_default());
     }
@@ -174,10 +176,10 @@ fn decode_ticks_volume(frame: &Frame<'_>, head: &Head, scale: Scale, out: &mut V
 
 /// Hands out the rows that no integers stand for, with their positions behind `start`.
 fn put_odd(frame: &Frame<'_>, start: usize, mut put: impl FnMut(usize, [f64; 5])) -> Result<()> {
-    let Some(odd) = frame.find(ODD) else {
+    let Some(exceptions) = frame.find(EXCEPTIONS) else {
         return Ok(());
     };
-    let mut bytes = Bytes(odd);
+    let mut bytes = Bytes(exceptions);
     for _ in 0..bytes.varint()? {
         let row = usize::try_from(bytes.varint()?).unwrap_or(usize::MAX);
         if row >= frame.rows {
@@ -221,7 +223,7 @@ impl<'a> Prices<'a> {
         };
         let rows = closes.len();
         let deltas = [part(&mut self.opens)?, part(&mut self.highs)?, part(&mut self.lows)?];
-        self.before = lanes::prices(self.ticks, closes, deltas, self.before, &mut self.block);
+        self.before = simd::prices(self.ticks, closes, deltas, self.before, &mut self.block);
         Ok(Some((&self.block, rows)))
     }
 }

@@ -1,6 +1,8 @@
 //! From bars to the bytes of a chunk.
 
-use super::{CLOSE, FLAWS, HEAD, HIGH, Head, KNOWN, LOW, ODD, ODD_ROWS_MAX, OPEN, Rows, TIME, UNTIL, VOLUME};
+use super::{
+    CLOSE, EXCEPTIONS, FLAWS, HEAD, HIGH, Head, LOW, ODD_ROWS_MAX, OPEN, RECORDED_AT, Rows, SUPERSEDED_AT, TIME, VOLUME,
+};
 use crate::{
     format::columns::{
         floats,
@@ -17,27 +19,27 @@ use crate::{
 pub(crate) fn encode(rows: &Rows, codec: IntCodec) -> Result<Vec<u8>> {
     let bars = &rows.bars;
     let mut frame = FrameWriter::new(bars.len())?;
-    let odd = odd_rows(bars);
+    let exceptions = odd_rows(bars);
     let mut content: Vec<(u8, Vec<u8>)> = Vec::with_capacity(8);
     let (time, first, step) = encode_time(&bars.at, codec)?;
     content.push((TIME, time));
-    let (price, base) = encode_prices(bars, &odd, codec, &mut content)?;
-    let (volume, volume_unit) = encode_volume(bars, &odd, codec, &mut content)?;
+    let (price, base) = encode_prices(bars, &exceptions, codec, &mut content)?;
+    let (volume, volume_unit) = encode_volume(bars, &exceptions, codec, &mut content)?;
     if !bars.flaws.is_empty() {
         let flaws: Vec<i64> = bars.flaws.iter().map(|flaws| flaws.bits().into()).collect();
         content.push((FLAWS, encode_ints(&flaws, codec)?));
     }
-    if !odd.is_empty() && (price.is_some() || volume.is_some()) {
-        content.push((ODD, encode_odd(bars, &odd)));
+    if !exceptions.is_empty() && (price.is_some() || volume.is_some()) {
+        content.push((EXCEPTIONS, encode_odd(bars, &exceptions)));
     }
     let mut head = Head { price, volume, base, volume_unit, first, step }.to_bytes();
     let hash = hash(bars.len(), &head, &content);
     head.extend_from_slice(hash.as_bytes());
     frame.column(HEAD, head);
     content.into_iter().for_each(|(name, bytes)| frame.column(name, bytes));
-    frame.column(KNOWN, encode_ints(&rows.known, codec)?);
-    if !rows.until.is_empty() {
-        frame.column(UNTIL, encode_ints(&rows.until, codec)?);
+    frame.column(RECORDED_AT, encode_ints(&rows.recorded_at, codec)?);
+    if !rows.superseded_at.is_empty() {
+        frame.column(SUPERSEDED_AT, encode_ints(&rows.superseded_at, codec)?);
     }
     frame.finish()
 }
@@ -62,10 +64,11 @@ fn encode_ints(values: &[i64], codec: IntCodec) -> Result<Vec<u8>> {
 
 /// Rows with a value that no integer stands for; none at all when they are too many to be exceptions.
 fn odd_rows(bars: &Columns) -> Vec<usize> {
-    let odd = |value: f64| !value.is_finite() || value.to_bits() == (-0.0_f64).to_bits();
-    let is_odd = |row: &usize| bars.values.iter().any(|column| column.get(*row).is_some_and(|value| odd(*value)));
+    let exceptions = |value: f64| !value.is_finite() || value.to_bits() == (-0.0_f64).to_bits();
+    let is_odd =
+        |row: &usize| bars.values.iter().any(|column| column.get(*row).is_some_and(|value| exceptions(*value)));
     // Most chunks have none, and a sum per column says so.
-    if bars.values.iter().all(|column| !column.iter().any(|value| odd(*value))) {
+    if bars.values.iter().all(|column| !column.iter().any(|value| exceptions(*value))) {
         return Vec::new();
     }
     let rows: Vec<usize> = (0..bars.len()).filter(is_odd).collect();
@@ -108,15 +111,15 @@ fn unit(values: &[i64]) -> i64 {
 
 fn encode_prices(
     bars: &Columns,
-    odd: &[usize],
+    exceptions: &[usize],
     codec: IntCodec,
     content: &mut Vec<(u8, Vec<u8>)>,
 ) -> Result<(Option<Scale>, i64)> {
     let [open, high, low, close, _] = &bars.values;
     let prices = [open, high, low, close];
-    let is_odd = |row: &usize| odd.binary_search(row).is_ok();
+    let is_odd = |row: &usize| exceptions.binary_search(row).is_ok();
     let plain = prices.into_iter().flat_map(|column| {
-        column.iter().enumerate().filter(|(row, _)| odd.is_empty() || !is_odd(row)).map(|(_, value)| *value)
+        column.iter().enumerate().filter(|(row, _)| exceptions.is_empty() || !is_odd(row)).map(|(_, value)| *value)
     });
     let names = [OPEN, HIGH, LOW, CLOSE];
     let Some(scale) = Scale::find(&plain) else {
@@ -154,12 +157,13 @@ fn encode_prices(
 
 fn encode_volume(
     bars: &Columns,
-    odd: &[usize],
+    exceptions: &[usize],
     codec: IntCodec,
     content: &mut Vec<(u8, Vec<u8>)>,
 ) -> Result<(Option<Scale>, i64)> {
     let [.., volume] = &bars.values;
-    let plain = volume.iter().enumerate().filter(|(row, _)| odd.binary_search(row).is_err()).map(|(_, value)| *value);
+    let plain =
+        volume.iter().enumerate().filter(|(row, _)| exceptions.binary_search(row).is_err()).map(|(_, value)| *value);
     let Some(scale) = Scale::find(&plain) else {
         let mut out = Vec::new();
         floats::encode(volume, &mut out);
@@ -174,10 +178,10 @@ fn encode_volume(
     Ok((Some(scale), unit))
 }
 
-fn encode_odd(bars: &Columns, odd: &[usize]) -> Vec<u8> {
+fn encode_odd(bars: &Columns, exceptions: &[usize]) -> Vec<u8> {
     let mut out = Vec::new();
-    put_varint(&mut out, odd.len() as u64);
-    for row in odd {
+    put_varint(&mut out, exceptions.len() as u64);
+    for row in exceptions {
         put_varint(&mut out, *row as u64);
         for column in &bars.values {
             out.extend_from_slice(&column.get(*row).copied().unwrap_or_default().to_le_bytes());

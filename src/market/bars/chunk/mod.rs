@@ -39,9 +39,9 @@ use crate::{
 pub(crate) struct Rows {
     pub(crate) bars: Columns,
     /// When each row was stored, nanoseconds.
-    pub(crate) known: Vec<i64>,
+    pub(crate) recorded_at: Vec<i64>,
     /// When each row was superseded; none in a chunk that is current.
-    pub(crate) until: Vec<i64>,
+    pub(crate) superseded_at: Vec<i64>,
 }
 
 const HEAD: u8 = 0;
@@ -51,10 +51,10 @@ const HIGH: u8 = 3;
 const LOW: u8 = 4;
 const CLOSE: u8 = 5;
 const VOLUME: u8 = 6;
-const KNOWN: u8 = 7;
+const RECORDED_AT: u8 = 7;
 const FLAWS: u8 = 8;
-const UNTIL: u8 = 9;
-const ODD: u8 = 10;
+const SUPERSEDED_AT: u8 = 9;
+const EXCEPTIONS: u8 = 10;
 
 const RAW: [u8; 2] = [2, 0];
 

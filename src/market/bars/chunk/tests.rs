@@ -13,7 +13,7 @@ fn rows(bars: impl IntoIterator<Item = Bar>) -> Rows {
     let mut rows = Rows::default();
     for bar in bars {
         rows.bars.push(&bar, bar.flaws());
-        rows.known.push(1_700_000_000_000_000_000);
+        rows.recorded_at.push(1_700_000_000_000_000_000);
     }
     rows
 }
@@ -22,7 +22,7 @@ fn check(rows: &Rows, codec: IntCodec) -> usize {
     let bytes = encode(rows, codec).unwrap();
     let back = decode(&bytes).unwrap();
     assert_eq!(back.bars.at, rows.bars.at);
-    assert_eq!((&back.known, &back.until), (&rows.known, &rows.until));
+    assert_eq!((&back.recorded_at, &back.superseded_at), (&rows.recorded_at, &rows.superseded_at));
     for row in 0..rows.bars.len() {
         assert!(rows.bars.same(row, &back.bars, row), "row {row}: {:?} {:?}", rows.bars.bar(row), back.bars.bar(row));
     }
@@ -78,7 +78,7 @@ fn a_few_odd_rows_do_not_cost_the_others_their_form() {
 fn the_hash_is_of_the_bars_and_not_of_when_they_came() {
     let hash = |rows: &Rows| summary(&encode(rows, IntCodec::Packed).unwrap()).unwrap().hash;
     let one = rows(walk(100));
-    let later = Rows { known: vec![7; 100], ..one.clone() };
+    let later = Rows { recorded_at: vec![7; 100], ..one.clone() };
     assert_eq!(hash(&one), hash(&later));
     let mut other = one.clone();
     other.bars.values[4][99] += 1.0;
@@ -88,7 +88,7 @@ fn the_hash_is_of_the_bars_and_not_of_when_they_came() {
 #[test]
 fn history_keeps_both_times() {
     let mut history = rows(walk(50));
-    history.until = (0..50).collect();
+    history.superseded_at = (0..50).collect();
     history.bars.flaws = vec![Flaws::DUPLICATE; 50];
     check(&history, IntCodec::Packed);
     let mut out = Columns::default();

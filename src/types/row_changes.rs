@@ -1,0 +1,37 @@
+//! What a write did to stored rows: of bars, levels or samples.
+
+use std::ops::AddAssign;
+
+/// What a write did, in rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RowChanges {
+    /// Rows that were not there.
+    pub added: u64,
+    /// Rows that had other values.
+    pub replaced: u64,
+    /// Rows that were there, bit for bit.
+    pub unchanged: u64,
+    /// Rows that were removed.
+    pub removed: u64,
+    /// Rows, of those that were written, that have a [flaw](crate::Flaws). Bars alone have flaws.
+    pub flawed: u64,
+}
+
+impl RowChanges {
+    /// Returns whether anything is not what it was.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        self.added > 0 || self.replaced > 0 || self.removed > 0
+    }
+}
+
+impl AddAssign for RowChanges {
+    fn add_assign(&mut self, other: Self) {
+        self.added += other.added;
+        self.replaced += other.replaced;
+        self.unchanged += other.unchanged;
+        self.removed += other.removed;
+        self.flawed += other.flawed;
+    }
+}
