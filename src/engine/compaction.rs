@@ -30,10 +30,12 @@ use super::{
     view::View,
 };
 use crate::{
+    engine::tables::archive_id,
     format::record::PageChecksum,
     types::{
         error::{Error, Result},
         hash::hex,
+        invariant::Invariant,
     },
 };
 
@@ -249,7 +251,7 @@ impl Copy<'_> {
 
     /// In the order of ids, so that a large value never shares a page with a small one before it.
     fn archive(&mut self, table: ArchiveTable, key: &[u8], value: &[u8]) -> Result<u64> {
-        let id = key.first_chunk().map_or(0, |id| u64::from_le_bytes(*id));
+        let id = archive_id(key)?;
         self.with(|transaction| {
             transaction.open_table(table.definition())?.insert(id, value)?;
             Ok(())
@@ -345,10 +347,10 @@ fn allocated(pages: &Pages) -> u64 {
 
 /// Where the new file of a compaction lies before it has its name. Whoever holds the store's lock may remove it.
 fn leftover(file: &StoreFile) -> PathBuf {
-    let name = file.real_path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = file.real_path().file_name().always("an open file has a name").to_string_lossy().into_owned();
     let short = blake3::hash(name.as_bytes());
-    let short = short.as_bytes().first_chunk::<8>().map(|bytes| hex(bytes)).unwrap_or_default();
-    folder(file.real_path()).join(format!(".modelkeep-{short}.compact"))
+    let (short, _) = short.as_bytes().split_at(8);
+    folder(file.real_path()).join(format!(".modelkeep-{}.compact", hex(short)))
 }
 
 /// Removes what a compaction left that did not come to its end.

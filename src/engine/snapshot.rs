@@ -9,6 +9,7 @@ use super::{
     view::View,
 };
 use crate::{
+    engine::tables::archive_id,
     format::{
         buffer::{ALIGNMENT, AlignedBuf},
         envelope::HEADER_BYTES,
@@ -16,6 +17,7 @@ use crate::{
     },
     types::{
         error::{Error, Result},
+        invariant::Invariant,
         limits::{ARCHIVE_BYTES_MAX, MAPPED_BYTES_MIN},
     },
 };
@@ -80,7 +82,7 @@ impl Deref for Value {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Leased(lease) => lease.bytes(),
-            Self::Copied(copy) => copy.get(PAGE_HEAD..).unwrap_or(&[]),
+            Self::Copied(copy) => copy.get(PAGE_HEAD..).always("a copy has room for the head of its page"),
         }
     }
 }
@@ -139,8 +141,7 @@ impl Snapshot {
     /// Calls `visit` with the id and the bytes of every archive of `table`; with what keeps some from being read.
     pub(crate) fn for_each_archive(&self, table: ArchiveTable, mut visit: impl FnMut(Result<(u64, &[u8])>)) {
         let mut rows = Rows::new(&self.view, Scan::of_archives(&self.view, table));
-        let id = |key: &[u8]| key.first_chunk().map_or(0, |id| u64::from_le_bytes(*id));
-        while let Some(row) = rows.next_with(|key, value, _| visit(Ok((id(key), value)))) {
+        while let Some(row) = rows.next_with(|key, value, _| visit(archive_id(key).map(|id| (id, value)))) {
             if let Err(err) = row {
                 visit(Err(err));
             }

@@ -9,7 +9,10 @@
 //!
 //! It is the one value that is not sealed, because a seal may change with the format and this row never does.
 
-use crate::types::error::{Error, ErrorKind, Result};
+use crate::types::{
+    error::{Error, ErrorKind, Result},
+    invariant::Invariant,
+};
 
 /// The key of the stamp in the table `store`.
 pub(super) const KEY: &[u8] = b"stamp";
@@ -63,7 +66,7 @@ pub(super) fn check(subject: &str, stamp: &[u8]) -> Result<Age> {
             error(ErrorKind::NotAStore, "it is a redb file of another program".into())
         };
     }
-    let format = rest.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    let format = u32::from_le_bytes(*rest.first_chunk().always("the stamp was cut to its length above"));
     match format {
         _ if *magic != MAGIC => error(ErrorKind::NotAStore, "it is a redb file of another program".into()),
         FORMAT => Ok(Age::Current),

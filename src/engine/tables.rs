@@ -4,7 +4,11 @@ use redb::TableDefinition;
 
 use crate::{
     format::envelope::Place,
-    types::key::row::{self, Field},
+    types::{
+        error::{Error, Result},
+        hash::hex,
+        key::row::{self, Field},
+    },
 };
 
 /// The definition of a table with byte keys.
@@ -75,6 +79,14 @@ impl ArchiveTable {
     /// The number that an id was made of.
     pub(crate) fn number(id: u64) -> u64 {
         id & !SMALL
+    }
+}
+
+/// The id that is the key of an archive's row.
+pub(super) fn archive_id(key: &[u8]) -> Result<u64> {
+    match key.try_into() {
+        Ok(id) => Ok(u64::from_le_bytes(id)),
+        Err(_) => Err(Error::corrupt("read archives", hex(key), "the id of an archive has eight bytes")),
     }
 }
 

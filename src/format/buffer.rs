@@ -9,7 +9,7 @@ use std::{convert::Infallible, fmt, io, ops::Deref};
 use memmap2::MmapMut;
 use rkyv::util::AlignedVec;
 
-use crate::types::limits::HUGE_BUFFER_BYTES_MIN;
+use crate::types::{invariant::Invariant, limits::HUGE_BUFFER_BYTES_MIN};
 
 /// Alignment of every archive in memory, in bytes: a cache line.
 pub(crate) const ALIGNMENT: usize = 64;
@@ -141,7 +141,7 @@ impl Deref for AlignedBuf {
             Inner::Map(map) => map,
             Inner::Borrowed(lent) => lent.bytes(),
         };
-        bytes.get(self.skipped..).unwrap_or(&[])
+        bytes.get(self.skipped..).always("what is skipped lies in the buffer")
     }
 }
 

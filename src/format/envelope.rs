@@ -28,6 +28,7 @@ use super::{codec::Codec, schema::RKYV_LAYOUT};
 use crate::types::{
     error::{Error, Result},
     hash::Digest,
+    invariant::Invariant,
     key::row::{Field, describe},
     limits::ARCHIVE_BYTES_MAX,
 };
@@ -135,7 +136,7 @@ pub(crate) fn seal_hashed(
     for field in fields {
         rest = put(rest, field);
     }
-    let sealed: [u8; SEALED_BYTES] = *out.first_chunk().unwrap_or(&[0; SEALED_BYTES]);
+    let sealed: [u8; SEALED_BYTES] = *out.first_chunk().always("the sealed bytes lie in the header");
     if let Some(tail) = out.last_chunk_mut::<32>() {
         *tail = seal_hash(place, &sealed);
     }

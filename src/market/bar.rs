@@ -4,6 +4,7 @@ use std::{fmt, ops::Range, sync::Arc};
 
 use crate::types::{
     error::{Error, Result},
+    invariant::Invariant,
     time::Timestamp,
 };
 
@@ -195,9 +196,9 @@ impl Columns {
             _ if !self.flaws.is_empty() => self.flaws.resize(self.len() + rows.len(), Flaws::NONE),
             _ => {}
         }
-        self.at.extend_from_slice(other.at.get(rows.clone()).unwrap_or_default());
+        self.at.extend_from_slice(other.at.get(rows.clone()).always("rows lie in the columns"));
         for (column, more) in self.values.iter_mut().zip(&other.values) {
-            column.extend_from_slice(more.get(rows.clone()).unwrap_or_default());
+            column.extend_from_slice(more.get(rows.clone()).always("rows lie in the columns"));
         }
     }
 
@@ -283,7 +284,7 @@ impl Bars {
     /// Returns when each bar begins, `[n]`.
     #[must_use]
     pub fn timestamps(&self) -> &[Timestamp] {
-        self.columns.at.get(self.rows.clone()).unwrap_or_default()
+        self.columns.at.get(self.rows.clone()).always("rows lie in the columns")
     }
 
     /// Returns the first prices, `[n]`.
@@ -327,7 +328,7 @@ impl Bars {
             Field::Close => close,
             Field::Volume => volume,
         };
-        column.get(self.rows.clone()).unwrap_or_default()
+        column.get(self.rows.clone()).always("rows lie in the columns")
     }
 
     /// Returns the flaws that bar `row` was stored with.
@@ -339,7 +340,7 @@ impl Bars {
     /// Returns how many bars were stored with a flaw.
     #[must_use]
     pub fn flawed(&self) -> usize {
-        let flaws = self.columns.flaws.get(self.rows.clone()).unwrap_or_default();
+        let flaws = self.columns.flaws.get(self.rows.clone()).always("rows lie in the columns");
         flaws.iter().filter(|flaws| !flaws.is_empty()).count()
     }
 

@@ -7,6 +7,8 @@ use super::{
     time::{Day, Timestamp},
 };
 
+use crate::types::invariant::Invariant;
+
 /// A half-open interval: `start` belongs to it, `end` does not. Empty when the two are equal.
 ///
 /// ```
@@ -38,7 +40,7 @@ impl<T: Copy + Ord + fmt::Display> Interval<T> {
 
     /// The interval between two points that the caller knows to be in order.
     pub(crate) fn between(start: T, end: T) -> Self {
-        Self::new(start, end).unwrap_or_else(|_| unreachable!("{start} is not after {end}"))
+        Self::new(start, end).always("the caller knows their order")
     }
 
     /// Returns the first point of the interval.

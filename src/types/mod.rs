@@ -4,6 +4,7 @@ pub(crate) mod clock;
 pub(crate) mod error;
 pub(crate) mod hash;
 pub(crate) mod interval;
+pub(crate) mod invariant;
 pub(crate) mod key;
 pub(crate) mod level_range;
 pub(crate) mod limits;

@@ -6,6 +6,8 @@ use std::{fmt, time::Duration};
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
 
+use crate::types::invariant::Invariant;
+
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
 
 /// A point in time: nanoseconds since 1970-01-01T00:00:00Z.
@@ -57,7 +59,8 @@ impl Timestamp {
     #[must_use]
     pub fn day(self) -> Day {
         // 64 bits of nanoseconds reach from 1677 to 2262, which are days.
-        Day(i32::try_from(self.0.div_euclid(NANOS_PER_DAY)).unwrap_or(0))
+        let days = i32::try_from(self.0.div_euclid(NANOS_PER_DAY));
+        Day(days.always("nanoseconds in 64 bits reach 107,000 days"))
     }
 
     /// Returns the same instant as a chrono value.

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::pins::{PinRegistry, Place};
-use crate::engine::view::View;
+use crate::{engine::view::View, types::invariant::Invariant};
 
 /// An archive that is held. Its bytes neither move nor change, whatever happens to the file and to the store.
 pub(crate) struct Lease {
@@ -27,7 +27,7 @@ impl Lease {
 
     /// The bytes, always the same ones.
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.place.held.bytes().get(self.from..).unwrap_or(&[])
+        self.place.held.bytes().get(self.from..).always("what is skipped lies in the lease")
     }
 
     /// Says that all of it is going to be read, in order.

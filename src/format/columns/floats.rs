@@ -6,7 +6,7 @@ use pco::{
 };
 
 use super::{Bytes, broken};
-use crate::types::error::Result;
+use crate::types::{error::Result, invariant::Invariant};
 
 const CONSTANT: u8 = 0;
 const RAW: u8 = 1;
@@ -57,8 +57,9 @@ pub(crate) fn decode(bytes: &[u8], rows: usize, out: &mut Vec<f64>) -> Result<()
         PCO => {
             let start = out.len();
             out.resize(start + rows, 0.0);
-            let progress = simple_decompress_into(bytes.0, out.get_mut(start..).unwrap_or_default())
-                .map_err(|err| broken("pco cannot decode it").with_source(err))?;
+            let progress =
+                simple_decompress_into(bytes.0, out.get_mut(start..).always("it was made longer by the rows"))
+                    .map_err(|err| broken("pco cannot decode it").with_source(err))?;
             if progress.n_processed != rows || !progress.finished {
                 return Err(broken(format!("it does not hold {rows} values")));
             }

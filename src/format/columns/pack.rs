@@ -16,7 +16,7 @@
 use bitpacking::{BitPacker, BitPacker4x};
 
 use super::{Bytes, broken, put_varint, simd, unzigzag, zigzag};
-use crate::types::error::Result;
+use crate::types::{error::Result, invariant::Invariant};
 
 /// Values in a block.
 pub(crate) const BLOCK: usize = BitPacker4x::BLOCK_LEN;
@@ -109,7 +109,7 @@ fn pack_lanes(offsets: &[u64], width: u8, out: &mut Vec<u8>) {
         }
         let mut packed = [0; 4 * BLOCK];
         let len = BitPacker4x::new().compress(&lane, &mut packed, width);
-        out.extend_from_slice(packed.get(..len).unwrap_or_default());
+        out.extend_from_slice(packed.get(..len).always("a block packs into its buffer"));
     };
     plane(0, width.min(32), out);
     if width > 32 {
@@ -152,7 +152,7 @@ pub(super) fn decode(bytes: &mut Bytes<'_>, len: usize, block: &mut Block) -> Re
     if len == BLOCK {
         unpack_lanes(bytes, base, width, block)?;
     } else {
-        unpack_bits(bytes, base, width, block.get_mut(..len).unwrap_or_default())?;
+        unpack_bits(bytes, base, width, block.get_mut(..len).always("the last block is no longer than a block"))?;
     }
     for _ in 0..patches {
         let at = usize::from(bytes.byte()?);
@@ -194,7 +194,7 @@ fn unpack_bits(bytes: &mut Bytes<'_>, base: i64, width: u8, out: &mut [i64]) -> 
             bits += 8;
         }
         let low = pending & u128::from(mask);
-        *slot = base.wrapping_add(u64::try_from(low).unwrap_or(0).cast_signed());
+        *slot = base.wrapping_add(u64::try_from(low).always("the mask keeps 64 bits").cast_signed());
         pending >>= width;
         bits -= width;
     }

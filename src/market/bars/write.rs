@@ -18,6 +18,7 @@ use crate::{
     types::{
         error::{Error, ErrorKind, Result},
         interval::Interval,
+        invariant::Invariant,
         limits::HISTORY_ROWS_MAX,
         row_changes::RowChanges,
         time::Timestamp,
@@ -54,7 +55,8 @@ pub(crate) fn apply(
     while let Some(at) = rows.at.get(start) {
         let index = period.index(*at);
         let (_, end) = period.span(index);
-        let next = start + rows.at.get(start..).unwrap_or_default().partition_point(|at| *at < end).max(1);
+        let next =
+            start + rows.at.get(start..).always("rows lie in the columns").partition_point(|at| *at < end).max(1);
         cuts.push((index, start..next));
         touched.push(index);
         start = next;
@@ -190,7 +192,7 @@ impl Rows {
     /// Appends rows of `other`.
     pub(super) fn take(&mut self, other: &Self, rows: std::ops::Range<usize>) {
         self.bars.extend(&other.bars, rows.clone());
-        self.recorded_at.extend_from_slice(other.recorded_at.get(rows.clone()).unwrap_or_default());
+        self.recorded_at.extend_from_slice(other.recorded_at.get(rows.clone()).always("rows lie in the columns"));
         self.superseded_at.extend_from_slice(other.superseded_at.get(rows).unwrap_or_default());
     }
 }

@@ -20,6 +20,7 @@ use super::timeframe::Timeframe;
 use crate::types::{
     error::{Error, Result},
     interval::Interval,
+    invariant::Invariant,
     key::Label,
     time::{Day, Timestamp},
 };
@@ -132,7 +133,7 @@ impl Calendar {
     }
 
     fn built_in(name: &str, hours: Hours) -> Self {
-        let name = Label::new(name).unwrap_or_else(|_| unreachable!("{name} is a label"));
+        let name = Label::new(name).always("names of calendars here are labels");
         Self(Arc::new(Inner::new(name, 1, hours)))
     }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{Datelike, Days, NaiveDate, NaiveTime, Weekday};
 
 use super::Exchange;
-use crate::types::{interval::Interval, time::Day};
+use crate::types::{interval::Interval, invariant::Invariant, time::Day};
 
 const FIRST_YEAR: i32 = 1999;
 const LAST_YEAR: i32 = 2030;
@@ -48,7 +48,7 @@ pub(super) fn exchange() -> Exchange {
         zone: chrono_tz::America::New_York,
         open: time(9, 30),
         close: time(16, 0),
-        known: known.unwrap_or_else(|_| unreachable!("the years are in order")),
+        known: known.always("the years are in order"),
         weekend: vec![Weekday::Sat, Weekday::Sun],
         closed,
         early,
@@ -56,7 +56,7 @@ pub(super) fn exchange() -> Exchange {
 }
 
 fn time(hour: u32, minute: u32) -> NaiveTime {
-    NaiveTime::from_hms_opt(hour, minute, 0).unwrap_or_default()
+    NaiveTime::from_hms_opt(hour, minute, 0).always("the tables name times of a day")
 }
 
 /// The days of `year` without trading, weekends apart.
@@ -123,8 +123,9 @@ fn easter(year: i32) -> NaiveDate {
     let l = (32 + 2 * e + 2 * i - h - k) % 7;
     let m = (a + 11 * h + 22 * l) / 451;
     let month_day = h + l - 7 * m + 114;
-    let part = |n: i32| u32::try_from(n).unwrap_or_default();
-    NaiveDate::from_ymd_opt(year, part(month_day / 31), part(month_day % 31) + 1).unwrap_or_default()
+    let part = |n: i32| u32::try_from(n).always("months and days are positive");
+    NaiveDate::from_ymd_opt(year, part(month_day / 31), part(month_day % 31) + 1)
+        .always("Easter is a day of March or April")
 }
 
 #[cfg(test)]

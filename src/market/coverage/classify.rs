@@ -9,7 +9,7 @@ use crate::{
         fetch::policy::FetchPolicy,
         timeframe::Timeframe,
     },
-    types::{interval::Interval, limits::REASON_BYTES_MAX, time::Timestamp},
+    types::{interval::Interval, invariant::Invariant, limits::REASON_BYTES_MAX, time::Timestamp},
 };
 
 /// What a failure is left alone for at most.
@@ -129,7 +129,7 @@ pub(crate) fn record_failure(
     now: Timestamp,
 ) {
     let reason: String = match reason.char_indices().find(|(at, c)| at + c.len_utf8() > REASON_BYTES_MAX) {
-        Some((end, _)) => format!("{} ...", reason.get(..end).unwrap_or_default()),
+        Some((end, _)) => format!("{} ...", reason.get(..end).always("it is the start of a character")),
         None => reason.to_owned(),
     };
     for part in parts {

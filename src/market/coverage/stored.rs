@@ -122,7 +122,8 @@ pub(crate) fn write(batch: &Batch, key: &[u8], record: &CoverageRecord, calendar
     let state = |stretch: &CoverageSpan| match stretch.coverage {
         Coverage::Present => 0,
         Coverage::KnownEmpty => 1,
-        Coverage::Failed { .. } | Coverage::Missing => 2,
+        Coverage::Failed { .. } => 2,
+        Coverage::Missing => unreachable!("a ledger has no spans for what is missing"),
     };
     let mut record = CoverageV1 {
         starts: stretches.iter().map(|stretch| stretch.interval.start().as_nanos()).collect(),

@@ -23,6 +23,7 @@ use crate::{
         error::{Error, ErrorKind, Result},
         hash::Digest,
         interval::Interval,
+        invariant::Invariant,
         key::{Label, Symbol},
         time::Timestamp,
     },
@@ -81,9 +82,9 @@ impl Features {
     fn take(&mut self, at: &[Timestamp], columns: &[Vec<f64>], interval: Interval<Timestamp>) -> u64 {
         let start = at.partition_point(|at| *at < interval.start());
         let end = at.partition_point(|at| *at < interval.end()).max(start);
-        self.timestamps.extend_from_slice(at.get(start..end).unwrap_or_default());
+        self.timestamps.extend_from_slice(at.get(start..end).always("rows lie in the columns"));
         for (column, more) in self.columns.iter_mut().zip(columns) {
-            column.extend_from_slice(more.get(start..end).unwrap_or_default());
+            column.extend_from_slice(more.get(start..end).always("each column has a value for each row"));
         }
         (end - start) as u64
     }
@@ -384,16 +385,24 @@ fn append(
     rows: std::ops::Range<usize>,
 ) -> Segment {
     let place = chunk.segments.partition_point(|other| other.index < segment.index);
-    let start = chunk.segments.get(..place).unwrap_or_default().last().map_or(0, |before| before.rows.end);
+    let start = chunk
+        .segments
+        .get(..place)
+        .always("a partition point lies in what is partitioned")
+        .last()
+        .map_or(0, |before| before.rows.end);
     let len = rows.len();
     for later in chunk.segments.iter_mut().skip(place) {
         later.rows = later.rows.start + len..later.rows.end + len;
     }
     let new = Segment { index: segment.index, rows: start..start + len, depends_on: segment.depends_on };
     chunk.segments.insert(place, new.clone());
-    chunk.at.splice(start..start, at.get(rows.clone()).unwrap_or_default().iter().copied());
+    chunk.at.splice(start..start, at.get(rows.clone()).always("rows lie in the columns").iter().copied());
     for (column, from) in chunk.columns.iter_mut().zip(columns) {
-        column.splice(start..start, from.get(rows.clone()).unwrap_or_default().iter().copied());
+        column.splice(
+            start..start,
+            from.get(rows.clone()).always("each column has a value for each row").iter().copied(),
+        );
     }
     new
 }
@@ -403,7 +412,7 @@ fn bars_lie_in(bars: &Bars, segment: &Segment, start: Timestamp, end: Timestamp)
 }
 
 fn overlaps(bars: &Bars, segment: &Segment, interval: Interval<Timestamp>) -> bool {
-    let at = bars.timestamps().get(segment.rows.clone()).unwrap_or_default();
+    let at = bars.timestamps().get(segment.rows.clone()).always("a segment is of these bars");
     at.first().is_some_and(|first| *first < interval.end()) && at.last().is_some_and(|last| *last >= interval.start())
 }
 

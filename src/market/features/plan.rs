@@ -8,7 +8,7 @@ use crate::{
         bar::{Bars, Field},
         timeframe::Period,
     },
-    types::hash::Digest,
+    types::{hash::Digest, invariant::Invariant},
 };
 
 /// Bars of one month, or of what is shorter, and the hash of all the bars that their features depend on.
@@ -30,7 +30,7 @@ pub(crate) fn segments(bars: &Bars, period: Period, lookback: Lookback, from_sta
     while let Some(first) = at.get(start) {
         let index = period.index(*first);
         let (_, end) = period.span(index);
-        let next = start + at.get(start..).unwrap_or_default().partition_point(|at| *at < end).max(1);
+        let next = start + at.get(start..).always("rows lie in the columns").partition_point(|at| *at < end).max(1);
         cut.push((index, start..next, hash(&bars.slice(start..next))));
         start = next;
     }

@@ -29,6 +29,7 @@ use crate::{
     types::{
         error::{Error, ErrorKind, Result},
         interval::Interval,
+        invariant::Invariant,
         key::Symbol,
         limits::LOAD_CALLS_MAX,
         time::{Day, Timestamp},
@@ -204,7 +205,7 @@ fn commit_response<S: SeriesSource>(
                 for part in due.iter().filter_map(|part| overlap(*part, asked)) {
                     let first = times.partition_point(|at| *at < part.start());
                     let end = times.partition_point(|at| *at < part.end());
-                    let times = times.get(first..end).unwrap_or_default();
+                    let times = times.get(first..end).always("times ascend");
                     classify::record_response(
                         &mut record.ledger,
                         calendar,

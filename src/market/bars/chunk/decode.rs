@@ -13,7 +13,7 @@ use crate::{
         ticks::{Scale, Ticks},
     },
     market::bar::{Columns, Field, Flaws},
-    types::{error::Result, time::Timestamp},
+    types::{error::Result, invariant::Invariant, time::Timestamp},
 };
 
 /// Decodes a whole chunk.
@@ -57,7 +57,7 @@ pub(crate) fn append_field(bytes: &[u8], field: Field, at: &mut Vec<Timestamp>, 
             Field::Low => low,
             _ => close,
         };
-        out.extend_from_slice(wanted.get(..rows).unwrap_or_default());
+        out.extend_from_slice(wanted.get(..rows).always("a block holds so many rows"));
     }
     put_odd(&frame, start, |position, values| {
         if let (Some(slot), Some(value)) = (out.get_mut(position), values.get(field as usize)) {
@@ -77,7 +77,7 @@ fn decode_bars(frame: &Frame<'_>, out: &mut Columns) -> Result<()> {
             while let Some((block, rows)) = prices.next()? {
                 let parts = [(&mut *open, &block.open), (high, &block.high), (low, &block.low), (close, &block.close)];
                 for (column, part) in parts {
-                    column.extend_from_slice(part.get(..rows).unwrap_or_default());
+                    column.extend_from_slice(part.get(..rows).always("a block holds so many rows"));
                 }
             }
         }
@@ -107,7 +107,10 @@ fn decode_flaws(frame: &Frame<'_>, start: usize, out: &mut Columns) -> Result<()
     if let Some(flaws) = frame.find(FLAWS) {
         out.flaws.resize(start, Flaws::NONE);
         let flaws = ints::decode(flaws, frame.rows)?;
-        out.flaws.extend(flaws.into_iter().map(|bits| Flaws::from_bits(u8::try_from(bits).unwrap_or(0))));
+        for bits in flaws {
+            let bits = u8::try_from(bits).map_err(|_| broken("a row has flaws that there are not"))?;
+            out.flaws.push(Flaws::from_bits(bits));
+        }
     } else if !out.flaws.is_empty() {
         out.flaws.resize(start + frame.rows, Flaws::NONE);
     }
@@ -167,9 +170,9 @@ fn decode_ticks_volume(frame: &Frame<'_>, head: &Head, scale: Scale, out: &mut V
             simd::fill(ticks, block, &mut doubles);
         } else {
             whole.iter_mut().zip(block).for_each(|(slot, value)| *slot = value.wrapping_mul(head.volume_unit));
-            simd::fill(ticks, whole.get(..rows).unwrap_or_default(), &mut doubles);
+            simd::fill(ticks, whole.get(..rows).always("a block holds so many rows"), &mut doubles);
         }
-        out.extend_from_slice(doubles.get(..rows).unwrap_or_default());
+        out.extend_from_slice(doubles.get(..rows).always("a block holds so many rows"));
     }
     Ok(())
 }

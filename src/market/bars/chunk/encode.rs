@@ -12,7 +12,7 @@ use crate::{
         ticks::{Scale, Ticks},
     },
     market::bar::Columns,
-    types::{error::Result, hash::Digest, time::Timestamp},
+    types::{error::Result, hash::Digest, invariant::Invariant, time::Timestamp},
 };
 
 /// Returns the bytes of a chunk.
@@ -171,7 +171,10 @@ fn encode_volume(
         return Ok((None, 1));
     };
     let ticks = Ticks::new(scale);
-    let mut values: Vec<i64> = volume.iter().map(|value| ticks.tick(*value).unwrap_or(0)).collect();
+    let mut values: Vec<i64> = volume
+        .iter()
+        .map(|value| ticks.tick(*value).always("the scale was chosen so that each value is a tick"))
+        .collect();
     let unit = unit(&values);
     values.iter_mut().for_each(|value| *value /= unit);
     content.push((VOLUME, encode_ints(&values, codec)?));
@@ -184,7 +187,7 @@ fn encode_odd(bars: &Columns, exceptions: &[usize]) -> Vec<u8> {
     for row in exceptions {
         put_varint(&mut out, *row as u64);
         for column in &bars.values {
-            out.extend_from_slice(&column.get(*row).copied().unwrap_or_default().to_le_bytes());
+            out.extend_from_slice(&column.get(*row).always("rows lie in the columns").to_le_bytes());
         }
     }
     out
