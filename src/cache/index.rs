@@ -8,6 +8,8 @@
 //! Linear probing, at most half full. A table that has become too small is emptied and kept, because a reader may still
 //! be in it; all of them together are smaller than the one in use.
 
+#![allow(unsafe_code, reason = "a reader protects what it finds; see `find`")]
+
 use std::{array, ptr, sync::OnceLock};
 
 use super::{
@@ -18,14 +20,31 @@ use crate::{
     sync::{
         Arc,
         atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering},
+        thread_slot::ThreadSlot,
     },
-    types::key::ModelKey,
+    types::{invariant::Invariant, key::ModelKey},
 };
 
 /// Buckets of the smallest table, as a power of two.
 const SMALLEST_LOG2: usize = 6;
 /// Tables from 64 buckets to 2^37.
 const CLASSES: usize = 32;
+
+/// A slot that readers cannot find any more: it was in the index, and was taken out, or replaced. Nothing else can be
+/// retired.
+pub(super) struct Unlinked<V: CacheValue>(Arc<Slot<V>>);
+
+impl<V: CacheValue> Unlinked<V> {
+    pub(super) fn into_slot(self) -> Arc<Slot<V>> {
+        self.0
+    }
+
+    /// A slot of a test, which sees to it itself that nobody finds it.
+    #[cfg(test)]
+    pub(super) fn vouched(slot: Arc<Slot<V>>) -> Self {
+        Self(slot)
+    }
+}
 
 pub(super) struct Index<V: CacheValue> {
     tables: [OnceLock<Table<V>>; CLASSES],
@@ -68,7 +87,7 @@ impl<V: CacheValue> Index<V> {
     /// Looks for `key` and protects what is found.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
-    pub(super) fn find(&self, lane: usize, key: &ModelKey) -> Found<V> {
+    pub(super) fn find(&self, thread: ThreadSlot, key: &ModelKey) -> Found<V> {
         let Some(table) = self.current() else {
             return Found::Nothing;
         };
@@ -80,7 +99,8 @@ impl<V: CacheValue> Index<V> {
             };
             let found = bucket.hash.load(Ordering::Acquire);
             if found == hash {
-                match Guard::protect(lane, &bucket.slot) {
+                // SAFETY: buckets hold slots that are retired as `Unlinked` alone, which are in no bucket any more.
+                match unsafe { Guard::protect(thread, &bucket.slot) } {
                     Ok(guard) if guard.slot().key == *key => return Found::Slot(guard),
                     Ok(_) | Err(Unprotected::Empty) => {}
                     Err(Unprotected::NoRoom) => break,
@@ -95,42 +115,41 @@ impl<V: CacheValue> Index<V> {
     }
 
     /// Puts a slot in, over the one that it replaces if there is one. `slots` are all others that are in the table, for
-    /// one that has to grow. The caller keeps them alive, and retires the replaced one afterwards.
+    /// one that has to grow. The caller keeps them alive; what was replaced is to be retired.
     pub(super) fn insert<'a>(
         &self,
         slot: &'a Arc<Slot<V>>,
-        replaced: Option<&Arc<Slot<V>>>,
+        replaced: Option<Arc<Slot<V>>>,
         slots: impl ExactSizeIterator<Item = &'a Arc<Slot<V>>>,
-    ) {
+    ) -> Option<Unlinked<V>> {
         let class = self.class.load(Ordering::Relaxed);
-        let Some(table) = self.current() else {
-            return;
-        };
+        let table = self.current().always("there is a table from the beginning");
         if 2 * (slots.len() + 1) <= table.buckets.len() {
-            table.put(slot, replaced);
-            return;
+            table.put(slot, replaced.as_ref());
+            return replaced.map(Unlinked);
         }
-        let Some(larger) = self.table(class + 1) else {
-            // More models than addresses: what is not in the index is found under the lock.
-            return;
-        };
+        let larger = self.table(class + 1).always("there are no more models than addresses");
         slots.chain([slot]).for_each(|slot| larger.put(slot, None));
         self.class.store(class + 1, Ordering::Release);
         // Readers that are still in it find nothing, and nothing that is retired later.
         table.clear();
+        replaced.map(Unlinked)
     }
 
-    /// Takes a slot out. The caller retires it afterwards.
-    pub(super) fn remove(&self, slot: &Arc<Slot<V>>) {
+    /// Takes a slot out, which is to be retired.
+    pub(super) fn remove(&self, slot: Arc<Slot<V>>) -> Unlinked<V> {
         if let Some(table) = self.current() {
-            table.take(slot);
+            table.take(&slot);
         }
+        Unlinked(slot)
     }
 
-    pub(super) fn clear(&self) {
+    /// Takes everything out; `slots` are all that are in it, and are to be retired.
+    pub(super) fn clear(&self, slots: impl Iterator<Item = Arc<Slot<V>>>) -> Vec<Unlinked<V>> {
         if let Some(table) = self.current() {
             table.clear();
         }
+        slots.map(Unlinked).collect()
     }
 }
 
@@ -261,19 +280,18 @@ mod tests {
                 if put {
                     let new = slot(&retired_list, i, value);
                     let old = expected.remove(&i);
-                    index.insert(&new, old.as_ref(), expected.values());
+                    let old = index.insert(&new, old, expected.values());
                     expected.insert(i, Arc::clone(&new));
                     retired_list.retire(old.into_iter().collect());
                 } else if let Some(old) = expected.remove(&i) {
-                    index.remove(&old);
-                    retired_list.retire(vec![old]);
+                    retired_list.retire(vec![index.remove(old)]);
                 }
                 prop_assert_eq!(found(&index, i), expected.get(&i).map(|slot| *slot.value));
             }
             for i in 0..300 {
                 prop_assert_eq!(found(&index, i), expected.get(&i).map(|slot| *slot.value));
             }
-            index.clear();
+            retired_list.retire(index.clear(expected.into_values()));
             prop_assert!((0..300).all(|i| found(&index, i).is_none()));
         }
     }

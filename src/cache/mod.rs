@@ -25,9 +25,12 @@ use std::{
 pub(crate) use hazard::Guard;
 pub(crate) use slot::{CacheValue, Weight};
 
-use crate::types::{clock::Clock, key::ModelKey, time::Timestamp};
+use crate::{
+    sync::thread_slot::ThreadSlot,
+    types::{clock::Clock, key::ModelKey, time::Timestamp},
+};
 use hazard::RetiredList;
-use index::{Found, Index};
+use index::{Found, Index, Unlinked};
 use sieve::{Node, Sieve};
 use slot::Slot;
 
@@ -83,8 +86,8 @@ impl<V: CacheValue> Cache<V> {
     /// Looks `key` up without a lock; `None` when the answer needs one: [`get`](Self::get) has it.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
-    pub(crate) fn peek(&self, lane: usize, key: &ModelKey, clock: &Arc<dyn Clock>) -> Option<Guard<V>> {
-        let Found::Slot(guard) = self.index.find(lane, key) else {
+    pub(crate) fn peek(&self, thread: ThreadSlot, key: &ModelKey, clock: &Arc<dyn Clock>) -> Option<Guard<V>> {
+        let Found::Slot(guard) = self.index.find(thread, key) else {
             return None;
         };
         let slot = guard.slot();
@@ -151,8 +154,8 @@ impl<V: CacheValue> Cache<V> {
         let mut inner = self.lock();
         // Loads that are under way began before this; the parity belongs to a change.
         inner.generation += 2;
-        self.index.clear();
-        let gone = inner.slots.drain().map(|(_, (slot, _))| slot).collect();
+        let gone = inner.slots.drain().map(|(_, (slot, _))| slot);
+        let gone = self.index.clear(gone);
         inner.queue = Sieve::new();
         inner.weight = Weight::default();
         drop(inner);
@@ -212,7 +215,7 @@ impl<V: CacheValue> Drop for UpdateGuard<'_, V> {
 
 impl<V: CacheValue> Inner<V> {
     /// Admits `admission`; what had to go for it is added to `gone`.
-    fn admit(&mut self, key: &ModelKey, admission: Admission<V>, tier: &Cache<V>, gone: &mut Vec<Arc<Slot<V>>>) -> u64 {
+    fn admit(&mut self, key: &ModelKey, admission: Admission<V>, tier: &Cache<V>, gone: &mut Vec<Unlinked<V>>) -> u64 {
         let Admission { value, weight, now } = admission;
         let weight_bytes = weight.bytes();
         let capacity = tier.capacity_bytes;
@@ -234,14 +237,12 @@ impl<V: CacheValue> Inner<V> {
             if let Some((slot, _)) = self.slots.remove(&victim) {
                 self.weight -= slot.weight;
                 tracing::debug!(key = %victim, bytes = slot.weight.bytes(), "evicted from the hot tier");
-                tier.index.remove(&slot);
-                gone.push(slot);
+                gone.push(tier.index.remove(slot));
             }
             evicted += 1;
         }
         let slot = Slot::new(key.clone(), value, weight, now, &tier.retired_list);
-        tier.index.insert(&slot, replaced.as_ref(), self.slots.values().map(|(slot, _)| slot));
-        gone.extend(replaced);
+        gone.extend(tier.index.insert(&slot, replaced, self.slots.values().map(|(slot, _)| slot)));
         self.weight += weight;
         let node = self.queue.push(key.clone());
         self.slots.insert(key.clone(), (slot, node));
@@ -256,10 +257,8 @@ impl<V: CacheValue> Inner<V> {
         Some(slot)
     }
 
-    fn remove(&mut self, key: &ModelKey, index: &Index<V>) -> Option<Arc<Slot<V>>> {
-        let slot = self.forget(key)?;
-        index.remove(&slot);
-        Some(slot)
+    fn remove(&mut self, key: &ModelKey, index: &Index<V>) -> Option<Unlinked<V>> {
+        self.forget(key).map(|slot| index.remove(slot))
     }
 }
 

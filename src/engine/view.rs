@@ -351,7 +351,8 @@ impl View {
         if range.end > self.extent.bytes {
             return None;
         }
-        MappedRange::new(self.extent.map.as_ref()?, range)
+        // SAFETY: the registry of pins, which asks for it, keeps these pages pinned until they are detached or let go of.
+        unsafe { MappedRange::new(self.extent.map.as_ref()?, range) }
     }
 
     /// Whether `held` was taken from the map of this view.
@@ -372,7 +373,7 @@ const SYSTEM_PAGE: u64 = 4096;
 
 impl Commit for View {
     type Pin = Pin;
-    type ModelRef = MappedRange;
+    type HeldBytes = MappedRange;
 
     fn number(&self) -> u64 {
         self.header.commit

@@ -1,14 +1,14 @@
 //! Event counters that cost a hit next to nothing.
 //!
-//! Every thread adds in its own lane, each on cache lines of its own, with a plain load and store: no other thread
-//! writes there. Threads without a lane share one and add atomically. Reading sums the lanes; a sum is exact once the
+//! Every thread adds in its own slot, each on cache lines of its own, with a plain load and store: no other thread
+//! writes there. Threads without a slot share one and add atomically. Reading sums the slots; a sum is exact once the
 //! counted threads are still.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-use super::thread_slot::{self, THREAD_SLOTS};
+use super::thread_slot::{self, THREAD_SLOTS, ThreadSlot};
 
 /// What is counted. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -34,14 +34,14 @@ type Stripe = CachePadded<[AtomicU64; COUNTERS]>;
 /// The counters of one store.
 #[derive(Debug)]
 pub(crate) struct Counters {
-    lanes: Box<[Stripe]>,
+    threads: Box<[Stripe]>,
     shared: Stripe,
 }
 
 impl Counters {
     pub(crate) fn new() -> Self {
         let stripe = || CachePadded::new(std::array::from_fn(|_| AtomicU64::new(0)));
-        Self { lanes: (0..THREAD_SLOTS).map(|_| stripe()).collect(), shared: stripe() }
+        Self { threads: (0..THREAD_SLOTS).map(|_| stripe()).collect(), shared: stripe() }
     }
 
     /// Adds `n` to a counter.
@@ -49,10 +49,10 @@ impl Counters {
         self.add_in(thread_slot::current(), counter, n);
     }
 
-    /// Adds `n` to a counter, in the lane of this thread.
+    /// Adds `n` to a counter, in the slot of this thread.
     #[inline]
-    pub(crate) fn add_in(&self, lane: Option<usize>, counter: Counter, n: u64) {
-        match lane.and_then(|lane| self.lanes.get(lane)) {
+    pub(crate) fn add_in(&self, thread: Option<ThreadSlot>, counter: Counter, n: u64) {
+        match thread.and_then(|thread| self.threads.get(thread.index())) {
             Some(stripe) => {
                 if let Some(counter) = stripe.get(counter as usize) {
                     counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
@@ -68,7 +68,7 @@ impl Counters {
 
     /// Returns the sum of a counter over all threads.
     pub(crate) fn sum(&self, counter: Counter) -> u64 {
-        let stripes = self.lanes.iter().chain([&self.shared]);
+        let stripes = self.threads.iter().chain([&self.shared]);
         let values = stripes.filter_map(|stripe| stripe.get(counter as usize));
         values.fold(0, |sum, value| sum.wrapping_add(value.load(Ordering::Relaxed)))
     }

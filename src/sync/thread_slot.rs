@@ -1,51 +1,77 @@
 //! A small number for each running thread, which no other running thread has.
 //!
-//! What a thread counts and protects lies in a lane of its own, so that it needs neither locks nor atomic additions and
-//! takes no cache line away from another core. A lane is given back when its thread ends. Threads beyond [`THREAD_SLOTS`] at a
-//! time have none; whoever asks has another way for them.
+//! What a thread counts and protects lies in a slot of its own, so that it needs neither locks nor atomic additions and
+//! takes no cache line away from another core. A slot is given back when its thread ends. Threads beyond
+//! [`THREAD_SLOTS`] at a time have none; callers have another way for them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    marker::PhantomData,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-/// Threads that can have a lane at the same time.
+/// Threads that can have a slot at the same time.
 pub(crate) const THREAD_SLOTS: usize = 64;
 
-/// One bit for each lane that is taken.
+/// One bit for each slot that is taken.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
-struct Lane(Option<usize>);
+/// The slot of this thread: who has it runs on that thread, since it cannot be sent to another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ThreadSlot {
+    index: usize,
+    of_this_thread: PhantomData<*const ()>,
+}
 
-impl Lane {
+impl ThreadSlot {
+    /// Below [`THREAD_SLOTS`].
+    #[inline]
+    pub(crate) fn index(self) -> usize {
+        self.index
+    }
+
+    /// The slot of a thread of a model, which has no others.
+    #[cfg(all(test, any(loom, shuttle)))]
+    pub(crate) fn modelled(index: usize) -> Self {
+        Self { index, of_this_thread: PhantomData }
+    }
+}
+
+/// Taken by the first question of a thread, given back when it ends.
+struct Taken(Option<usize>);
+
+impl Taken {
     fn take() -> Self {
         let mut taken = TAKEN.load(Ordering::Relaxed);
         loop {
-            let lane = taken.trailing_ones();
-            if lane == u64::BITS {
+            let slot = taken.trailing_ones();
+            if slot == u64::BITS {
                 return Self(None);
             }
-            // Acquire: what the thread that had the lane before did in it has happened.
-            match TAKEN.compare_exchange_weak(taken, taken | 1 << lane, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return Self(Some(lane as usize)),
+            // Acquire: what the thread that had the slot before did in it has happened.
+            match TAKEN.compare_exchange_weak(taken, taken | 1 << slot, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Self(Some(slot as usize)),
                 Err(now) => taken = now,
             }
         }
     }
 }
 
-impl Drop for Lane {
+impl Drop for Taken {
     fn drop(&mut self) {
-        if let Some(lane) = self.0 {
-            TAKEN.fetch_and(!(1 << lane), Ordering::Release);
+        if let Some(slot) = self.0 {
+            TAKEN.fetch_and(!(1 << slot), Ordering::Release);
         }
     }
 }
 
-/// Returns this thread's lane, below [`THREAD_SLOTS`]; `None` when there are too many threads, or this one is ending.
+/// Returns this thread's slot; `None` when there are too many threads, or this one is ending.
 #[inline]
-pub(crate) fn current() -> Option<usize> {
+pub(crate) fn current() -> Option<ThreadSlot> {
     thread_local! {
-        static LANE: Lane = Lane::take();
+        static TAKEN_HERE: Taken = Taken::take();
     }
-    LANE.try_with(|lane| lane.0).ok().flatten()
+    let index = TAKEN_HERE.try_with(|taken| taken.0).ok().flatten()?;
+    Some(ThreadSlot { index, of_this_thread: PhantomData })
 }
 
 #[cfg(test)]
@@ -55,24 +81,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_running_threads_share_a_lane_and_lanes_come_back() {
+    fn no_two_running_threads_share_a_slot_and_slots_come_back() {
         let threads = 2 * THREAD_SLOTS;
         for _ in 0..3 {
             let together = Barrier::new(threads);
-            let lanes: Vec<_> = thread::scope(|scope| {
+            let slots: Vec<_> = thread::scope(|scope| {
                 let work = || {
-                    let lane = current();
+                    let slot = current().map(ThreadSlot::index);
                     together.wait();
-                    assert_eq!(lane, current());
-                    lane
+                    assert_eq!(slot, current().map(ThreadSlot::index));
+                    slot
                 };
                 let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
                 running.into_iter().map(|thread| thread.join().unwrap()).collect()
             });
-            let taken: Vec<usize> = lanes.into_iter().flatten().collect();
+            let taken: Vec<usize> = slots.into_iter().flatten().collect();
             assert_eq!(taken.iter().collect::<HashSet<_>>().len(), taken.len());
-            assert!(taken.iter().all(|&lane| lane < THREAD_SLOTS));
-            // Other tests run at the same time and have lanes, too; but there are some left.
+            assert!(taken.iter().all(|&slot| slot < THREAD_SLOTS));
+            // Other tests run at the same time and have slots, too; but there are some left.
             assert!(taken.len() > THREAD_SLOTS / 4, "{}", taken.len());
         }
     }

@@ -72,8 +72,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "bytes-of-their-own",
         "src/engine/mapped/map.rs",
-        "memory::copy_over(at, len, |out| self.file.read_at(pages, out), || lock(&self.parts))",
-        "memory::copy_over(at, len, |_| Ok(()), || lock(&self.parts))",
+        "let fill = |out: &mut [u8]| self.file.read_at(pages, out);",
+        "let fill = |_: &mut [u8]| Ok(());",
         "api",
         &["mapping::what_is_held_in_place_stays_as_it_is_when_it_is_superseded_removed_and_overwritten"],
     ),

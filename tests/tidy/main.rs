@@ -28,13 +28,17 @@ const LINES_MAX: usize = 500;
 
 /// Where `unsafe` may be: casts of checked bytes, code for certain processors, the map, its memory and who vouches for
 /// what is lent of it, hazard pointers.
-const UNSAFE: [&str; 7] = [
+const UNSAFE: [&str; 11] = [
     "src/models/archive.rs",
     "src/format/columns/simd.rs",
     "src/engine/mapped/map.rs",
     "src/engine/mapped/memory.rs",
     "src/engine/view.rs",
     "src/cache/hazard/mod.rs",
+    "src/cache/hazard/tests.rs",
+    "src/cache/index.rs",
+    "src/engine/mapped/memory_elsewhere.rs",
+    "src/engine/mapped/tests.rs",
     "src/models/entry.rs",
 ];
 
@@ -148,7 +152,7 @@ fn unsafe_is_where_it_belongs_and_says_why() {
             }
         }
     }
-    assert_eq!(used, 35, "a use of unsafe code that this test does not know of, or one less");
+    assert_eq!(used, 60, "a use of unsafe code that this test does not know of, or one less");
 }
 
 #[test]

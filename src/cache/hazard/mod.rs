@@ -1,6 +1,6 @@
 //! Looking at a shared thing without counting references: hazard pointers.
 //!
-//! A reader writes the address of what it looks at into a slot of its own lane, and looks again whether it is still
+//! A reader writes the address of what it looks at into a slot of its own, and looks again whether it is still
 //! there. Who takes a thing away looks into all slots before it is freed. (Michael: "Hazard Pointers: Safe Memory
 //! Reclamation for Lock-Free Objects", IEEE TPDS 15(6), 2004.) Between a write and the look after it a fence is needed,
 //! of which the writer takes the cost: see [`barrier`].
@@ -19,12 +19,15 @@ use std::{hint, marker::PhantomData, ptr, thread::sleep, time::Duration};
 
 use crossbeam_utils::CachePadded;
 
-use super::slot::{CacheValue, Slot};
+use super::{
+    index::Unlinked,
+    slot::{CacheValue, Slot},
+};
 use crate::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicPtr, Ordering},
     thread,
-    thread_slot::THREAD_SLOTS,
+    thread_slot::{THREAD_SLOTS, ThreadSlot},
 };
 use barrier::{heavy, light};
 
@@ -36,14 +39,14 @@ const SLOTS: usize = if cfg!(loom) { 2 } else { 8 };
 /// The lowest bit of a hazard: its thread is about to have a guard, or not to have it any more.
 const ON_THE_WAY: usize = 1;
 
-/// The lanes that are looked into. A model of a few threads has as many.
-const LANES_IN_USE: usize = if cfg!(loom) { 2 } else { THREAD_SLOTS };
+/// The threads' hazards that are looked into. A model of a few threads has as many.
+const THREADS_IN_USE: usize = if cfg!(loom) { 2 } else { THREAD_SLOTS };
 
-type Hazards = [CachePadded<[AtomicPtr<()>; SLOTS]>; LANES_IN_USE];
+type Hazards = [CachePadded<[AtomicPtr<()>; SLOTS]>; THREADS_IN_USE];
 
 #[cfg(not(all(test, loom)))]
 static HAZARDS: Hazards =
-    [const { CachePadded::new([const { AtomicPtr::new(ptr::null_mut()) }; SLOTS]) }; LANES_IN_USE];
+    [const { CachePadded::new([const { AtomicPtr::new(ptr::null_mut()) }; SLOTS]) }; THREADS_IN_USE];
 
 #[cfg(all(test, loom))]
 loom::lazy_static! {
@@ -65,7 +68,7 @@ fn on_the_way<T>(at: *mut T) -> *mut () {
 
 /// Everything that is being looked at, or may be in an instant.
 fn protected_now() -> impl Iterator<Item = *mut ()> {
-    let hazards = HAZARDS.iter().flat_map(|lane| lane.iter());
+    let hazards = HAZARDS.iter().flat_map(|thread| thread.iter());
     hazards.map(|hazard| hazard.load(Ordering::Acquire)).filter(|hazard| !hazard.is_null())
 }
 
@@ -90,12 +93,15 @@ pub(super) enum Unprotected {
 }
 
 impl<V: CacheValue> Guard<V> {
-    /// Protects what `source` points to. The caller makes sure that a pointer is retired only after it was taken out
-    /// of every source that it is in.
+    /// Protects what `source` points to, in a hazard of this thread.
+    ///
+    /// # Safety
+    /// 1. Whatever `source` points to, at any time, is a slot that is alive, or null.
+    /// 2. A slot is freed by a [`RetiredList`] alone, and retired only after it was taken out of every source.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
-    pub(super) fn protect(lane: usize, source: &AtomicPtr<Slot<V>>) -> Result<Self, Unprotected> {
-        let hazards = HAZARDS.get(lane).ok_or(Unprotected::NoRoom)?;
+    pub(super) unsafe fn protect(thread: ThreadSlot, source: &AtomicPtr<Slot<V>>) -> Result<Self, Unprotected> {
+        let hazards = HAZARDS.get(thread.index()).ok_or(Unprotected::NoRoom)?;
         // Acquire, and release below: a guard that was dropped on another thread has done its reading.
         let free = hazards.iter().find(|hazard| hazard.load(Ordering::Acquire).is_null());
         let hazard = free.ok_or(Unprotected::NoRoom)?;
@@ -160,10 +166,7 @@ impl<V: CacheValue> Drop for Guard<V> {
 /// By value, so that a guard need not have an address.
 #[cold]
 #[inline(never)]
-#[allow(
-    clippy::needless_pass_by_value,
-    reason = "what clears the hazard must own the retired_list: the slot may be freed"
-)]
+#[allow(clippy::needless_pass_by_value, reason = "what clears the hazard must own the list: the slot may be freed")]
 fn clear_and_free<V: CacheValue>(hazard: &'static AtomicPtr<()>, retired_list: Arc<RetiredList<V>>) {
     hazard.store(ptr::null_mut(), Ordering::Release);
     retired_list.free();
@@ -179,12 +182,12 @@ impl<V: CacheValue> RetiredList<V> {
         Self { waiting: Mutex::new(Vec::new()) }
     }
 
-    /// Frees `slots` when nobody looks at them any more: now, or when the last guard is dropped. They must be out of
-    /// every place where a reader could find them.
-    pub(super) fn retire(&self, slots: Vec<Arc<Slot<V>>>) {
+    /// Frees `slots` when nobody looks at them any more: now, or when the last guard is dropped.
+    pub(super) fn retire(&self, slots: Vec<Unlinked<V>>) {
         if slots.is_empty() {
             return;
         }
+        let slots: Vec<_> = slots.into_iter().map(Unlinked::into_slot).collect();
         slots.iter().for_each(|slot| slot.retired.store(true, Ordering::Relaxed));
         self.lock().extend(slots);
         self.free();

@@ -16,6 +16,18 @@ impl CacheValue for Thing {
     fn facts(&self) {}
 }
 
+/// Protects what is in a source of a test.
+#[allow(unsafe_code, reason = "what these tests retire was taken out of its source before")]
+fn protect<V: CacheValue>(thread: ThreadSlot, source: &AtomicPtr<Slot<V>>) -> Result<Guard<V>, Unprotected> {
+    // SAFETY: as the reason says.
+    unsafe { Guard::protect(thread, source) }
+}
+
+/// Retires what was taken out of its source.
+fn retire<V: CacheValue>(retired_list: &RetiredList<V>, slots: Vec<Arc<Slot<V>>>) {
+    retired_list.retire(slots.into_iter().map(Unlinked::vouched).collect());
+}
+
 fn slot(retired_list: &Arc<RetiredList<Thing>>) -> Arc<Slot<Thing>> {
     Slot::new(key(0), Arc::new(Thing), Weight::default(), Timestamp::from_nanos(0), retired_list)
 }
@@ -62,11 +74,11 @@ mod running {
         let retired_list = Arc::new(RetiredList::new());
         let kept = slot(&retired_list);
         let source = AtomicPtr::new(Arc::as_ptr(&kept).cast_mut());
-        let lane = thread_slot::current().unwrap();
-        let guards: Vec<_> = (0..SLOTS).map(|_| Guard::protect(lane, &source).unwrap()).collect();
-        assert!(matches!(Guard::protect(lane, &source), Err(Unprotected::NoRoom)));
+        let thread = thread_slot::current().unwrap();
+        let guards: Vec<_> = (0..SLOTS).map(|_| protect(thread, &source).unwrap()).collect();
+        assert!(matches!(protect(thread, &source), Err(Unprotected::NoRoom)));
         source.store(ptr::null_mut(), Ordering::SeqCst);
-        retired_list.retire(vec![Arc::clone(&kept)]);
+        retire(&retired_list, vec![Arc::clone(&kept)]);
         for guard in guards {
             assert!(!is_freed(&kept, 1), "it is looked at");
             assert!(ptr::eq(guard.slot(), &raw const *kept));
@@ -74,7 +86,7 @@ mod running {
             thread::spawn(move || drop(guard)).join().unwrap();
         }
         assert!(is_freed(&kept, 1), "the last guard frees it");
-        assert!(matches!(Guard::protect(lane, &source), Err(Unprotected::Empty)));
+        assert!(matches!(protect(thread, &source), Err(Unprotected::Empty)));
     }
 
     /// The slot and the list own each other: without anybody who frees it, both would stay, with the file and its
@@ -88,8 +100,8 @@ mod running {
         let (guard, other) = thread::spawn({
             let source = AtomicPtr::new(source.load(Ordering::SeqCst));
             move || {
-                let lane = thread_slot::current().unwrap();
-                (Guard::protect(lane, &source).unwrap(), Guard::protect(lane, &source).unwrap())
+                let thread = thread_slot::current().unwrap();
+                (protect(thread, &source).unwrap(), protect(thread, &source).unwrap())
             }
         })
         .join()
@@ -100,7 +112,7 @@ mod running {
             drop(guard);
         });
         MISSED.wait();
-        retired_list.retire(vec![Arc::clone(&kept)]);
+        retire(&retired_list, vec![Arc::clone(&kept)]);
         // Neither does another guard rely on it.
         drop(other);
         dropping.join().unwrap();
@@ -133,10 +145,10 @@ mod running {
         thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
-                    let lane = thread_slot::current().unwrap();
+                    let thread = thread_slot::current().unwrap();
                     let mut last = 0;
                     while !done.load(Ordering::Relaxed) {
-                        let guard = Guard::protect(lane, &source).unwrap();
+                        let guard = protect(thread, &source).unwrap();
                         let now = guard.value().0.load(Ordering::Relaxed);
                         assert!(now >= last && now != u64::MAX, "{last} {now}");
                         last = now;
@@ -146,12 +158,12 @@ mod running {
             for n in 2..20_000 {
                 let next = slot(n);
                 source.store(Arc::as_ptr(&next).cast_mut(), Ordering::SeqCst);
-                retired_list.retire(vec![std::mem::replace(&mut owned, next)]);
+                retire(&retired_list, vec![std::mem::replace(&mut owned, next)]);
             }
             done.store(true, Ordering::Relaxed);
         });
         source.store(ptr::null_mut(), Ordering::SeqCst);
-        retired_list.retire(vec![owned]);
+        retire(&retired_list, vec![owned]);
         assert_eq!(Arc::strong_count(&retired_list), 1, "everything was freed");
     }
 }
@@ -191,9 +203,9 @@ mod modelled {
         });
     }
 
-    /// Looks at what is in `source`, in a lane.
-    fn look(lane: usize, kept: &Arc<Slot<Thing>>, source: &AtomicPtr<Slot<Thing>>) {
-        match Guard::protect(lane, source) {
+    /// Looks at what is in `source`, in a thread's slot.
+    fn look(thread: ThreadSlot, kept: &Arc<Slot<Thing>>, source: &AtomicPtr<Slot<Thing>>) {
+        match protect(thread, source) {
             Ok(guard) => {
                 // The owner here, the one that reads, and the retired_list or the writer.
                 assert!(!is_freed(kept, 2), "it is looked at");
@@ -209,10 +221,10 @@ mod modelled {
             let owned = Arc::clone(kept);
             let reader = thread::spawn({
                 let (kept, source) = (Arc::clone(kept), Arc::clone(source));
-                move || look(0, &kept, &source)
+                move || look(ThreadSlot::modelled(0), &kept, &source)
             });
             source.store(ptr::null_mut(), Ordering::Release);
-            retired_list.retire(vec![owned]);
+            retire(retired_list, vec![owned]);
             reader.join().unwrap();
         });
     }
@@ -221,10 +233,11 @@ mod modelled {
     fn two_guards_are_dropped_while_it_is_retired() {
         model(|retired_list, kept, source| {
             let owned = Arc::clone(kept);
-            let (one, other) = (Guard::protect(0, source).unwrap(), Guard::protect(1, source).unwrap());
+            let (one, other) =
+                (protect(ThreadSlot::modelled(0), source).unwrap(), protect(ThreadSlot::modelled(1), source).unwrap());
             let threads = [one, other].map(|guard| thread::spawn(move || drop(guard)));
             source.store(ptr::null_mut(), Ordering::Release);
-            retired_list.retire(vec![owned]);
+            retire(retired_list, vec![owned]);
             threads.into_iter().for_each(|thread| thread.join().unwrap());
         });
     }
@@ -233,14 +246,14 @@ mod modelled {
     fn a_guard_is_dropped_while_another_reader_looks() {
         model(|retired_list, kept, source| {
             let owned = Arc::clone(kept);
-            let guard = Guard::protect(0, source).unwrap();
+            let guard = protect(ThreadSlot::modelled(0), source).unwrap();
             let dropping = thread::spawn(move || drop(guard));
             let reader = thread::spawn({
                 let (kept, source) = (Arc::clone(kept), Arc::clone(source));
-                move || look(1, &kept, &source)
+                move || look(ThreadSlot::modelled(1), &kept, &source)
             });
             source.store(ptr::null_mut(), Ordering::Release);
-            retired_list.retire(vec![owned]);
+            retire(retired_list, vec![owned]);
             dropping.join().unwrap();
             reader.join().unwrap();
         });

@@ -24,7 +24,7 @@ use std::{
 
 use super::{
     memory::{self, Advice},
-    pins::ModelRef,
+    pins::HeldBytes,
 };
 use crate::{
     engine::{
@@ -142,10 +142,11 @@ impl Map {
         self.retired.store(true, Ordering::Release);
         let access = Access::Detach { file: self.file.number(), offset: pages.start, bytes: pages.end - pages.start };
         let (at, len) = (self.at + start, end - start);
-        let copied = self
-            .file
-            .disk()
-            .access(access, || memory::copy_over(at, len, |out| self.file.read_at(pages, out), || lock(&self.parts)));
+        let fill = |out: &mut [u8]| self.file.read_at(pages, out);
+        // SAFETY: they are whole pages of this map, which no write reaches before they are let go of: what is read from
+        // the file is what is read in the map.
+        let copy = || unsafe { memory::copy_over(at, len, fill, || lock(&self.parts)) };
+        let copied = self.file.disk().access(access, copy);
         match copied {
             Ok(mut parts) => {
                 let detached = Detached::new(at, len, self, pages.start);
@@ -153,7 +154,8 @@ impl Map {
                 Ok(detached)
             }
             Err(err) => {
-                memory::restore(at, len, self.file.file(), pages.start);
+                // SAFETY: they are pages of this map, and the file has what it had.
+                unsafe { memory::restore(at, len, self.file.file(), pages.start) };
                 Err(err)
             }
         }
@@ -171,10 +173,12 @@ impl Drop for Map {
         // What is detached belongs to those who hold it.
         let mut from = self.at;
         for (&at, &(len, _)) in &parts.detached {
-            memory::unmap(from, at - from);
+            // SAFETY: what lies between is this map's, and nobody has it any more.
+            unsafe { memory::unmap(from, at - from) };
             from = at + len;
         }
-        memory::unmap(from, self.at + self.len - from);
+        // SAFETY: as above.
+        unsafe { memory::unmap(from, self.at + self.len - from) };
     }
 }
 
@@ -223,14 +227,17 @@ impl Drop for Detached {
             // A view of the commit that had these pages may still look at them. What cannot be mapped again stays as it
             // is, and goes with the map.
             Some(file) if parts.live => {
-                if memory::map_over(self.at, self.len, file.file(), self.offset).is_ok() {
+                // SAFETY: the addresses are a part of the map that is still there, and whoever looks at them reads the
+                // commit that had these pages, which its pin keeps in the file.
+                if unsafe { memory::map_over(self.at, self.len, file.file(), self.offset) }.is_ok() {
                     tracing::trace!(at = self.at, "an archive that was detached is let go of");
                 }
                 parts.detached.remove(&self.at);
             }
             _ => {
                 parts.detached.remove(&self.at);
-                memory::unmap(self.at, self.len);
+                // SAFETY: the map is gone, and these addresses were left to this.
+                unsafe { memory::unmap(self.at, self.len) };
             }
         }
     }
@@ -257,9 +264,11 @@ enum Backing {
 }
 
 impl MappedRange {
-    /// Takes a part of a map; `None` when the map ends before it. The caller sees to it that its bytes stay what they
-    /// are, until they are detached.
-    pub(in crate::engine) fn new(map: &Arc<Map>, range: Range<u64>) -> Option<Self> {
+    /// Takes a part of a map; `None` when the map ends before it.
+    ///
+    /// # Safety
+    /// The bytes stay what they are until they are detached, or until this is dropped: a pin keeps their pages.
+    pub(in crate::engine) unsafe fn new(map: &Arc<Map>, range: Range<u64>) -> Option<Self> {
         let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
         if start > end || end > map.len {
             return None;
@@ -320,7 +329,7 @@ impl MappedRange {
     }
 }
 
-impl ModelRef for MappedRange {
+impl HeldBytes for MappedRange {
     fn bytes(&self) -> &[u8] {
         Self::bytes(self)
     }

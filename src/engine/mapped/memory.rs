@@ -37,19 +37,27 @@ pub(super) fn map_file(file: &File, len: usize) -> io::Result<usize> {
 }
 
 /// Maps a part of a file over addresses that are mapped already, in one step.
-pub(super) fn map_over(at: usize, len: usize, file: &File, offset: u64) -> io::Result<()> {
+///
+/// # Safety
+/// 1. The caller owns the addresses: they were part of a map of this very file, at this very offset.
+/// 2. What lies in the file there is what is read there now, for those who read.
+pub(super) unsafe fn map_over(at: usize, len: usize, file: &File, offset: u64) -> io::Result<()> {
     let flags = MapFlags::SHARED | MapFlags::FIXED;
-    // SAFETY: the caller owns these addresses: they are a part of a map of this very file at this very offset.
+    // SAFETY: by the contract nobody else's memory is replaced, and nobody's bytes change.
     unsafe { mm::mmap(pointer(at), len, ProtFlags::READ, flags, file, offset) }?;
     Ok(())
 }
 
-/// Gives addresses back. The caller owns them, and nobody reads there any more.
-pub(super) fn unmap(at: usize, len: usize) {
+/// Gives addresses back.
+///
+/// # Safety
+/// 1. The caller owns the addresses.
+/// 2. Nobody reads there from here on.
+pub(super) unsafe fn unmap(at: usize, len: usize) {
     if len == 0 {
         return;
     }
-    // SAFETY: the caller owns them.
+    // SAFETY: by the contract nobody meets the hole.
     if let Err(error) = unsafe { mm::munmap(pointer(at), len) } {
         // Addresses that stay mapped are harmless.
         tracing::warn!(%error, len, "a map is left to the end of the process");
@@ -75,14 +83,17 @@ pub(super) fn advise(at: usize, len: usize, advice: Advice) -> io::Result<()> {
 #[cfg(target_os = "linux")]
 const HUGE_BYTES: usize = 2 << 20;
 
-/// Puts private memory in the place of mapped pages, with the bytes that `fill` writes: the same ones, so that whoever
-/// reads there meanwhile does not notice. `owner` is asked for right before that, and kept until it is done: what it
-/// locks tells whose the addresses are.
+/// Puts private memory in the place of mapped pages, with the bytes that `fill` writes. `owner` is asked for right before
+/// that, and kept until it is done: what it locks tells whose the addresses are.
 ///
 /// The memory is moved there by `mremap(2)`, in one step. Fails where there is no such call; then, and whatever fails,
 /// [`restore`] makes sure that the pages can still be read.
+///
+/// # Safety
+/// 1. The caller owns the addresses: whole pages of a map.
+/// 2. `fill` writes the very bytes that are read there, so that whoever reads there meanwhile does not notice.
 #[cfg(target_os = "linux")]
-pub(super) fn copy_over<G>(
+pub(super) unsafe fn copy_over<G>(
     at: usize,
     len: usize,
     fill: impl FnOnce(&mut [u8]) -> io::Result<()>,
@@ -105,13 +116,15 @@ pub(super) fn copy_over<G>(
     unsafe { mm::mprotect(pointer(from), len, MprotectFlags::READ) }?;
     let (flags, end) = (MremapFlags::MAYMOVE, whole.at + whole.len);
     let owner = owner();
-    // SAFETY: the source is the memory above; the target is a part of a map that the caller owns, whose bytes are the
-    // same, and shared references to them stay good, because neither addresses nor bytes change.
+    // SAFETY: the source is the memory above; the target is the caller's, and holds the same bytes, by the contract: so
+    // shared references to them stay good, because neither addresses nor bytes change.
     let moved = unsafe { mm::mremap_fixed(pointer(from), len, len, flags, pointer(at)) };
     if moved.is_ok() {
         // What was moved is not there any more; what lay around it is.
-        unmap(whole.at, from - whole.at);
-        unmap(from + len, end - from - len);
+        // SAFETY: it is the rest of the memory above.
+        unsafe { unmap(whole.at, from - whole.at) };
+        // SAFETY: as above.
+        unsafe { unmap(from + len, end - from - len) };
         whole.len = 0;
     }
     moved?;
@@ -119,8 +132,11 @@ pub(super) fn copy_over<G>(
 }
 
 /// Elsewhere memory cannot be moved in one step.
+///
+/// # Safety
+/// It touches nothing.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn copy_over<G>(
+pub(super) unsafe fn copy_over<G>(
     _: usize,
     _: usize,
     _: impl FnOnce(&mut [u8]) -> io::Result<()>,
@@ -133,12 +149,16 @@ pub(super) fn copy_over<G>(
 ///
 /// Linux looks at everything that can fail before it takes the target away, but for the memory of its own page tables;
 /// without this a reader would then meet no memory at all.
-pub(super) fn restore(at: usize, len: usize, file: &File, offset: u64) {
+///
+/// # Safety
+/// As for [`map_over`].
+pub(super) unsafe fn restore(at: usize, len: usize, file: &File, offset: u64) {
     // SAFETY: it asks whether all of it is mapped, and changes nothing.
     if unsafe { mm::msync(pointer(at), len, mm::MsyncFlags::ASYNC) }.is_ok() {
         return;
     }
-    match map_over(at, len, file, offset) {
+    // SAFETY: the contract is the same.
+    match unsafe { map_over(at, len, file, offset) } {
         Ok(()) => tracing::error!("pages that were in use had to be mapped again"),
         Err(error) => tracing::error!(%error, "pages that are in use cannot be mapped again"),
     }
@@ -164,6 +184,7 @@ impl Scratch {
 #[cfg(target_os = "linux")]
 impl Drop for Scratch {
     fn drop(&mut self) {
-        unmap(self.at, self.len);
+        // SAFETY: nobody else knows of it.
+        unsafe { unmap(self.at, self.len) };
     }
 }

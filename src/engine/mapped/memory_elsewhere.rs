@@ -29,18 +29,31 @@ pub(super) fn map_file(_: &File, _: usize) -> io::Result<usize> {
     Err(unsupported())
 }
 
-pub(super) fn map_over(_: usize, _: usize, _: &File, _: u64) -> io::Result<()> {
+/// # Safety
+/// It touches nothing.
+pub(super) unsafe fn map_over(_: usize, _: usize, _: &File, _: u64) -> io::Result<()> {
     Err(unsupported())
 }
 
-pub(super) fn unmap(_: usize, _: usize) {}
+/// # Safety
+/// It touches nothing.
+pub(super) unsafe fn unmap(_: usize, _: usize) {}
 
 pub(super) fn advise(_: usize, _: usize, _: Advice) -> io::Result<()> {
     Err(unsupported())
 }
 
-pub(super) fn copy_over(_: usize, _: usize, _: impl FnOnce(&mut [u8]) -> io::Result<()>) -> io::Result<()> {
+/// # Safety
+/// It touches nothing.
+pub(super) unsafe fn copy_over<G>(
+    _: usize,
+    _: usize,
+    _: impl FnOnce(&mut [u8]) -> io::Result<()>,
+    _: impl FnOnce() -> G,
+) -> io::Result<G> {
     Err(unsupported())
 }
 
-pub(super) fn restore(_: usize, _: usize, _: &File, _: u64) {}
+/// # Safety
+/// It touches nothing.
+pub(super) unsafe fn restore(_: usize, _: usize, _: &File, _: u64) {}

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, ptr, sync::Arc};
 
-use super::{Map, MappedRange, pins::ModelRef as _};
+use super::{Map, MappedRange, pins::HeldBytes as _};
 
 use crate::{
     engine::{Engine, EngineOptions, Watched, file::StoreFile, lock::Sharing, sealed::Blob},
@@ -21,6 +21,12 @@ pub(crate) fn options() -> EngineOptions {
         checks_held: true,
         disk: Watched::default(),
     }
+}
+
+#[allow(unsafe_code, reason = "nothing writes to the file of these tests")]
+fn held(map: &Arc<Map>, pages: Range<u64>) -> MappedRange {
+    // SAFETY: as the reason says.
+    unsafe { MappedRange::new(map, pages) }.unwrap()
 }
 
 /// Found by readers and a writer on a machine that was busy: who looked at the state before a commit, and took its
@@ -107,7 +113,7 @@ fn is_whole(held: &MappedRange) -> bool {
 fn memory_that_took_the_place_of_other_memory_is_not_taken_away_with_it() {
     for map_goes_first in [false, true] {
         let (_folder, file, map, pages) = mapped();
-        let hold = || MappedRange::new(&map, pages.clone()).unwrap();
+        let hold = || held(&map, pages.clone());
         let slow = hold();
         slow.detach(&pages).unwrap();
         let later = hold();
@@ -122,7 +128,7 @@ fn memory_that_took_the_place_of_other_memory_is_not_taken_away_with_it() {
             assert!(is_whole(&later));
             drop(later);
             // What nobody holds is the file's again.
-            let now = MappedRange::new(&map, pages).unwrap();
+            let now = held(&map, pages);
             assert!(now.bytes().iter().all(|byte| *byte == 9));
         }
     }
@@ -132,7 +138,7 @@ fn memory_that_took_the_place_of_other_memory_is_not_taken_away_with_it() {
 #[test]
 fn what_is_detached_has_its_bytes_to_itself() {
     let (_folder, file, map, pages) = mapped();
-    let held = MappedRange::new(&map, pages.clone()).unwrap();
+    let held = held(&map, pages.clone());
     let at = held.bytes().as_ptr();
     held.detach(&pages).unwrap();
     held.detach(&pages).unwrap();

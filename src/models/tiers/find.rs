@@ -19,7 +19,10 @@ use crate::{
         buffer::AlignedBuf,
         schema::{Schema, SchemaTag},
     },
-    sync::{counters::Counter, thread_slot},
+    sync::{
+        counters::Counter,
+        thread_slot::{self, ThreadSlot},
+    },
     types::{
         error::{Error, ErrorKind, Result},
         key::ModelKey,
@@ -68,8 +71,8 @@ impl Models {
     /// The common case: the current version is in memory, and of this type. Takes no lock, and counts nothing.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
-    fn guarded<M: Model>(&self, slot: usize, key: &ModelKey) -> Option<Backing> {
-        let guard = self.tiers.memory.peek(slot, key, self.core.clock())?;
+    fn guarded<M: Model>(&self, thread: ThreadSlot, key: &ModelKey) -> Option<Backing> {
+        let guard = self.tiers.memory.peek(thread, key, self.core.clock())?;
         guard.facts().is_of::<M>().then(|| Backing::guarded(guard))
     }
 
@@ -77,22 +80,22 @@ impl Models {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
     pub(in super::super) fn hit<M: Model>(&self, key: &ModelKey) -> Option<ModelRef<M>> {
-        let slot = thread_slot::current()?;
-        let guard = self.tiers.memory.peek(slot, key, self.core.clock())?;
+        let thread = thread_slot::current()?;
+        let guard = self.tiers.memory.peek(thread, key, self.core.clock())?;
         let facts = guard.facts();
         if !facts.is_of::<M>() {
             return None;
         }
-        self.counters.add_in(Some(slot), Counter::HotHits, 1);
-        self.counters.add_in(Some(slot), Counter::HitTrainingNanos, facts.training_nanos);
+        self.counters.add_in(Some(thread), Counter::HotHits, 1);
+        self.counters.add_in(Some(thread), Counter::HitTrainingNanos, facts.training_nanos);
         ModelRef::known(Backing::guarded(guard))
     }
 
     /// Finds the current version of a model, as an `M`. Quarantines what is damaged. Counts loads, but neither hits nor
     /// misses. Not to be called in a turn to write.
     pub(in super::super) fn find<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Found<ModelRef<M>> {
-        let slot = thread_slot::current();
-        match slot.and_then(|slot| self.guarded::<M>(slot, key)).and_then(ModelRef::known) {
+        let thread = thread_slot::current();
+        match thread.and_then(|thread| self.guarded::<M>(thread, key)).and_then(ModelRef::known) {
             Some(held) => Found::Model(held),
             None => self.find_behind(key),
         }

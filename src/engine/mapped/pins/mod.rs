@@ -35,7 +35,7 @@ use std::{
     ops::Range,
 };
 
-pub(in crate::engine) use place::{Location, ModelRef, Place};
+pub(in crate::engine) use place::{HeldBytes, Location, Place};
 
 use crate::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -48,7 +48,7 @@ pub(in crate::engine) trait Commit: Send + Sync {
     /// While one lives, no page is reused that its commit, or a later one, reaches.
     type Pin: Send + Sync;
     /// The bytes of a place.
-    type ModelRef: ModelRef;
+    type HeldBytes: HeldBytes;
 
     /// Its number. Later commits have higher ones.
     fn number(&self) -> u64;
@@ -187,8 +187,8 @@ impl<C: Commit> PinRegistry<C> {
         &self,
         commit: &Arc<C>,
         location: &Location,
-        held: impl FnOnce() -> Option<C::ModelRef>,
-        is_same: impl Fn(&C::ModelRef) -> bool,
+        held: impl FnOnce() -> Option<C::HeldBytes>,
+        is_same: impl Fn(&C::HeldBytes) -> bool,
     ) -> Option<Arc<Place<C>>> {
         let mut registered = self.lock();
         let known = registered.places.get_mut(&location.pages.start);

@@ -10,7 +10,7 @@ use std::{
     ops::Range,
 };
 
-use super::{Commit, Location, ModelRef, PinRegistry, Place, Seen};
+use super::{Commit, HeldBytes, Location, PinRegistry, Place, Seen};
 use crate::{
     sync::{Arc, Mutex, RwLock, RwLockReadGuard},
     types::error::Result,
@@ -140,7 +140,7 @@ impl Committed {
 
 impl Commit for Committed {
     type Pin = Pin;
-    type ModelRef = InPage;
+    type HeldBytes = InPage;
 
     fn number(&self) -> u64 {
         self.number
@@ -198,7 +198,7 @@ impl InPage {
     }
 }
 
-impl ModelRef for InPage {
+impl HeldBytes for InPage {
     fn bytes(&self) -> &[u8] {
         unreachable!("the registry was not asked to hash")
     }

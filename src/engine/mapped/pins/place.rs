@@ -18,7 +18,7 @@ pub(in crate::engine) struct Location {
 }
 
 /// The bytes of a place.
-pub(in crate::engine) trait ModelRef: Send + Sync {
+pub(in crate::engine) trait HeldBytes: Send + Sync {
     /// The bytes: always the same ones.
     fn bytes(&self) -> &[u8];
 
@@ -28,7 +28,7 @@ pub(in crate::engine) trait ModelRef: Send + Sync {
 
 /// Pages of a file that are held, by one lease or by several.
 pub(in crate::engine) struct Place<C: Commit> {
-    pub(in crate::engine) held: C::ModelRef,
+    pub(in crate::engine) held: C::HeldBytes,
     id: u64,
     file: u64,
     pages: Range<u64>,
@@ -56,7 +56,7 @@ pub(super) enum Stage {
 
 impl<C: Commit> Place<C> {
     /// A place that the newest commit has. With `hashes`, what it holds is going to be checked.
-    pub(super) fn new(held: C::ModelRef, file: u64, location: &Location, hashes: bool) -> Self {
+    pub(super) fn new(held: C::HeldBytes, file: u64, location: &Location, hashes: bool) -> Self {
         let hash = hashes.then(|| Digest::of(held.bytes()));
         let state = Mutex::new(State { pin: None, stage: Stage::InFile });
         Self { held, id: location.id, file, pages: location.pages.clone(), hash, state }
