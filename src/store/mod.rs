@@ -53,14 +53,14 @@ use crate::{
 /// # What a write can fail with
 ///
 /// Besides what its own documentation names, every call that writes may return one of these. Reads go on after each,
-/// but for `Truncated`, with which they fail, too; what is [held](ModelRef) stays readable in any case but that one.
+/// but for `Truncated`, with which they fail, too; what is [held](crate::ModelRef) stays readable in any case but that one.
 ///
 /// | kind | what it means | what is in the file |
 /// |---|---|---|
 /// | `ReadOnly` | opened with [`Options::read_only`] | what was there |
 /// | `StorageFull` | no room on the device, or under [`Options::file_bytes_max`] | what was there; the next write goes through once there is room |
 /// | `Io` | the operating system failed the access | what was there; the next write tries again |
-/// | `Corrupt` | a page that would have to be written is damaged beyond repair | what was there; see [`ErrorKind::Corrupt`] |
+/// | `Corrupt` | a page that would have to be written is damaged beyond repair | what was there; see [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) |
 /// | `Replaced` | another program took the file's name, or removed it | nothing more is written to it |
 /// | `Truncated` | another program cut the file | nothing more is written to it |
 /// | `OutcomeUnknown` | the commit failed, and what became of it cannot be read, or not be made durable | all of the change or nothing; what the store answers from then on is what the file has |
@@ -78,7 +78,7 @@ impl Store {
     /// Opens the store in the file `path`, creating the file when there is none, with the default [`Options`].
     ///
     /// One store that writes has the file for itself; any number of stores that only read share it, with readers of
-    /// redb 4.4 and 4.5 too. A model that is [held](ModelRef) where it lies in the file keeps it open after its store was
+    /// redb 4.4 and 4.5 too. A model that is [held](crate::ModelRef) where it lies in the file keeps it open after its store was
     /// dropped.
     ///
     /// Costs one look at the file's header and the stamp, and redb's own open: half a millisecond where this was

@@ -30,7 +30,7 @@ impl Store {
     ///
     /// A hit in the hot tier takes no lock and counts no reference: 8 ns where this was measured, and with 10,000
     /// models by Zipf what the processor's caches cost. A load from disk walks to three rows in a map of the file and
-    /// leaves the archive there; under [`Verify::Full`] it is hashed. Small and compressed archives are copied.
+    /// leaves the archive there; under [`Verify::Full`](crate::Verify::Full) it is hashed. Small and compressed archives are copied.
     ///
     /// # Errors
     /// `SchemaMismatch` when the stored model has another schema than `M`; the message names both. `Corrupt` when the
@@ -68,7 +68,7 @@ impl Store {
     /// Returns an artifact of a version, checked in full; `None` when the version has none of that name.
     ///
     /// # Errors
-    /// `InvalidInput` when the name breaks the rules of [`Label`], `Corrupt` or `Io` when it cannot be read.
+    /// `InvalidInput` when the name breaks the rules of [`Label`](crate::Label), `Corrupt` or `Io` when it cannot be read.
     pub fn artifact(&self, key: &ModelKey, version: Version, name: &str) -> Result<Option<Vec<u8>>> {
         self.models.artifact(key, version, name)
     }
@@ -148,7 +148,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`], with both versions, when somebody else moved the head; otherwise as for
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict), with both versions, when somebody else moved the head; otherwise as for
     /// [`publish`](Self::publish).
     pub fn publish_if<M: Model>(
         &self,
@@ -330,7 +330,7 @@ impl Store {
     /// version of one of them is pinned, and deletes nothing then.
     ///
     /// # Errors
-    /// `InvalidInput` when the name breaks the rules of [`ModelName`].
+    /// `InvalidInput` when the name breaks the rules of [`ModelName`](crate::ModelName).
     pub fn invalidate(&self, name: &str) -> Result<Removal<'_>> {
         self.models.invalidate(name)
     }
