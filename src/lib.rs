@@ -137,8 +137,9 @@ pub use format::{
 pub use inspect::{Damage, FieldChange, Usage, Verification};
 #[cfg(feature = "market")]
 pub use market::{
-    bar::{BadRows, Bar, Bars, Field, Flaws},
     bars::{
+        bar::{BadRows, Bar, Field, Flaws},
+        columns::Bars,
         csv::Progress,
         read::BarSummary,
         resample::Resampled,
@@ -153,11 +154,11 @@ pub use market::{
     fetch::{
         fetcher::{BarFetcher, FetchReport, LevelFetcher, Loaded},
         policy::FetchPolicy,
-        run::FetchError,
+        requests::FetchError,
     },
     levels::{
-        Levels,
         series::{LevelSeries, Regime},
+        values::Levels,
     },
     settings::BarCodec,
     timeframe::Timeframe,

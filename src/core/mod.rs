@@ -1,23 +1,22 @@
 //! What models and market data stand on: the open file, the clock, the writers' turns, and one thread for what can wait.
 //!
-//! Here is the one protocol of commit. A change is made in a transaction, under the writers' lock; what is kept in
-//! memory is told before the commit that it may soon be old, and after it what is new; only then the lock is released.
-//! What the change is, and who keeps what, is not known here: [`commit_shown`](Core::commit_shown) takes both as
-//! closures. Where the file turns out to have another state than the one that was shown, after an I/O error, the
-//! [`Observer`] brings memory in step.
+//! [`commit`] is the one protocol of commit. Where the file turns out to have another state than the one that was shown,
+//! after an I/O error, the [`Observer`] brings memory in step.
+
+mod commit;
 
 use std::{
     fmt,
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use crate::{
-    engine::{Batch, Compacted, CompactionProgress, Engine, Snapshot, unless_expired},
+    engine::{Engine, Snapshot, unless_expired},
     sync::{
         gate::Gate,
         worker::{Stop, Worker},
@@ -31,6 +30,8 @@ use crate::{
 
 /// How long after a look at a file that cannot be read the next one follows.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+pub(crate) use commit::{Outcome, Turn};
 
 /// One open store, as its parts share it.
 pub(crate) struct Core {
@@ -56,20 +57,6 @@ pub(crate) enum OutOfStep {
     Surprised,
     /// It may have: the outcome of a commit was unknown.
     Unsure,
-}
-
-/// How a commit ended that may have changed the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// The change is in the file.
-    Done,
-    /// The change is in the file, or nothing of it: nobody can say now.
-    Unknown,
-}
-
-/// The turn to write: one at a time, from before a transaction until everything shows it.
-pub(crate) struct Turn<'a> {
-    _lock: MutexGuard<'a, ()>,
 }
 
 impl Core {
@@ -148,85 +135,6 @@ impl Core {
     /// The same, also in a [`Turn`]: does not bring memory in step with the file.
     pub(crate) fn look_only<T>(&self, read: impl Fn(&Snapshot) -> Result<T>) -> Result<T> {
         self.engine.look(read)
-    }
-
-    /// Waits for the turn to write.
-    pub(crate) fn turn(&self) -> Turn<'_> {
-        Turn { _lock: self.writer.lock().unwrap_or_else(PoisonError::into_inner) }
-    }
-
-    /// Runs `change` in a transaction that is not committed.
-    pub(crate) fn try_out<T>(&self, operation: &'static str, change: impl FnOnce(&Batch) -> Result<T>) -> Result<T> {
-        let _turn = self.turn();
-        change(&self.engine.write(operation)?)
-    }
-
-    /// Runs `change` in one transaction and commits it. For what nobody keeps in memory: models are left alone.
-    pub(crate) fn commit<T>(
-        self: &Arc<Self>,
-        operation: &'static str,
-        change: impl FnOnce(&Batch) -> Result<T>,
-    ) -> Result<T> {
-        let (value, doubt) = self.commit_shown(operation, change, |_| (), |(), _, _| ())?;
-        doubt.map_or(Ok(value), Err)
-    }
-
-    /// Runs `change` in one transaction and commits it. `begin` is told what is about to be committed, and `show` what
-    /// was, or may have been; both before anybody else writes. An error that comes with the value is about what cannot
-    /// be taken back: the change is in the file, and may not survive a power cut.
-    pub(crate) fn commit_shown<T, S>(
-        self: &Arc<Self>,
-        operation: &'static str,
-        change: impl FnOnce(&Batch) -> Result<T>,
-        begin: impl FnOnce(&T) -> S,
-        show: impl FnOnce(S, &T, Outcome),
-    ) -> Result<(T, Option<Error>)> {
-        let done = self.commit_in_turn(operation, change, begin, show);
-        let error = done.as_ref().map_or_else(Some, |(_, doubt)| doubt.as_ref());
-        self.after_write(error);
-        done
-    }
-
-    fn commit_in_turn<T, S>(
-        &self,
-        operation: &'static str,
-        change: impl FnOnce(&Batch) -> Result<T>,
-        begin: impl FnOnce(&T) -> S,
-        show: impl FnOnce(S, &T, Outcome),
-    ) -> Result<(T, Option<Error>)> {
-        let _turn = self.turn();
-        let batch = self.engine.write(operation)?;
-        let value = change(&batch)?;
-        let shown = begin(&value);
-        match batch.commit() {
-            Ok(committed) => {
-                show(shown, &value, Outcome::Done);
-                let doubt = committed.finish().err();
-                Ok((value, doubt))
-            }
-            Err(error) => {
-                if error.kind() == ErrorKind::OutcomeUnknown {
-                    show(shown, &value, Outcome::Unknown);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Copies everything to a new file that takes the place of this one, and runs `after` before anybody else writes.
-    pub(crate) fn compact(
-        self: &Arc<Self>,
-        progress: &mut dyn FnMut(CompactionProgress),
-        after: impl FnOnce(&Turn<'_>),
-    ) -> Result<Compacted> {
-        let turn = self.turn();
-        let compacted = self.engine.compact(progress);
-        if compacted.is_ok() {
-            after(&turn);
-        }
-        drop(turn);
-        self.catch_up();
-        compacted
     }
 
     /// Brings what is in memory in step with the file, after a write that ended with `error`. Not to be called in a

@@ -2,7 +2,6 @@
 //!
 //! Nothing here knows of models. A [`Market`] reads and commits through the [`Core`] that it shares with them.
 
-pub(crate) mod bar;
 pub(crate) mod bars;
 pub(crate) mod calendar;
 pub(crate) mod coverage;

@@ -1,6 +1,6 @@
 //! Publishing: everything that a training produced, in one transaction.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Models,
@@ -11,7 +11,7 @@ use super::{
         metadata::{self, Metadata},
         removal,
     },
-    entry::{Entry, nanos},
+    entry::Entry,
     new_model::NewModel,
     staged::{Lineage, StagedVersion},
     tiers::{Change, PublishedModel},
@@ -23,7 +23,6 @@ use crate::{
         codec::Codec,
         envelope::{Kind, Verify},
     },
-    sync::counters::Counter,
     types::{
         error::{Error, ErrorKind, Result},
         key::{Label, ModelKey, Symbol},
@@ -207,12 +206,6 @@ impl Models {
         let entry = Entry::new(checked, metadata, Arc::clone(self.core.clock()));
         entry.mark_unpublished(publish_error);
         entry
-    }
-
-    /// Counts a training.
-    pub(super) fn count_training(&self, took: Duration) {
-        self.counters.add(Counter::Trainings, 1);
-        self.counters.add(Counter::TrainingNanos, nanos(took));
     }
 
     fn retain(&self, batch: &Batch, key: &ModelKey, head: &mut Head) -> Result<()> {

@@ -11,9 +11,13 @@ use super::{
     staged::{Lineage, StagedVersion},
     tiers::Found,
 };
-use crate::types::{
-    error::{Error, ErrorKind, TrainError},
-    key::ModelKey,
+use crate::{
+    models::entry::nanos,
+    sync::counters::Counter,
+    types::{
+        error::{Error, ErrorKind, TrainError},
+        key::ModelKey,
+    },
 };
 
 /// When a stored model is good enough.
@@ -146,6 +150,12 @@ impl Models {
         tracing::info!(%key, ?took, "trained");
         trained.training_duration.get_or_insert(took);
         Ok(self.draft(key, trained, origin)?)
+    }
+
+    /// Counts a training.
+    fn count_training(&self, took: Duration) {
+        self.counters.add(Counter::Trainings, 1);
+        self.counters.add(Counter::TrainingNanos, nanos(took));
     }
 
     /// Publishes what was trained; keeps it all the same when that fails.

@@ -3,12 +3,11 @@
 use super::Store;
 use crate::{
     market::{
-        bar::Bars,
-        bars::{read::BarSummary, series::BarSeries},
+        bars::{columns::Bars, read::BarSummary, series::BarSeries},
         calendar::Calendar,
         features::{compute::FeatureSet, spec::FeatureSpec},
         fetch::fetcher::{BarFetcher, Loaded},
-        levels::{Levels, series::LevelSeries},
+        levels::{series::LevelSeries, values::Levels},
         timeframe::Timeframe,
     },
     types::{error::Result, interval::Interval, key::Symbol, time::Timestamp},

@@ -305,7 +305,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     ),
     plain(
         "doubt-is-not-shown",
-        "src/core/mod.rs",
+        "src/core/commit.rs",
         "                    show(shown, &value, Outcome::Unknown);\n",
         "",
         "crash",
@@ -313,7 +313,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     ),
     plain(
         "shown-in-its-turn",
-        "src/core/mod.rs",
+        "src/core/commit.rs",
         "        let _turn = self.turn();\n        let batch",
         "        drop(self.turn());\n        let batch",
         "third_tier",

@@ -10,7 +10,10 @@ use super::key::SeriesId;
 use crate::{
     engine::{Batch, Reader, Table, sealed},
     market::{
-        bar::{Bar, Bars, Columns},
+        bars::{
+            bar::Bar,
+            columns::{Bars, Columns},
+        },
         calendar::{Calendar, Session},
         timeframe::Timeframe,
     },

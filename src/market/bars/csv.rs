@@ -8,7 +8,10 @@ use std::{
 
 use super::series::BarSeries;
 use crate::{
-    market::bar::{BadRows, Bar, Bars},
+    market::bars::{
+        bar::{BadRows, Bar},
+        columns::Bars,
+    },
     types::{
         error::{Error, ErrorKind, Result},
         interval::Interval,

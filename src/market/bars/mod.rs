@@ -1,7 +1,9 @@
 //! Bars in the file: chunks of columns per series and period, and beside them what they were before.
 
 pub(crate) mod aggregate;
+pub(crate) mod bar;
 pub(crate) mod chunk;
+pub(crate) mod columns;
 pub(crate) mod csv;
 pub(crate) mod key;
 pub(crate) mod read;

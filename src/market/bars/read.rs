@@ -9,7 +9,10 @@ use super::{
 use crate::{
     engine::{self, Snapshot, Table, sealed},
     format::parallel,
-    market::bar::{Bar, Bars, Columns, Field},
+    market::bars::{
+        bar::{Bar, Field},
+        columns::{Bars, Columns},
+    },
     types::{
         error::{Error, ErrorKind, Result},
         hash::Digest,

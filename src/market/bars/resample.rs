@@ -8,7 +8,7 @@ use super::{
     series::BarSeries,
 };
 use crate::{
-    market::{bar::Columns, timeframe::Timeframe},
+    market::{bars::columns::Columns, timeframe::Timeframe},
     types::{error::Result, hash::Digest, interval::Interval, row_changes::RowChanges, time::Timestamp},
 };
 

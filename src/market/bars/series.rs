@@ -12,7 +12,10 @@ use crate::{
     engine::Batch,
     market::{
         Market,
-        bar::{BadRows, Bar, Bars, Columns, Field},
+        bars::{
+            bar::{BadRows, Bar, Field},
+            columns::{Bars, Columns},
+        },
         calendar::Calendar,
         coverage::{
             self, classify,
@@ -93,11 +96,6 @@ impl Market {
     /// Returns the symbols that have bars of this timeframe, in order.
     pub(crate) fn bar_symbols(&self, timeframe: Timeframe) -> Result<Vec<Symbol>> {
         self.core.look(|snapshot| read::symbols(snapshot, timeframe))
-    }
-
-    /// Returns the calendars that judged what is stored, as they were then.
-    pub(crate) fn calendars(&self) -> Result<Vec<Calendar>> {
-        self.core.look(coverage::calendars)
     }
 }
 

@@ -2,7 +2,10 @@
 
 use super::key::SeriesId;
 use crate::{
-    market::bar::{BadRows, Bar, Bars, Columns, Flaws},
+    market::bars::{
+        bar::{BadRows, Bar, Flaws},
+        columns::{Bars, Columns},
+    },
     types::{
         error::{Error, Result},
         time::Timestamp,

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     engine::{Batch, Reader, Table, sealed},
     format::columns::ints::IntCodec,
-    market::bar::Columns,
+    market::bars::columns::Columns,
     types::{
         error::{Error, ErrorKind, Result},
         interval::Interval,

@@ -4,4 +4,4 @@ pub(crate) mod classify;
 pub(crate) mod ledger;
 pub(crate) mod stored;
 
-pub(crate) use stored::{CoverageRecord, calendars, read, read_for, stored_calendar, write};
+pub(crate) use stored::{CoverageRecord, read, read_for, stored_calendar, write};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::ledger::{Coverage, CoverageSpan, Ledger};
 use crate::{
     engine::{Batch, Reader, Table, sealed},
-    market::calendar::Calendar,
+    market::{Market, calendar::Calendar},
     types::{
         error::{Error, Result},
         hash::{Digest, hex},
@@ -157,6 +157,13 @@ pub(crate) fn write(batch: &Batch, key: &[u8], record: &CoverageRecord, calendar
 fn calendar_row(calendar_id: &CalendarId) -> Vec<u8> {
     let (front, _) = calendar_id.hash.as_bytes().split_at(8);
     RowKey::new().text(&calendar_id.name).u32(calendar_id.version).bytes(front).into_bytes()
+}
+
+impl Market {
+    /// Returns the calendars that judged what is stored, as they were then.
+    pub(crate) fn calendars(&self) -> Result<Vec<Calendar>> {
+        self.core.look(calendars)
+    }
 }
 
 /// The calendars that judged what is stored.

@@ -11,8 +11,8 @@ use crate::{
     engine::Snapshot,
     market::{
         Market,
-        bar::Bars,
         bars::{
+            columns::Bars,
             key::SeriesId,
             read::{self, ChunkEntry},
             series::BarSeries,
@@ -277,7 +277,7 @@ impl FeatureSet<'_> {
         let (start, end) = self.series.period().span(entry.period);
         let part =
             Interval::new(start.max(interval.start()), end.min(interval.end()).max(start.max(interval.start())))?;
-        let bars = read::field(snapshot, &self.series, part, crate::market::bar::Field::Volume)?.0.len();
+        let bars = read::field(snapshot, &self.series, part, crate::market::bars::bar::Field::Volume)?.0.len();
         let there = chunk.at.partition_point(|at| *at < part.end()) - chunk.at.partition_point(|at| *at < part.start());
         Ok(there == bars)
     }

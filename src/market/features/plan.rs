@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::spec::Lookback;
 use crate::{
     market::{
-        bar::{Bars, Field},
+        bars::{bar::Field, columns::Bars},
         timeframe::Period,
     },
     types::{hash::Digest, invariant::Invariant},
@@ -96,7 +96,7 @@ pub(crate) fn before(chunks: impl Iterator<Item = (usize, Digest)>, lookback: Lo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{market::bar::Bar, types::time::Day};
+    use crate::{market::bars::bar::Bar, types::time::Day};
 
     fn days(n: i32, changed: Option<i32>) -> Bars {
         let first: Day = "2018-01-01".parse().unwrap();

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::run::FetchError;
 use crate::{
     market::{
-        bar::Bars,
+        bars::columns::Bars,
         coverage::ledger::{Coverage, CoverageSpan},
+        fetch::requests::FetchError,
         timeframe::Timeframe,
     },
     types::{

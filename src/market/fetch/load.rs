@@ -9,20 +9,19 @@ use std::fmt;
 use super::{
     fetcher::{BarFetcher, FetchReport, LevelFetcher, Loaded},
     policy::FetchPolicy,
-    run::{self, FetchError, Response},
 };
 use crate::{
     engine::Batch,
     market::{
         Market,
-        bar::Bars,
-        bars::{key::SeriesId, series::BarSeries, validate::prepare},
+        bars::{columns::Bars, key::SeriesId, series::BarSeries, validate::prepare},
         calendar::Calendar,
         coverage::{
             self, CoverageRecord, classify,
             ledger::{self, Coverage, CoverageSpan},
         },
-        levels::{self, Levels, series::LevelSeries},
+        fetch::requests::{self, FetchError, Response},
+        levels::{series::LevelSeries, stored, values::Levels},
         timeframe::Timeframe,
     },
     sync::single_flight::{self, FlightKey},
@@ -114,7 +113,7 @@ fn fetch_missing<S: SeriesSource>(source: &S, interval: Interval<Timestamp>) -> 
         // A call that nobody can write down would be made again and again.
         core.check_writable("load")?;
         let me = std::thread::current().id();
-        run::run(
+        requests::run(
             calls,
             policy,
             &**core.clock(),
@@ -244,7 +243,7 @@ struct BarSource<'a, F> {
 
 impl<F: BarFetcher> SeriesSource for BarSource<'_, F> {
     type Response = Bars;
-    type Rows = crate::market::bar::Columns;
+    type Rows = crate::market::bars::columns::Columns;
 
     fn market(&self) -> &Market {
         self.series.market
@@ -398,7 +397,7 @@ impl<F: LevelFetcher> SeriesSource for LevelSource<'_, F> {
         let rows: std::collections::BTreeMap<Day, f64> = inside.iter().copied().collect();
         report.duplicates += (inside.len() - rows.len()) as u64;
         let rows: Vec<_> = rows.into_iter().collect();
-        levels::check(&self.series.series, &rows)?;
+        stored::check(&self.series.series, &rows)?;
         Ok(rows)
     }
 
@@ -407,7 +406,7 @@ impl<F: LevelFetcher> SeriesSource for LevelSource<'_, F> {
     }
 
     fn write(&self, batch: &Batch, rows: &Self::Rows) -> Result<()> {
-        levels::upsert(batch, &self.series.series, rows).map(drop)
+        stored::upsert(batch, &self.series.series, rows).map(drop)
     }
 }
 

@@ -3,4 +3,4 @@
 pub(crate) mod fetcher;
 pub(crate) mod load;
 pub(crate) mod policy;
-pub(crate) mod run;
+pub(crate) mod requests;

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, sync::Arc, thread, time::Duration};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _};
 
-use crate::market::bar::BadRows;
+use crate::market::bars::bar::BadRows;
 
 /// How a fetcher is asked, and what its answers count for. Clones share one rate limit: use one policy per vendor.
 ///

@@ -1,6 +1,5 @@
 //! Daily index levels, through the store.
 
-use super::Levels;
 use crate::{
     engine::Batch,
     market::{
@@ -11,7 +10,10 @@ use crate::{
             ledger::{Coverage, CoverageSpan},
         },
         fetch::policy::FetchPolicy,
-        levels,
+        levels::{
+            stored,
+            values::{self, Levels},
+        },
         timeframe::Timeframe,
     },
     types::{
@@ -66,9 +68,9 @@ impl Market {
         Ok(LevelSeries { market: self, series: Symbol::new(series)?, calendar: None, policy: None })
     }
 
-    /// Returns every series that has levels, in order of the names, with all of its levels, or with the error that keeps them from being read.
+    /// Returns every series that has levels, or the errors that keep them from being read.
     pub(crate) fn level_series(&self) -> Result<Vec<(Symbol, Result<Levels>)>> {
-        self.core.look(levels::series)
+        self.core.look(stored::all)
     }
 }
 
@@ -181,7 +183,7 @@ impl LevelSeries<'_> {
     /// then. Otherwise what a write can fail with.
     pub fn write(&self, rows: &[(Day, f64)]) -> Result<RowChanges> {
         let change = |batch: &Batch| {
-            let done = levels::upsert(batch, &self.series, rows)?;
+            let done = stored::upsert(batch, &self.series, rows)?;
             let mut record = coverage::read_for(batch, &self.coverage_key(), self.session_calendar())?;
             let before = record.ledger.clone();
             let mut at: Vec<_> = rows.iter().map(|(day, _)| day.start()).collect();
@@ -203,7 +205,7 @@ impl LevelSeries<'_> {
     /// `Corrupt` for a damaged year that lies in the range in part; otherwise what a write can fail with.
     pub fn remove(&self, range: Interval<Day>) -> Result<u64> {
         let change = |batch: &Batch| {
-            let removed = levels::remove(batch, &self.series, range)?;
+            let removed = stored::remove(batch, &self.series, range)?;
             self.note_missing(batch, range)?;
             Ok(removed)
         };
@@ -215,7 +217,7 @@ impl LevelSeries<'_> {
     /// # Errors
     /// `Corrupt` when a stored year is damaged, `Io` when the file cannot be read.
     pub fn range(&self, range: Interval<Day>) -> Result<Levels> {
-        self.market.core.look(|snapshot| levels::range(snapshot, &self.series, range))
+        self.market.core.look(|snapshot| stored::range(snapshot, &self.series, range))
     }
 
     /// Returns the runs of sessions of the calendar in `range` that have no level. With [`Calendar::weekdays`] the
@@ -236,7 +238,7 @@ impl LevelSeries<'_> {
         range: Interval<Day>,
         sessions: impl IntoIterator<Item = Day>,
     ) -> Result<Vec<Interval<Day>>> {
-        levels::gaps(&self.range(range)?, sessions.into_iter().filter(|day| range.contains(*day)))
+        values::gaps(&self.range(range)?, sessions.into_iter().filter(|day| range.contains(*day)))
     }
 
     /// Returns what a model's metadata records of a training that read `range`: series, range, days and hash.

@@ -12,7 +12,10 @@ use crate::{
         simd::{self, PriceBlock},
         ticks::{Scale, Ticks},
     },
-    market::bar::{Columns, Field, Flaws},
+    market::bars::{
+        bar::{Field, Flaws},
+        columns::Columns,
+    },
     types::{error::Result, invariant::Invariant, time::Timestamp},
 };
 

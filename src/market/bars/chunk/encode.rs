@@ -11,7 +11,7 @@ use crate::{
         put_varint,
         ticks::{Scale, Ticks},
     },
-    market::bar::Columns,
+    market::bars::columns::Columns,
     types::{error::Result, hash::Digest, invariant::Invariant, time::Timestamp},
 };
 
@@ -171,10 +171,7 @@ fn encode_volume(
         return Ok((None, 1));
     };
     let ticks = Ticks::new(scale);
-    let mut values: Vec<i64> = volume
-        .iter()
-        .map(|value| ticks.tick(*value).always("the scale was chosen so that each value is a tick"))
-        .collect();
+    let mut values: Vec<i64> = volume.iter().map(|value| ticks.tick(*value).unwrap_or(0)).collect();
     let unit = unit(&values);
     values.iter_mut().for_each(|value| *value /= unit);
     content.push((VOLUME, encode_ints(&values, codec)?));

@@ -27,7 +27,7 @@ pub(crate) use encode::encode;
 
 use crate::{
     format::columns::{Bytes, frame::Frame, ticks::Scale},
-    market::bar::Columns,
+    market::bars::columns::Columns,
     types::{
         error::{Error, Result},
         hash::Digest,

@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     format::columns::ints::IntCodec,
-    market::bar::{Bar, Columns, Field, Flaws},
+    market::bars::{
+        bar::{Bar, Field, Flaws},
+        columns::Columns,
+    },
     types::time::Timestamp,
 };
 
