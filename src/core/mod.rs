@@ -109,6 +109,11 @@ impl Core {
         self.engine.file_usage()
     }
 
+    /// Closes the file for writing.
+    pub(crate) fn close(&self) -> Result<()> {
+        self.engine.close()
+    }
+
     /// Refuses what a write would be refused for before it begins: worth asking before work is done for one.
     pub(crate) fn check_writable(&self, operation: &'static str) -> Result<()> {
         self.engine.check_writable(operation)

@@ -17,7 +17,10 @@ use super::{
     health::{in_use, os_error},
     lock::{FileLock, NotLocked, Sharing},
 };
-use crate::types::error::{Error, ErrorKind, Result};
+use crate::{
+    engine::open_files::{self, OpenFile},
+    types::error::{Error, ErrorKind, Result},
+};
 
 /// How often a file is opened again because another one took its name meanwhile.
 const OPENS_MAX: usize = 16;
@@ -36,12 +39,14 @@ pub(crate) struct StoreFile {
     expected_bytes: AtomicU64,
     /// Its name may not survive a power cut yet.
     unsynced_name: AtomicBool,
+    /// Said to be open as long as it is locked.
+    open: OpenFile,
     _lock: FileLock,
 }
 
 /// Which file it is, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
+pub(super) struct Identity {
     device: u64,
     inode: u64,
 }
@@ -82,9 +87,11 @@ impl StoreFile {
             };
             let found = file.metadata().map_err(|err| os_error("open", &subject, err))?;
             check_kind(&found, &subject)?;
-            let lock = lock(&file, sharing, &subject)?;
+            let identity = Identity::of(&found);
+            let lock = lock(&file, sharing, identity, &subject)?;
             let opened = Self {
-                identity: Identity::of(&found),
+                identity,
+                open: OpenFile::note(identity),
                 expected_bytes: AtomicU64::new(found.len()),
                 file,
                 path: path.to_owned(),
@@ -107,10 +114,12 @@ impl StoreFile {
     pub(super) fn adopt(file: File, number: u64, path: &Path, disk: &Watched) -> Result<Self> {
         let subject = path.display().to_string();
         let found = file.metadata().map_err(|err| os_error("create", &subject, err))?;
-        let lock = lock(&file, Sharing::Exclusive, &subject)?;
+        let identity = Identity::of(&found);
+        let lock = lock(&file, Sharing::Exclusive, identity, &subject)?;
         let path = std::path::absolute(path).map_err(|err| os_error("create", &subject, err))?;
         Ok(Self {
-            identity: Identity::of(&found),
+            identity,
+            open: OpenFile::note(identity),
             expected_bytes: AtomicU64::new(found.len()),
             file,
             real_path: real(&path),
@@ -124,6 +133,11 @@ impl StoreFile {
 
     pub(super) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Notes that no store has it open any more, but what was taken from one.
+    pub(super) fn note_store_closed(&self) {
+        self.open.note_store_closed();
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -315,10 +329,10 @@ fn check_kind(found: &Metadata, subject: &str) -> Result<()> {
     Ok(())
 }
 
-fn lock(file: &File, sharing: Sharing, subject: &str) -> Result<FileLock> {
+fn lock(file: &File, sharing: Sharing, identity: Identity, subject: &str) -> Result<FileLock> {
     let duplicate = file.try_clone().map_err(|err| os_error("open", subject, err))?;
     FileLock::take(duplicate, sharing).map_err(|err| match err {
-        NotLocked::InUse => in_use(subject),
+        NotLocked::InUse => in_use(subject, open_files::opener(identity)),
         NotLocked::Failed(err) => os_error("open", subject, err),
     })
 }

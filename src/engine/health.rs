@@ -10,7 +10,10 @@ use std::{
     },
 };
 
-use crate::types::error::{Error, ErrorKind, Result};
+use crate::{
+    engine::open_files::Opener,
+    types::error::{Error, ErrorKind, Result},
+};
 
 /// Flags that outlive a transaction.
 #[derive(Debug, Default)]
@@ -104,9 +107,17 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic")
 }
 
+/// Who it is that has a file open is known where locks have owners, and not here.
+const OPEN_ELSEWHERE: &str = "another process has it open; close it there first, or wait (`Options::wait_for_lock`)";
+
 /// The error for a file that somebody else holds.
-pub(super) fn in_use(subject: &str) -> Error {
-    translate("open", subject, redb::Error::DatabaseAlreadyOpen)
+pub(super) fn in_use(subject: &str, opener: Opener) -> Error {
+    let message = match opener {
+        Opener::Store => "another `Store` of this process has it open; clone that one, or drop it first",
+        Opener::Models => "models of this process that were taken from it are still held, or followed; drop them first",
+        Opener::Unknown => OPEN_ELSEWHERE,
+    };
+    Error::new(ErrorKind::InUse, "open", subject, message)
 }
 
 /// The error for what the operating system says.
@@ -118,10 +129,7 @@ pub(super) fn os_error(operation: &'static str, subject: &str, err: io::Error) -
 pub(super) fn translate(operation: &'static str, subject: &str, err: redb::Error) -> Error {
     use redb::Error as E;
     let (kind, message) = match &err {
-        E::DatabaseAlreadyOpen => (
-            ErrorKind::InUse,
-            "another process holds the store open (or another Store in this one, or a model of it that is still held); close it there first",
-        ),
+        E::DatabaseAlreadyOpen => (ErrorKind::InUse, OPEN_ELSEWHERE),
         E::RepairAborted => {
             (ErrorKind::NeedsRecovery, "it was not closed cleanly; open it once for writing, which repairs it")
         }

@@ -22,6 +22,7 @@ mod layout;
 mod lock;
 mod mapped;
 mod open;
+mod open_files;
 mod pin;
 mod recovery;
 mod scan;
@@ -266,6 +267,11 @@ impl Engine {
         self.core.pins.sees()
     }
 
+    /// Closes the file for writing; what is held can still be read.
+    pub(crate) fn close(&self) -> Result<()> {
+        self.core.close_writer()
+    }
+
     /// Moves everything to a new file that takes the place of this one; see [`compaction`]. Call it when no transaction
     /// is under way.
     pub(crate) fn compact(&self, progress: &mut dyn FnMut(CompactionProgress)) -> Result<Compacted> {
@@ -438,24 +444,37 @@ impl Core {
     }
 }
 
+impl Core {
+    /// Closes the file for writing, once.
+    fn close_writer(&self) -> Result<()> {
+        let Some(writer) = self.handle().writer.take() else {
+            return Ok(());
+        };
+        // Another program cut the file, or took its name away: not another byte is written to it.
+        if let Err(err) = self.check_file() {
+            writer.abandon(&self.health);
+            return Err(err);
+        }
+        // Its last commit honours the pins of what is held.
+        self.health.close_shared(writer.db);
+        writer.fence.shut();
+        if writer.fence.has_failed() {
+            let message = "its last sync failed; what was committed is there, and the next open for writing repairs it";
+            return Err(Error::new(ErrorKind::Io, "close", self.subject(), message));
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Core {
     fn drop(&mut self) {
-        let writer = self.handle.get_mut().unwrap_or_else(PoisonError::into_inner).writer.take();
-        if let Some(writer) = writer {
-            match self.check_file() {
-                // Its last commit honours the pins of what is held.
-                Ok(()) => {
-                    self.health.close_shared(writer.db);
-                    writer.fence.shut();
-                }
-                // Another program cut the file, or took its name away: not another byte is written to it.
-                Err(error) => {
-                    tracing::error!(store = %self.subject(), %error, "the file is not closed as it should be");
-                    writer.abandon(&self.health);
-                }
-            }
+        if let Err(error) = self.close_writer() {
+            tracing::error!(store = %self.subject(), %error, "the file is not closed as it should be");
         }
         self.pins.close();
+        if let Pages::File(file) = &self.handle().pages {
+            file.note_store_closed();
+        }
     }
 }
 

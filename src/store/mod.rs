@@ -18,7 +18,7 @@ use crate::{
     engine::{Identity, Snapshot, identity},
     models::Models,
     sync::gate::Opened,
-    types::error::Result,
+    types::error::{Error, ErrorKind, Result},
 };
 
 /// An embedded store of trained models and the data they were trained on.
@@ -67,7 +67,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Store {
     /// Dropped before the rest.
-    _opened: Opened,
+    opened: Opened,
     models: Arc<Models>,
     #[cfg(feature = "market")]
     market: Arc<Market>,
@@ -124,6 +124,29 @@ impl Store {
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.core.is_read_only()
+    }
+
+    /// Closes the file, and says what went wrong; dropping the store does the same, and says nothing. Models that are
+    /// held stay readable, and keep the file locked.
+    ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// # let folder = tempfile::tempdir()?;
+    /// let store = Store::open(folder.path().join("models.redb"))?;
+    /// store.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InUse` when there are clones of this store: the last of them closes the file. `Io` when the last sync fails,
+    /// `Replaced` or `Truncated` when another program took the file away: what was committed before is not lost by it.
+    pub fn close(self) -> Result<()> {
+        let others = self.opened.count() - 1;
+        if others > 0 {
+            let message = format!("{others} more of its handles are open; close it there, too");
+            return Err(Error::new(ErrorKind::InUse, "close", self.core.subject(), message));
+        }
+        self.core.close()
     }
 
     /// Reads the last committed state with `read`; again, when that state was given up meanwhile.

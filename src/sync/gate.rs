@@ -37,6 +37,13 @@ impl Opened {
     }
 }
 
+impl Opened {
+    /// How many there are, this one included.
+    pub(crate) fn count(&self) -> usize {
+        self.0.stores.load(Ordering::Acquire)
+    }
+}
+
 impl Clone for Opened {
     fn clone(&self) -> Self {
         Self::new(&self.0)

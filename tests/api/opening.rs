@@ -1,11 +1,11 @@
 //! Opening: what is a store, what is not, and that nothing else is ever written to.
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, time::Duration};
 
 use modelkeep::{ErrorKind, Store};
 use redb::TableDefinition;
 
-use crate::support::{Folder, Weights, error, key, weights};
+use crate::support::{Folder, Weights, error, is_copied, key, large, weights};
 
 const HELD: &str = "MODELKEEP_TEST_HELD_STORE";
 
@@ -37,7 +37,7 @@ fn a_second_opener_is_told_who_holds_which_file() {
         let err = error(folder.options().read_only(read_only).open(folder.path()));
         assert_eq!(err.kind(), ErrorKind::InUse);
         let text = err.to_string();
-        assert!(text.contains(&folder.path().display().to_string()) && text.contains("another process"), "{text}");
+        assert!(text.contains(&folder.path().display().to_string()) && text.contains("of this process"), "{text}");
     }
     // And from another process, by way of the test below.
     let test = Command::new(std::env::current_exe().unwrap())
@@ -56,6 +56,7 @@ fn a_second_opener_is_told_who_holds_which_file() {
 fn in_another_process() {
     let err = error(Store::open(std::env::var_os(HELD).unwrap()));
     assert_eq!(err.kind(), ErrorKind::InUse, "{err}");
+    assert!(err.to_string().contains("another process"), "{err}");
     println!("the other process was refused");
 }
 
@@ -213,4 +214,54 @@ fn many_that_create_the_same_store_at_once_make_one() {
     let names: Vec<_> =
         fs::read_dir(folder.path().parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["models.redb"], "nothing is left behind");
+}
+
+#[test]
+fn who_is_in_the_way_is_named() {
+    let folder = Folder::new();
+    let store = folder.open();
+    store.publish(&key("m"), large(1.0)).unwrap();
+    let said = |found: modelkeep::Result<Store>| {
+        let err = error(found);
+        assert_eq!(err.kind(), ErrorKind::InUse);
+        err.to_string()
+    };
+    assert!(said(Store::open(folder.path())).contains("another `Store` of this process"));
+    store.evict_all();
+    let held = store.get::<Weights>(&key("m")).unwrap().unwrap();
+    store.close().unwrap();
+    if is_copied() {
+        folder.open();
+        return;
+    }
+    assert!(said(Store::open(folder.path())).contains("still held"), "{held}");
+    drop(held);
+    folder.open();
+}
+
+#[test]
+fn an_open_waits_for_the_lock_if_it_is_told_to() {
+    let folder = Folder::new();
+    let store = folder.open();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| folder.options().wait_for_lock(Duration::from_secs(60)).open(folder.path()));
+        assert_eq!(
+            error(folder.options().wait_for_lock(Duration::from_millis(20)).open(folder.path())).kind(),
+            ErrorKind::InUse
+        );
+        store.close().unwrap();
+        waiting.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn closing_says_who_else_has_the_store() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let other = store.clone();
+    let err = error(store.close());
+    assert_eq!((err.kind(), err.to_string().contains("1 more")), (ErrorKind::InUse, true), "{err}");
+    other.publish(&key("m"), weights(1.0)).unwrap();
+    other.close().unwrap();
+    assert!(folder.open().get::<Weights>(&key("m")).unwrap().is_some());
 }

@@ -355,3 +355,19 @@ fn a_file_that_cannot_be_mapped_is_copied() {
 fn model_of(round: u32) -> modelkeep::NewModel<Weights> {
     model(40 + round, 20_000 + round as usize)
 }
+
+/// A drop has nobody to tell; `close` does.
+#[test]
+fn closing_says_that_the_last_sync_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
+    let store = open(&path, &disk).unwrap();
+    store.publish(&key("m"), model(1, 100)).unwrap();
+    break_syncs(&disk);
+    let failed = store.close().unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Io, "{failed}");
+    disk.heal();
+    let store = open(&path, &disk).unwrap();
+    assert_eq!(first(&store.get(&key("m")).unwrap().unwrap()), 1.0);
+    store.close().unwrap();
+}

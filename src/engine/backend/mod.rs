@@ -65,19 +65,31 @@ impl Pages {
 
 /// What keeps a handle that was replaced from writing.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Fence(Arc<AtomicBool>);
+pub(super) struct Fence(Arc<FenceState>);
+
+#[derive(Debug, Default)]
+struct FenceState {
+    is_shut: AtomicBool,
+    has_failed: AtomicBool,
+}
 
 impl Fence {
     /// From here on nothing is written.
     pub(super) fn shut(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.is_shut.store(true, Ordering::Release);
     }
 
-    fn check(&self) -> io::Result<()> {
-        if self.0.load(Ordering::Acquire) {
+    /// Whether a write or a sync failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.0.has_failed.load(Ordering::Acquire)
+    }
+
+    /// Does `write`, unless the fence is shut.
+    fn pass(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if self.0.is_shut.load(Ordering::Acquire) {
             return Err(io::Error::other("this handle was replaced"));
         }
-        Ok(())
+        write().inspect_err(|_| self.0.has_failed.store(true, Ordering::Release))
     }
 }
 
@@ -114,18 +126,15 @@ impl StorageBackend for Fenced {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.fence.check()?;
-        self.pages.set_len(len)
+        self.fence.pass(|| self.pages.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.fence.check()?;
-        self.pages.sync_data()
+        self.fence.pass(|| self.pages.sync_data())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.fence.check()?;
-        self.pages.write(offset, data)
+        self.fence.pass(|| self.pages.write(offset, data))
     }
 
     fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {

@@ -3,7 +3,7 @@
 #[cfg(feature = "market")]
 mod market;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, thread, time::Duration};
 
 use super::Store;
 #[cfg(feature = "market")]
@@ -16,7 +16,7 @@ use crate::{
     sync::gate::Opened,
     types::{
         clock::{Clock, SystemClock},
-        error::Result,
+        error::{ErrorKind, Result},
     },
 };
 
@@ -42,7 +42,12 @@ pub struct Options {
     #[cfg(feature = "market")]
     market: MarketSettings,
     clock: Arc<dyn Clock>,
+    /// How long to wait for the file's lock.
+    wait: Duration,
 }
+
+/// How long after a file was found locked it is tried again.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
 
 impl Default for Options {
     fn default() -> Self {
@@ -62,6 +67,7 @@ impl Default for Options {
             #[cfg(feature = "market")]
             market: MarketSettings::default(),
             clock: Arc::new(SystemClock),
+            wait: Duration::ZERO,
         }
     }
 }
@@ -206,14 +212,32 @@ impl Options {
         self
     }
 
+    /// How long an open waits for a file that another store, or a model that was taken from one, has open, before it
+    /// fails with `InUse`. It asks again every ten milliseconds. Default: not at all.
+    pub fn wait_for_lock(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
     /// Opens the store in the file `path`.
     ///
     /// # Errors
     /// As for [`Store::open`]; and `NotFound` when the file does not exist and is not to be created, `NeedsRecovery`
     /// when a read-only store was not closed cleanly and its last commit may be torn, which none of this crate's is.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
-        let engine = Engine::open(path.as_ref(), self.engine.clone(), Arc::clone(&self.clock))?;
-        Ok(self.start(engine))
+        let began = SystemClock.monotonic();
+        loop {
+            match Engine::open(path.as_ref(), self.engine.clone(), Arc::clone(&self.clock)) {
+                Err(err) if err.kind() == ErrorKind::InUse => {
+                    let waited = SystemClock.monotonic().saturating_sub(began);
+                    if waited >= self.wait {
+                        return Err(err);
+                    }
+                    thread::sleep(ASK_AGAIN.min(self.wait.saturating_sub(waited)));
+                }
+                opened => return Ok(self.start(opened?)),
+            }
+        }
     }
 
     /// Makes an empty store in memory.
@@ -229,7 +253,7 @@ impl Options {
     fn start(self, engine: Engine) -> Store {
         let core = Arc::new(Core::new(engine, self.clock));
         Store {
-            _opened: Opened::new(core.gate()),
+            opened: Opened::new(core.gate()),
             models: Models::new(Arc::clone(&core), self.models, self.tiers),
             #[cfg(feature = "market")]
             market: Arc::new(Market::new(Arc::clone(&core), self.market)),
