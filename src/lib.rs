@@ -134,7 +134,7 @@ pub use format::{
     envelope::Verify,
     schema::{Schema, SchemaTag},
 };
-pub use inspect::{Damage, FieldChange, Usage, Verification};
+pub use inspect::{Damage, Usage, Verification};
 #[cfg(feature = "market")]
 pub use market::{
     bars::{
@@ -181,6 +181,7 @@ pub use store::{Options, Store};
 pub use types::{
     clock::{Clock, ManualClock, SystemClock},
     error::{Error, ErrorKind, Result, TrainError},
+    field_change::FieldChange,
     hash::Digest,
     interval::Interval,
     key::{ConfigHash, Label, ModelKey, ModelName, Symbol},

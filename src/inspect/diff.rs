@@ -1,26 +1,19 @@
 //! Metadata as structured fields: for programs, and for the difference between two versions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::{
     models::catalog::metadata::Metadata,
-    types::{level_range::LevelRange, time::Timestamp, version::Version},
+    types::{
+        field_change::{FieldChange, changes},
+        level_range::LevelRange,
+        time::Timestamp,
+        version::Version,
+    },
 };
-
-/// A field that differs between two versions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FieldChange {
-    /// The field's path: `config.horizon_days`, `metrics.auc`, `model_hash` ...
-    pub field: String,
-    /// Its value on the left, as JSON; `None` when there is no such field.
-    pub left: Option<String>,
-    /// Its value on the right, as JSON; `None` when there is no such field.
-    pub right: Option<String>,
-}
 
 impl Serialize for Metadata {
     /// A map of all fields: times as RFC 3339 text, hashes as hex digits, the configuration as the JSON that it is.
@@ -80,28 +73,6 @@ impl Metadata {
     /// Returns the fields that differ from `other`, in order of their paths.
     #[must_use]
     pub fn diff(&self, other: &Self) -> Vec<FieldChange> {
-        let (mut left, mut right) = (BTreeMap::new(), BTreeMap::new());
-        flatten(String::new(), &to_value(self), &mut left);
-        flatten(String::new(), &to_value(other), &mut right);
-        let fields: BTreeSet<String> = left.keys().chain(right.keys()).cloned().collect();
-        fields
-            .into_iter()
-            .map(|field| FieldChange { left: left.remove(&field), right: right.remove(&field), field })
-            .filter(|change| change.left != change.right)
-            .collect()
-    }
-}
-
-/// Writes every leaf of `value` to `out` under its path.
-fn flatten(path: String, value: &Value, out: &mut BTreeMap<String, String>) {
-    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    match value {
-        Value::Object(fields) => fields.iter().for_each(|(name, value)| flatten(below(name), value, out)),
-        // A list of names is one value; a list of records is not.
-        Value::Array(items) if items.iter().any(Value::is_object) => {
-            items.iter().enumerate().for_each(|(at, item)| flatten(below(&at.to_string()), item, out));
-        }
-        Value::Null => {}
-        leaf => drop(out.insert(path, leaf.to_string())),
+        changes(&to_value(self), &to_value(other))
     }
 }

@@ -7,6 +7,5 @@ mod diff;
 mod usage;
 mod verify;
 
-pub use diff::FieldChange;
 pub use usage::Usage;
 pub use verify::{Damage, Verification};

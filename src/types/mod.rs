@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod error;
+pub(crate) mod field_change;
 pub(crate) mod hash;
 pub(crate) mod interval;
 pub(crate) mod invariant;

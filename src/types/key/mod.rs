@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 pub use config::ConfigHash;
 pub use name::{Label, ModelName, Symbol};
@@ -19,7 +20,9 @@ use row::{Fields, RowKey};
 
 use super::{
     error::{Error, Result},
+    field_change::{FieldChange, changes},
     hash::hex,
+    invariant::Invariant,
 };
 
 /// The key of a model: a [`ModelName`] and a [`ConfigHash`].
@@ -105,6 +108,39 @@ impl ModelKey {
     #[must_use]
     pub fn config(&self) -> Option<&str> {
         self.config.as_deref()
+    }
+
+    /// Returns what differs between two keys, field by field: `model`, and the fields of the configuration under `config`.
+    /// Where one of them does not know its configuration, `config_hash` differs.
+    ///
+    /// ```
+    /// use modelkeep::ModelKey;
+    ///
+    /// #[derive(serde::Serialize)]
+    /// struct Config { horizon_days: u32, lookback_days: u32 }
+    ///
+    /// let today = ModelKey::new("bounce", &Config { horizon_days: 5, lookback_days: 250 })?;
+    /// let yesterday = ModelKey::new("bounce", &Config { horizon_days: 3, lookback_days: 250 })?;
+    /// let changes = today.diff(&yesterday);
+    /// assert_eq!((changes.len(), changes[0].field.as_str()), (1, "config.horizon_days"));
+    /// assert_eq!((changes[0].left.as_deref(), changes[0].right.as_deref()), (Some("5"), Some("3")));
+    /// # Ok::<(), modelkeep::Error>(())
+    /// ```
+    #[must_use]
+    pub fn diff(&self, other: &Self) -> Vec<FieldChange> {
+        let knows_both = self.config.is_some() && other.config.is_some();
+        let fields = |key: &Self| {
+            let config: Option<Value> = key
+                .config()
+                .filter(|_| knows_both)
+                .map(|config| serde_json::from_str(config).always("the configuration is canonical JSON"));
+            json!({
+                "model": key.name.as_str(),
+                "config_hash": (!knows_both).then(|| key.hash.to_string()),
+                "config": config,
+            })
+        };
+        changes(&fields(self), &fields(other))
     }
 
     /// The bytes that order stored keys: by name, then by hash.
