@@ -1,5 +1,5 @@
-//! The one protocol of commit. A change is made in a transaction, in its writer's [`Turn`]; what is kept in memory is told
-//! before the commit that it may soon be old, and after it what is new; only then the turn ends.
+//! The one protocol of commit. A change is made in a transaction, in its writer's [`Turn`]; what is kept in memory is
+//! told before the commit that it may soon be old, and after it what is new; only then the turn ends.
 //!
 //! What the change is, and who keeps what, is not known here: [`commit_shown`](Core::commit_shown) takes both as
 //! closures.

@@ -1,7 +1,8 @@
-//! What models and market data stand on: the open file, the clock, the writers' turns, and one thread for what can wait.
+//! What models and market data stand on: the open file, the clock, the writers' turns, and one thread for what can
+//! wait.
 //!
-//! [`commit`] is the one protocol of commit. Where the file turns out to have another state than the one that was shown,
-//! after an I/O error, the [`Observer`] brings memory in step.
+//! [`commit`] is the one protocol of commit. Where the file turns out to have another state than the one that was
+//! shown, after an I/O error, the [`Observer`] brings memory in step.
 
 mod commit;
 

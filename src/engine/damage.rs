@@ -135,15 +135,15 @@ pub(super) fn salvage(table: Table, leaf: Option<&Leaf<'_>>, bounds: &Bounds) ->
     Salvaged { gap: (!has_all).then_some(all), rows, spoiled, can_be_written }
 }
 
-/// A damaged value as it is written anew: with another length than its seal says, which no policy takes for whole. Where
-/// a page has its checksum the seals in it are not always asked, and redb gives the page that it writes a checksum,
-/// damage and all.
+/// A damaged value as it is written anew: with another length than its seal says, which no policy takes for whole.
+/// Where a page has its checksum the seals in it are not always asked, and redb gives the page that it writes a
+/// checksum, damage and all.
 pub(super) fn spoil(value: &[u8]) -> Vec<u8> {
     [value, b"?"].concat()
 }
 
-/// The archives that can still be told in a leaf in which redb would lose its way: those whose seals hold for their ids,
-/// which lie between `bounds`, in order.
+/// The archives that can still be told in a leaf in which redb would lose its way: those whose seals hold for their
+/// ids, which lie between `bounds`, in order.
 pub(super) fn salvage_archives(
     table: ArchiveTable,
     leaf: Option<&Leaf<'_>>,

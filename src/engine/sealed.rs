@@ -174,8 +174,8 @@ impl Batch {
         Ok(id)
     }
 
-    /// The number that the next archive gets; `None` before the first one. Where the counter is damaged, or gone, it goes
-    /// on above every number in the file.
+    /// The number that the next archive gets; `None` before the first one. Where the counter is damaged, or gone, it
+    /// goes on above every number in the file.
     fn next_archive_number(&self) -> Result<Option<u64>> {
         let damaged = match record::<CounterV1>(self, Table::Store, NEXT_ARCHIVE) {
             Ok(Some(counter)) => return Ok(Some(counter.next)),

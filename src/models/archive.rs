@@ -1,8 +1,8 @@
 //! Archives in memory: bytes that were checked against a type, and typed views of them.
 //!
-//! Owns the [`Model`] trait and the only cast from bytes to an archived type. A [`ValidatedBytes`] buffer is proof that its
-//! bytes passed rkyv's validator and the model's own `validate` for one Rust type; [`ArchiveRef`] hands that type out
-//! again, at the cost of a pointer. Nothing here knows where the bytes came from.
+//! Owns the [`Model`] trait and the only cast from bytes to an archived type. A [`ValidatedBytes`] buffer is proof that
+//! its bytes passed rkyv's validator and the model's own `validate` for one Rust type; [`ArchiveRef`] hands that type
+//! out again, at the cost of a pointer. Nothing here knows where the bytes came from.
 
 #![allow(unsafe_code, reason = "reading an archive in place is what this file is for; see `ArchiveRef::deref`")]
 
@@ -161,7 +161,8 @@ pub(crate) struct ValidatedBytes {
     root: RootPtr,
 }
 
-/// Where a checked archive has its root, and for which type it was checked. Good for as long as the [`ValidatedBytes`] lives.
+/// Where a checked archive has its root, and for which type it was checked. Good for as long as the [`ValidatedBytes`]
+/// lives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RootPtr {
     at: NonNull<u8>,
@@ -273,8 +274,8 @@ fn check<M: Model>(bytes: &[u8]) -> Result<&M::Archived> {
 /// Something that holds checked bytes.
 ///
 /// # Safety
-/// `root` and `checked` are always those of one and the same [`ValidatedBytes`], which lives as long as the holder does,
-/// wherever that is moved to.
+/// `root` and `checked` are always those of one and the same [`ValidatedBytes`], which lives as long as the holder
+/// does, wherever that is moved to.
 pub(crate) unsafe trait StableArchive {
     /// The root.
     fn root(&self) -> RootPtr;
@@ -344,7 +345,8 @@ impl<M: Model, H: Clone> Clone for ArchiveRef<M, H> {
 
 /// A model as it will be read, before it is stored: for judging it on held-out data.
 ///
-/// Dereferences to the archived type, as [`ModelRef`](crate::ModelRef) does, so that what is measured is what is served.
+/// Dereferences to the archived type, as [`ModelRef`](crate::ModelRef) does, so that what is measured is what is
+/// served.
 ///
 /// ```
 /// # use modelkeep::{Model, Schema, Unstored};

@@ -80,7 +80,8 @@ impl Default for Freshness {
 }
 
 impl Models {
-    /// Returns the current version of a model if it is fresh enough, and otherwise trains, publishes and returns a new one.
+    /// Returns the current version of a model if it is fresh enough, and otherwise trains, publishes and returns a new
+    /// one.
     pub(crate) fn get_or_train<M, E, F>(
         self: &Arc<Self>,
         key: &ModelKey,

@@ -48,7 +48,8 @@ fn trained_on<M: Model>(model: &ModelRef<M>, data: &TrainingSet) -> Result<bool,
 }
 
 impl Models {
-    /// Merges `new_data` into the training data that is stored for `key`, trains on the merged set, and publishes model and set together as a new version.
+    /// Merges `new_data` into the training data that is stored for `key`, trains on the merged set, and publishes model
+    /// and set together as a new version.
     pub(crate) fn update<M, E, F>(
         self: &Arc<Self>,
         key: &ModelKey,

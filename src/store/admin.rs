@@ -48,8 +48,8 @@ impl Store {
     }
 
     /// Accepts that rows are missing which damage may have made unreadable: from here on they are taken to be absent,
-    /// where until now every question about them was an error. No number of a version is given out twice all the same. A
-    /// store that does not know any more which one it is gets an [`identity`](Self::identity) anew.
+    /// where until now every question about them was an error. No number of a version is given out twice all the same.
+    /// A store that does not know any more which one it is gets an [`identity`](Self::identity) anew.
     ///
     /// Call [`compact`](Self::compact) first: it leaves damaged pages behind, and notes what may have been lost with
     /// them. As long as a damaged page is in the file, what it may have held stays an error. Keep a copy of the file

@@ -53,7 +53,8 @@ use crate::{
 /// # What a write can fail with
 ///
 /// Besides what its own documentation names, every call that writes may return one of these. Reads go on after each,
-/// but for `Truncated`, with which they fail, too; what is [held](crate::ModelRef) stays readable in any case but that one.
+/// but for `Truncated`, with which they fail, too; what is [held](crate::ModelRef) stays readable in any case but that
+/// one.
 ///
 /// | kind | what it means | what is in the file |
 /// |---|---|---|
@@ -78,8 +79,8 @@ impl Store {
     /// Opens the store in the file `path`, creating the file when there is none, with the default [`Options`].
     ///
     /// One store that writes has the file for itself; any number of stores that only read share it, with readers of
-    /// redb 4.4 and 4.5 too. A model that is [held](crate::ModelRef) where it lies in the file keeps it open after its store was
-    /// dropped.
+    /// redb 4.4 and 4.5 too. A model that is [held](crate::ModelRef) where it lies in the file keeps it open after its
+    /// store was dropped.
     ///
     /// Costs one look at the file's header and the stamp, and redb's own open: half a millisecond where this was
     /// measured, and 1.6 ms for a new file. After a crash the file is repaired first, as quickly. A store that is only

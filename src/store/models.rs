@@ -30,7 +30,8 @@ impl Store {
     ///
     /// A hit in the hot tier takes no lock and counts no reference: 8 ns where this was measured, and with 10,000
     /// models by Zipf what the processor's caches cost. A load from disk walks to three rows in a map of the file and
-    /// leaves the archive there; under [`Verify::Full`](crate::Verify::Full) it is hashed. Small and compressed archives are copied.
+    /// leaves the archive there; under [`Verify::Full`](crate::Verify::Full) it is hashed. Small and compressed
+    /// archives are copied.
     ///
     /// # Errors
     /// `SchemaMismatch` when the stored model has another schema than `M`; the message names both. `Corrupt` when the
@@ -68,7 +69,8 @@ impl Store {
     /// Returns an artifact of a version, checked in full; `None` when the version has none of that name.
     ///
     /// # Errors
-    /// `InvalidInput` when the name breaks the rules of [`Label`](crate::Label), `Corrupt` or `Io` when it cannot be read.
+    /// `InvalidInput` when the name breaks the rules of [`Label`](crate::Label), `Corrupt` or `Io` when it cannot be
+    /// read.
     pub fn artifact(&self, key: &ModelKey, version: Version, name: &str) -> Result<Option<Vec<u8>>> {
         self.models.artifact(key, version, name)
     }
@@ -148,8 +150,8 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict), with both versions, when somebody else moved the head; otherwise as for
-    /// [`publish`](Self::publish).
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict), with both versions, when somebody else moved the head;
+    /// otherwise as for [`publish`](Self::publish).
     pub fn publish_if<M: Model>(
         &self,
         key: &ModelKey,
@@ -167,12 +169,13 @@ impl Store {
     /// one training. A closure that asks for its own model is refused; one that waits for a thread which does so waits
     /// for ever.
     ///
-    /// The closure's types are best written out where the compiler cannot know them: `|prior: Option<&ModelRef<MyModel>>|
-    /// Ok::<_, MyError>(NewModel::new(...))`. What it does not bring, such as tags, the new version does not have.
+    /// The closure's types are best written out where the compiler cannot know them: `|prior:
+    /// Option<&ModelRef<MyModel>>| Ok::<_, MyError>(NewModel::new(...))`. What it does not bring, such as tags, the new
+    /// version does not have.
     ///
     /// A damaged entry is quarantined and trained anew. A model that was trained and cannot be stored is returned all
-    /// the same, with the reason in [`ModelRef::publish_error`]; it is kept in the hot tier, so that a full disk does not
-    /// make every call train.
+    /// the same, with the reason in [`ModelRef::publish_error`]; it is kept in the hot tier, so that a full disk does
+    /// not make every call train.
     ///
     /// # Errors
     /// [`TrainError::Train`] with what `train` returned, untouched; what was stored before is then still there.

@@ -14,8 +14,8 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Calls `work` with what `weak` leads to, which is not dropped by this thread as the last one. `None` when the last
-    /// store is gone. Must not drop a store, and not be called within itself.
+    /// Calls `work` with what `weak` leads to, which is not dropped by this thread as the last one. `None` when the
+    /// last store is gone. Must not drop a store, and not be called within itself.
     pub(crate) fn with<T, R>(&self, weak: &Weak<T>, work: impl FnOnce(&Arc<T>) -> R) -> Option<R> {
         let is_shut = self.is_shut.read().unwrap_or_else(PoisonError::into_inner);
         if *is_shut {

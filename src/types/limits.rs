@@ -1,4 +1,4 @@
-//! Every bound of the crate, in one place.
+//! Bounds of what is read and written: sizes, counts, depths. Bounds of one algorithm stand beside it.
 //!
 //! A bound is checked before memory is allocated for the thing that it bounds, on the way in and on the way out.
 

@@ -110,8 +110,9 @@ fn memory_follows_the_file_after_an_outcome_that_could_not_be_read() {
     }
 }
 
-/// After a sync that failed the kernel takes its pages for written, and may drop them: who reads later finds what the disk has.
-/// What was shown of them goes from memory and from handles, though the call that brings it up is about another model.
+/// After a sync that failed the kernel takes its pages for written, and may drop them: who reads later finds what the
+/// disk has. What was shown of them goes from memory and from handles, though the call that brings it up is about
+/// another model.
 #[test]
 fn what_the_kernel_dropped_after_a_failed_sync_is_not_shown_any_more() {
     let mut dropped = 0;
@@ -174,8 +175,8 @@ fn what_left_is_detached_before_the_commit_after_the_next_one() {
     assert!(held.archive_bytes() == bytes, "what is held changed");
 }
 
-/// A rollback succeeds, and what it leads to cannot be read once: whoever follows the model is shown none, and the model as
-/// soon as it can be read, though nobody asks the file for anything.
+/// A rollback succeeds, and what it leads to cannot be read once: whoever follows the model is shown none, and the
+/// model as soon as it can be read, though nobody asks the file for anything.
 #[test]
 fn a_version_that_could_not_be_read_is_shown_when_it_can_be() {
     let (mut tries, mut hidden) = (0, 0);

@@ -1,5 +1,5 @@
-//! Files with market data in them, opened by a store that may have been built without it: models are served, every row is
-//! verified, and nothing is lost when the file is written and compacted.
+//! Files with market data in them, opened by a store that may have been built without it: models are served, every row
+//! is verified, and nothing is lost when the file is written and compacted.
 //!
 //! Runs with the feature `market` and without it; CI does both.
 

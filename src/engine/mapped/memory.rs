@@ -83,8 +83,8 @@ pub(super) fn advise(at: usize, len: usize, advice: Advice) -> io::Result<()> {
 #[cfg(target_os = "linux")]
 const HUGE_BYTES: usize = 2 << 20;
 
-/// Puts private memory in the place of mapped pages, with the bytes that `fill` writes. `owner` is asked for right before
-/// that, and kept until it is done: what it locks tells whose the addresses are.
+/// Puts private memory in the place of mapped pages, with the bytes that `fill` writes. `owner` is asked for right
+/// before that, and kept until it is done: what it locks tells whose the addresses are.
 ///
 /// The memory is moved there by `mremap(2)`, in one step. Fails where there is no such call; then, and whatever fails,
 /// [`restore`] makes sure that the pages can still be read.

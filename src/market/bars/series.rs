@@ -88,7 +88,8 @@ impl Market {
         Ok(BarSeries { market: self, id, calendar: None, policy: None })
     }
 
-    /// Returns what is stored of every series of bars, in order of symbol and timeframe, or the error that keeps a series from being read, under its name.
+    /// Returns what is stored of every series of bars, in order of symbol and timeframe, or the error that keeps a
+    /// series from being read, under its name.
     pub(crate) fn bar_series(&self) -> Result<Vec<(String, Result<BarSummary>)>> {
         self.core.look(read::summaries)
     }
@@ -289,7 +290,8 @@ impl<'a> BarSeries<'a> {
     }
 
     /// Returns the sessions of `interval` that the calendar expects bars in, that have none at all, and that are not
-    /// known to be empty; those that are over. For what is missing within sessions see [`intraday_gaps`](Self::intraday_gaps).
+    /// known to be empty; those that are over. For what is missing within sessions see
+    /// [`intraday_gaps`](Self::intraday_gaps).
     ///
     /// # Errors
     /// As for [`range`](Self::range); `InvalidInput` for bars of more than a day.

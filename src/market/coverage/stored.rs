@@ -72,8 +72,8 @@ impl CoverageRecord {
     }
 }
 
-/// Reads the record under `key` for `calendar` to go on with: what another one, or another version of it, found to be empty
-/// is not known any more.
+/// Reads the record under `key` for `calendar` to go on with: what another one, or another version of it, found to be
+/// empty is not known any more.
 pub(crate) fn read_for(reader: &impl Reader, key: &[u8], calendar: &Calendar) -> Result<CoverageRecord> {
     let mut record = read(reader, key)?;
     if record.calendar_id.as_ref().is_some_and(|judge| *judge != CalendarId::of(calendar)) {

@@ -109,8 +109,8 @@ pub struct Loaded<T> {
 
 impl<T> Loaded<T> {
     /// Returns whether nothing is missing that the calendar expects: sessions, as a whole. A session that has a bar
-    /// counts as there; what is missing inside of it, [`BarSeries::intraday_gaps`](crate::BarSeries::intraday_gaps) finds. About days
-    /// that the calendar does not know it expects nothing.
+    /// counts as there; what is missing inside of it, [`BarSeries::intraday_gaps`](crate::BarSeries::intraday_gaps)
+    /// finds. About days that the calendar does not know it expects nothing.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.report.gaps.is_empty()

@@ -1,8 +1,8 @@
 //! Those who follow the current version of a model, for the inner loop of an engine.
 //!
-//! A [`Cell`] holds what is current and counts how often that changed. It is set by a change, on the writer's thread and
-//! in its turn, or by a look at the file after an I/O error. A [`Live`](super::super::live::Live) remembers what it saw:
-//! as long as the count is the same, that is all there is to look at.
+//! A [`Cell`] holds what is current and counts how often that changed. It is set by a change, on the writer's thread
+//! and in its turn, or by a look at the file after an I/O error. A [`Live`](super::super::live::Live) remembers what it
+//! saw: as long as the count is the same, that is all there is to look at.
 
 use std::{
     any::TypeId,

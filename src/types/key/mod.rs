@@ -110,8 +110,8 @@ impl ModelKey {
         self.config.as_deref()
     }
 
-    /// Returns what differs between two keys, field by field: `model`, and the fields of the configuration under `config`.
-    /// Where one of them does not know its configuration, `config_hash` differs.
+    /// Returns what differs between two keys, field by field: `model`, and the fields of the configuration under
+    /// `config`. Where one of them does not know its configuration, `config_hash` differs.
     ///
     /// ```
     /// use modelkeep::ModelKey;

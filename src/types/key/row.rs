@@ -143,7 +143,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The key of a row for people, by the fields that its table says it has; what is something else is shown in hex digits.
+/// The key of a row for people, by the fields that its table says it has; what is something else is shown in hex
+/// digits.
 pub(crate) fn describe(layout: &[Field], key: &[u8]) -> String {
     let (mut text, mut fields) = (String::new(), Fields::of(key));
     for field in layout {

@@ -375,8 +375,8 @@ impl<C: Commit> Registered<C> {
         self.current.clone().filter(|_| !self.places.is_empty())
     }
 
-    /// Puts `commit` in the place of the newest one, which is returned. `gone` is what [`gone_since`] says of the two, if
-    /// that is known.
+    /// Puts `commit` in the place of the newest one, which is returned. `gone` is what [`gone_since`] says of the two,
+    /// if that is known.
     fn advance(&mut self, commit: &Arc<C>, seen: Seen, gone: Option<Gone>) -> Option<Arc<C>> {
         self.stale = false;
         self.advances += u64::from(seen != Seen::Reclaimed);

@@ -212,7 +212,7 @@ struct Prices<'a> {
 }
 
 impl<'a> Prices<'a> {
-    /// Reads what `last` needs: the close alone, the open and the close, or, for high and low, these and their own.
+    /// Reads what `wanted` needs: the close alone, the open and the close, or, for high and low, these and their own.
     fn new(frame: &Frame<'a>, head: &Head, scale: Scale, wanted: &[Field]) -> Result<Self> {
         let reader = |name| IntReader::new(frame.column(name)?, frame.rows);
         let opens = if wanted == [Field::Close] { None } else { Some(reader(OPEN)?) };
