@@ -221,7 +221,7 @@ impl Store {
     ///     Ok::<_, std::io::Error>(NewModel::new(Mean { mean }))
     /// };
     /// let update = store.update(&key, &new, train)?;
-    /// assert_eq!((update.trained, update.merge.added), (true, 1));
+    /// assert_eq!((update.trained, update.merge.rows.added), (true, 1));
     /// assert!(!store.update(&key, &new, train)?.trained); // nothing new
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -18,7 +18,8 @@ use crate::{
         },
         calendar::Calendar,
         coverage::{
-            self, classify,
+            classify,
+            covered::CoveredSeries,
             ledger::{Coverage, CoverageSpan},
         },
         fetch::policy::FetchPolicy,
@@ -65,10 +66,8 @@ use crate::{
 /// its features from `range_as_of` itself.
 #[derive(Clone, Debug)]
 pub struct BarSeries<'a> {
-    pub(crate) market: &'a Market,
+    pub(crate) covered: CoveredSeries<'a>,
     pub(crate) id: SeriesId,
-    calendar: Option<Calendar>,
-    policy: Option<FetchPolicy>,
 }
 
 /// One column of values, and when they are from.
@@ -81,11 +80,16 @@ pub struct FieldColumn {
     pub values: Vec<f64>,
 }
 
+/// Where the ledger of a series of bars lies.
+fn coverage_key(id: &SeriesId) -> Vec<u8> {
+    [b"bars/", id.prefix().as_slice()].concat()
+}
+
 impl Market {
     /// Returns the bars of `symbol` with this timeframe.
     pub(crate) fn bars(&self, symbol: &str, timeframe: Timeframe) -> Result<BarSeries<'_>> {
         let id = SeriesId { symbol: Symbol::new(symbol)?, timeframe, source: None };
-        Ok(BarSeries { market: self, id, calendar: None, policy: None })
+        Ok(BarSeries { covered: CoveredSeries::new(self, coverage_key(&id), timeframe), id })
     }
 
     /// Returns what is stored of every series of bars, in order of symbol and timeframe, or the error that keeps a
@@ -116,35 +120,20 @@ impl<'a> BarSeries<'a> {
     /// Judges by this calendar what should be there, in place of the store's.
     #[must_use]
     pub fn calendar(mut self, calendar: Calendar) -> Self {
-        self.calendar = Some(calendar);
+        self.covered.set_calendar(calendar);
         self
     }
 
     /// Asks fetchers in this way, in place of the store's.
     #[must_use]
     pub fn policy(mut self, policy: FetchPolicy) -> Self {
-        self.policy = Some(policy);
+        self.covered.set_policy(policy);
         self
-    }
-
-    pub(crate) fn session_calendar(&self) -> &Calendar {
-        self.calendar.as_ref().unwrap_or(&self.market.settings.calendar)
-    }
-
-    pub(crate) fn fetch_policy(&self) -> &FetchPolicy {
-        self.policy.as_ref().unwrap_or(&self.market.settings.fetch)
     }
 
     /// The same series, of bars that were aggregated.
     pub(crate) fn aggregated(&self, id: SeriesId) -> BarSeries<'a> {
-        BarSeries { id, ..self.clone() }
-    }
-
-    /// Where its ledger lies.
-    pub(crate) fn coverage_key(&self) -> Vec<u8> {
-        let mut key = b"bars/".to_vec();
-        key.extend_from_slice(&self.id.prefix());
-        key
+        BarSeries { covered: self.covered.sibling(coverage_key(&id), id.timeframe), id }
     }
 
     /// Aggregates are made, not written.
@@ -179,12 +168,7 @@ impl<'a> BarSeries<'a> {
         let rows = prepare(&self.id, bars, bad_rows)?;
         self.commit("write bars", |batch| {
             let written = self.apply(batch, &rows, None)?;
-            let mut record = coverage::read_for(batch, &self.coverage_key(), self.session_calendar())?;
-            let before = record.ledger.clone();
-            classify::record_write(&mut record.ledger, self.session_calendar(), self.timeframe(), &rows.at);
-            if record.ledger != before {
-                coverage::write(batch, &self.coverage_key(), &record, self.session_calendar())?;
-            }
+            self.covered.note_write(batch, &rows.at)?;
             Ok(written)
         })
     }
@@ -199,7 +183,7 @@ impl<'a> BarSeries<'a> {
         self.check_given("remove bars")?;
         self.commit("remove bars", |batch| {
             let written = self.apply(batch, &Columns::default(), Some(interval))?;
-            self.note_missing(batch, interval)?;
+            self.covered.note_missing(batch, interval)?;
             Ok(written)
         })
     }
@@ -210,17 +194,11 @@ impl<'a> BarSeries<'a> {
     /// [What a write can fail with](crate::Store#what-a-write-can-fail-with).
     pub fn mark_missing(&self, interval: Interval<Timestamp>) -> Result<()> {
         self.check_given("mark missing")?;
-        self.commit("mark missing", |batch| self.note_missing(batch, interval))
-    }
-
-    fn note_missing(&self, batch: &Batch, interval: Interval<Timestamp>) -> Result<()> {
-        let mut record = coverage::read_for(batch, &self.coverage_key(), self.session_calendar())?;
-        record.ledger.mark(interval, Coverage::Missing);
-        coverage::write(batch, &self.coverage_key(), &record, self.session_calendar())
+        self.commit("mark missing", |batch| self.covered.note_missing(batch, interval))
     }
 
     pub(crate) fn commit<T>(&self, operation: &'static str, change: impl FnOnce(&Batch) -> Result<T>) -> Result<T> {
-        self.market.core.commit(operation, change)
+        self.covered.market.core.commit(operation, change)
     }
 
     /// Changes bars in a transaction.
@@ -230,7 +208,7 @@ impl<'a> BarSeries<'a> {
         rows: &Columns,
         remove: Option<Interval<Timestamp>>,
     ) -> Result<RowChanges> {
-        let market = self.market;
+        let market = self.covered.market;
         let terms = market.settings.terms(self.timeframe(), market.core.now());
         write::apply(batch, &self.id, rows, remove, terms)
     }
@@ -241,7 +219,7 @@ impl<'a> BarSeries<'a> {
     /// # Errors
     /// `Corrupt` when a chunk is damaged, `Io` when the file cannot be read.
     pub fn range(&self, interval: Interval<Timestamp>) -> Result<Bars> {
-        self.market.core.look(|snapshot| read::range(snapshot, &self.id, interval))
+        self.covered.market.core.look(|snapshot| read::range(snapshot, &self.id, interval))
     }
 
     /// Returns one column of the bars that begin in `interval`. A close needs no other column, an open the closes, a
@@ -251,7 +229,7 @@ impl<'a> BarSeries<'a> {
     /// As for [`range`](Self::range).
     pub fn column(&self, field: Field, interval: Interval<Timestamp>) -> Result<FieldColumn> {
         let (timestamps, values) =
-            self.market.core.look(|snapshot| read::field(snapshot, &self.id, interval, field))?;
+            self.covered.market.core.look(|snapshot| read::field(snapshot, &self.id, interval, field))?;
         Ok(FieldColumn { timestamps, values })
     }
 
@@ -262,7 +240,7 @@ impl<'a> BarSeries<'a> {
     /// `NotFound` when something that was known then is not kept any more
     /// ([`Options::bar_history`](crate::Options::bar_history)); otherwise as for [`range`](Self::range).
     pub fn range_as_of(&self, interval: Interval<Timestamp>, known_at: Timestamp) -> Result<Bars> {
-        self.market.core.look(|snapshot| read::as_of(snapshot, &self.id, interval, known_at))
+        self.covered.market.core.look(|snapshot| read::as_of(snapshot, &self.id, interval, known_at))
     }
 
     /// Returns the last bar; `None` when there is none.
@@ -270,7 +248,7 @@ impl<'a> BarSeries<'a> {
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn latest(&self) -> Result<Option<Bar>> {
-        self.market.core.look(|snapshot| read::latest(snapshot, &self.id))
+        self.covered.market.core.look(|snapshot| read::latest(snapshot, &self.id))
     }
 
     /// Returns what is known of every part of `interval`, in order.
@@ -278,7 +256,7 @@ impl<'a> BarSeries<'a> {
     /// # Errors
     /// `Corrupt` when the ledger is damaged, `Io` when the file cannot be read.
     pub fn coverage(&self, interval: Interval<Timestamp>) -> Result<Vec<CoverageSpan>> {
-        Ok(self.market.core.look(|snapshot| coverage::read(snapshot, &self.coverage_key()))?.ledger.within(interval))
+        self.covered.coverage(interval)
     }
 
     /// Returns the calendar that judged what is known, as it was then; `None` when nothing is known.
@@ -286,7 +264,7 @@ impl<'a> BarSeries<'a> {
     /// # Errors
     /// `Corrupt` when the ledger or the calendar is damaged, `Io` when the file cannot be read.
     pub fn stored_calendar(&self) -> Result<Option<Calendar>> {
-        self.market.core.look(|snapshot| coverage::stored_calendar(snapshot, &self.coverage_key()))
+        self.covered.stored_calendar()
     }
 
     /// Returns the sessions of `interval` that the calendar expects bars in, that have none at all, and that are not
@@ -297,13 +275,13 @@ impl<'a> BarSeries<'a> {
     /// As for [`range`](Self::range); `InvalidInput` for bars of more than a day.
     pub fn gaps(&self, interval: Interval<Timestamp>) -> Result<Vec<crate::market::calendar::Session>> {
         self.check_sessions("look for gaps")?;
-        let snapshot = self.market.core.snapshot()?;
-        let ledger = coverage::read(&snapshot, &self.coverage_key())?.ledger;
-        let until = classify::complete_until(self.session_calendar(), self.timeframe(), self.market.core.now());
+        let snapshot = self.covered.market.core.snapshot()?;
+        let ledger = self.covered.record_in(&snapshot)?.ledger;
+        let until = classify::complete_until(self.covered.calendar(), self.timeframe(), self.covered.market.core.now());
         let over = Interval::new(interval.start(), interval.end().min(until).max(interval.start()))?;
         let (at, _) = read::field(&snapshot, &self.id, over, Field::Volume)?;
         let is_known = |span| ledger.within(span).iter().all(|stretch| stretch.coverage == Coverage::KnownEmpty);
-        let windows = classify::windows(self.session_calendar(), self.timeframe(), over, &at);
+        let windows = classify::windows(self.covered.calendar(), self.timeframe(), over, &at);
         Ok(windows.filter(|window| window.is_empty && !is_known(window.span)).map(|window| window.session).collect())
     }
 
@@ -323,9 +301,10 @@ impl<'a> BarSeries<'a> {
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn intraday_gaps(&self, interval: Interval<Timestamp>, shortest: Duration) -> Result<Vec<Interval<Timestamp>>> {
-        let (at, _) = self.market.core.look(|snapshot| read::field(snapshot, &self.id, interval, Field::Volume))?;
+        let (at, _) =
+            self.covered.market.core.look(|snapshot| read::field(snapshot, &self.id, interval, Field::Volume))?;
         let mut intraday_gaps = Vec::new();
-        for session in self.session_calendar().expected(interval, self.timeframe()) {
+        for session in self.covered.calendar().expected(interval, self.timeframe()) {
             let window = session.window(self.timeframe());
             let (start, end) = (window.start().max(interval.start()), window.end().min(interval.end()));
             let from = at.partition_point(|at| *at < start);

@@ -113,7 +113,7 @@ impl<'a> BarSeries<'a> {
             || spec.fingerprint(),
             |source| Digest::of(&[&spec.fingerprint().as_bytes()[..], &source.as_nanos().to_le_bytes()].concat()),
         );
-        Ok(FeatureSet { market: self.market, series: self.id.clone(), spec: spec.clone(), fingerprint })
+        Ok(FeatureSet { market: self.covered.market, series: self.id.clone(), spec: spec.clone(), fingerprint })
     }
 }
 

@@ -6,18 +6,15 @@
 
 use std::fmt;
 
-use super::{
-    fetcher::{BarFetcher, FetchReport, LevelFetcher, Loaded},
-    policy::FetchPolicy,
-};
+use super::fetcher::{BarFetcher, FetchReport, LevelFetcher, Loaded};
 use crate::{
     engine::Batch,
     market::{
         Market,
         bars::{columns::Bars, key::SeriesId, series::BarSeries, validate::prepare},
-        calendar::Calendar,
         coverage::{
-            self, CoverageRecord, classify,
+            CoverageRecord, classify,
+            covered::CoveredSeries,
             ledger::{self, Coverage, CoverageSpan},
         },
         fetch::requests::{self, FetchError, Response},
@@ -65,12 +62,8 @@ trait SeriesSource: Sync {
     /// Rows that were looked at: in order, each time once.
     type Rows;
 
-    fn market(&self) -> &Market;
+    fn covered(&self) -> &CoveredSeries<'_>;
     fn load(&self) -> LoadKey;
-    fn coverage_key(&self) -> Vec<u8>;
-    fn timeframe(&self) -> Timeframe;
-    fn calendar(&self) -> &Calendar;
-    fn policy(&self) -> &FetchPolicy;
     fn fetch(&self, asked: Interval<Timestamp>) -> std::result::Result<Self::Response, FetchError>;
     /// Leaves out what was not asked for; the error says which row cannot be right.
     fn normalise(
@@ -85,17 +78,18 @@ trait SeriesSource: Sync {
 
 /// Brings what is missing of `interval`; the numbers of rows are for the caller to add.
 fn fetch_missing<S: SeriesSource>(source: &S, interval: Interval<Timestamp>) -> Result<FetchReport> {
-    let (market, core) = (source.market(), &source.market().core);
+    let covered = source.covered();
+    let (market, core) = (covered.market, &covered.market.core);
     let start = core.clock().monotonic();
     let load = source.load();
     let _flight = market.loads.acquire(&load)?;
     let now = core.now();
-    let mut record = core.look(|snapshot| coverage::read_for(snapshot, &source.coverage_key(), source.calendar()))?;
+    let mut record = covered.record_to_go_on_with()?;
     let mut report = FetchReport::default();
     let over = clip_to_closed(source, interval, now, &mut report);
     let due = missing(source, &record, over, now);
-    let policy = source.policy();
-    let max_request_span = policy.max_request_span.map(|span| span.max(source.timeframe().duration()));
+    let policy = source.covered().policy();
+    let max_request_span = policy.max_request_span.map(|span| span.max(source.covered().timeframe().duration()));
     let joined = ledger::join(&due, max_request_span);
     let count =
         joined.iter().fold(0_u64, |sum, asked| sum.saturating_add(ledger::call_count(*asked, max_request_span)));
@@ -120,7 +114,7 @@ fn fetch_missing<S: SeriesSource>(source: &S, interval: Interval<Timestamp>) -> 
             |asked| single_flight::on_behalf_of(me, || source.fetch(asked)),
             |answer| commit_response(source, answer, &due, &mut report),
         )?;
-        record = core.look(|snapshot| coverage::read(snapshot, &source.coverage_key()))?;
+        record = covered.record()?;
     }
     report.gaps = gaps(source, &record, over);
     let saved = u32::try_from(report.calls_saved).unwrap_or(u32::MAX);
@@ -136,7 +130,7 @@ fn clip_to_closed<S: SeriesSource>(
     now: Timestamp,
     report: &mut FetchReport,
 ) -> Interval<Timestamp> {
-    let until = classify::complete_until(source.calendar(), source.timeframe(), now);
+    let until = classify::complete_until(source.covered().calendar(), source.covered().timeframe(), now);
     if interval.end() <= until {
         return interval;
     }
@@ -159,9 +153,9 @@ fn missing<S: SeriesSource>(
 
 /// Whether there can be data in `part`: there is a session in it, or the calendar does not know.
 fn is_expected<S: SeriesSource>(source: &S, part: Interval<Timestamp>) -> bool {
-    let (known, days) = (source.calendar().known(), part.days());
+    let (known, days) = (source.covered().calendar().known(), part.days());
     let is_known = known.start() <= days.start() && days.end() <= known.end();
-    !is_known || source.calendar().expected(part, source.timeframe()).next().is_some()
+    !is_known || source.covered().calendar().expected(part, source.covered().timeframe()).next().is_some()
 }
 
 fn gaps<S: SeriesSource>(source: &S, record: &CoverageRecord, over: Interval<Timestamp>) -> Vec<CoverageSpan> {
@@ -189,11 +183,12 @@ fn commit_response<S: SeriesSource>(
             (Err(Error::new(ErrorKind::Io, "fetch", source.load().to_string(), message)), pause)
         }
     };
-    let core = &source.market().core;
+    let covered = source.covered();
+    let core = &covered.market.core;
     let now = core.now();
-    let (calendar, policy) = (source.calendar(), source.policy());
+    let (calendar, policy) = (covered.calendar(), covered.policy());
     let change = |batch: &Batch| {
-        let mut record = coverage::read_for(batch, &source.coverage_key(), calendar)?;
+        let mut record = covered.record_before(batch)?;
         record.calls += u64::from(attempts);
         record.call_time += time;
         match &result {
@@ -208,7 +203,7 @@ fn commit_response<S: SeriesSource>(
                     classify::record_response(
                         &mut record.ledger,
                         calendar,
-                        source.timeframe(),
+                        covered.timeframe(),
                         part,
                         times,
                         policy,
@@ -221,7 +216,7 @@ fn commit_response<S: SeriesSource>(
                 classify::record_failure(&mut record.ledger, &parts, error.message(), pause, policy, now);
             }
         }
-        coverage::write(batch, &source.coverage_key(), &record, calendar)
+        covered.write_record(batch, &record)
     };
     core.commit("load", change)?;
     match &result {
@@ -245,32 +240,16 @@ impl<F: BarFetcher> SeriesSource for BarSource<'_, F> {
     type Response = Bars;
     type Rows = crate::market::bars::columns::Columns;
 
-    fn market(&self) -> &Market {
-        self.series.market
+    fn covered(&self) -> &CoveredSeries<'_> {
+        &self.series.covered
     }
 
     fn load(&self) -> LoadKey {
         LoadKey::Bars(self.series.id.clone())
     }
 
-    fn coverage_key(&self) -> Vec<u8> {
-        self.series.coverage_key()
-    }
-
-    fn timeframe(&self) -> Timeframe {
-        self.series.timeframe()
-    }
-
-    fn calendar(&self) -> &Calendar {
-        self.series.session_calendar()
-    }
-
-    fn policy(&self) -> &FetchPolicy {
-        self.series.fetch_policy()
-    }
-
     fn fetch(&self, asked: Interval<Timestamp>) -> std::result::Result<Bars, FetchError> {
-        self.fetcher.fetch(self.series.symbol(), self.timeframe(), asked)
+        self.fetcher.fetch(self.series.symbol(), self.series.timeframe(), asked)
     }
 
     fn normalise(&self, answer: Bars, asked: Interval<Timestamp>, report: &mut FetchReport) -> Result<Self::Rows> {
@@ -283,7 +262,7 @@ impl<F: BarFetcher> SeriesSource for BarSource<'_, F> {
         rows.dedup_by_key(|bar| bar.at);
         rows.reverse();
         report.duplicates += (before - rows.len()) as u64;
-        prepare(&self.series.id, &rows.into_iter().collect(), self.policy().bad_rows)
+        prepare(&self.series.id, &rows.into_iter().collect(), self.series.covered.policy().bad_rows)
     }
 
     fn times(rows: &Self::Rows) -> Vec<Timestamp> {
@@ -356,28 +335,12 @@ impl<F: LevelFetcher> SeriesSource for LevelSource<'_, F> {
     type Response = Vec<(Day, f64)>;
     type Rows = Vec<(Day, f64)>;
 
-    fn market(&self) -> &Market {
-        self.series.market
+    fn covered(&self) -> &CoveredSeries<'_> {
+        &self.series.covered
     }
 
     fn load(&self) -> LoadKey {
         LoadKey::Levels(self.series.series.clone())
-    }
-
-    fn coverage_key(&self) -> Vec<u8> {
-        self.series.coverage_key()
-    }
-
-    fn timeframe(&self) -> Timeframe {
-        Timeframe::DAY
-    }
-
-    fn calendar(&self) -> &Calendar {
-        self.series.session_calendar()
-    }
-
-    fn policy(&self) -> &FetchPolicy {
-        self.series.fetch_policy()
     }
 
     fn fetch(&self, asked: Interval<Timestamp>) -> std::result::Result<Vec<(Day, f64)>, FetchError> {

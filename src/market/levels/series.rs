@@ -5,10 +5,7 @@ use crate::{
     market::{
         Market,
         calendar::Calendar,
-        coverage::{
-            self, classify,
-            ledger::{Coverage, CoverageSpan},
-        },
+        coverage::{covered::CoveredSeries, ledger::CoverageSpan},
         fetch::policy::FetchPolicy,
         levels::{
             stored,
@@ -43,10 +40,8 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct LevelSeries<'a> {
-    pub(crate) market: &'a Market,
+    pub(crate) covered: CoveredSeries<'a>,
     pub(crate) series: Symbol,
-    calendar: Option<Calendar>,
-    policy: Option<FetchPolicy>,
 }
 
 /// How high an index of volatility is, by [`Options::regimes`](crate::Options::regimes).
@@ -65,7 +60,9 @@ pub enum Regime {
 impl Market {
     /// Returns the series of this name, which need not have levels yet.
     pub(crate) fn levels(&self, series: &str) -> Result<LevelSeries<'_>> {
-        Ok(LevelSeries { market: self, series: Symbol::new(series)?, calendar: None, policy: None })
+        let series = Symbol::new(series)?;
+        let key = [b"levels/", series.as_str().as_bytes()].concat();
+        Ok(LevelSeries { covered: CoveredSeries::new(self, key, Timeframe::DAY), series })
     }
 
     /// Returns every series that has levels, or the errors that keep them from being read.
@@ -78,30 +75,15 @@ impl LevelSeries<'_> {
     /// Judges by this calendar which levels there should be, in place of the store's.
     #[must_use]
     pub fn calendar(mut self, calendar: Calendar) -> Self {
-        self.calendar = Some(calendar);
+        self.covered.set_calendar(calendar);
         self
     }
 
     /// Asks fetchers in this way, in place of the store's.
     #[must_use]
     pub fn policy(mut self, policy: FetchPolicy) -> Self {
-        self.policy = Some(policy);
+        self.covered.set_policy(policy);
         self
-    }
-
-    pub(crate) fn session_calendar(&self) -> &Calendar {
-        self.calendar.as_ref().unwrap_or(&self.market.settings.calendar)
-    }
-
-    pub(crate) fn fetch_policy(&self) -> &FetchPolicy {
-        self.policy.as_ref().unwrap_or(&self.market.settings.fetch)
-    }
-
-    /// Where its ledger lies.
-    pub(crate) fn coverage_key(&self) -> Vec<u8> {
-        let mut key = b"levels/".to_vec();
-        key.extend_from_slice(self.series.as_str().as_bytes());
-        key
     }
 
     /// Returns the last level at or before `day`, never a later one; `None` when there is none in the two years before.
@@ -134,7 +116,7 @@ impl LevelSeries<'_> {
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn regime(&self, day: Day) -> Result<Option<Regime>> {
-        let [normal, elevated, stressed] = self.market.settings.regimes;
+        let [normal, elevated, stressed] = self.covered.market.settings.regimes;
         Ok(self.at(day)?.map(|level| match level {
             level if level >= stressed => Regime::Stressed,
             level if level >= elevated => Regime::Elevated,
@@ -154,12 +136,7 @@ impl LevelSeries<'_> {
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn coverage(&self, range: Interval<Day>) -> Result<Vec<CoverageSpan>> {
-        Ok(self
-            .market
-            .core
-            .look(|snapshot| coverage::read(snapshot, &self.coverage_key()))?
-            .ledger
-            .within(range.span()))
+        self.covered.coverage(range.span())
     }
 
     /// Forgets what is known of `range`, so that it is fetched again. The levels stay.
@@ -167,13 +144,7 @@ impl LevelSeries<'_> {
     /// # Errors
     /// What a write can fail with.
     pub fn mark_missing(&self, range: Interval<Day>) -> Result<()> {
-        self.market.core.commit("mark missing", |batch| self.note_missing(batch, range))
-    }
-
-    fn note_missing(&self, batch: &Batch, range: Interval<Day>) -> Result<()> {
-        let mut record = coverage::read_for(batch, &self.coverage_key(), self.session_calendar())?;
-        record.ledger.mark(range.span(), Coverage::Missing);
-        coverage::write(batch, &self.coverage_key(), &record, self.session_calendar())
+        self.covered.market.core.commit("mark missing", |batch| self.covered.note_missing(batch, range.span()))
     }
 
     /// Writes daily levels, in any order, in one durable transaction; a day that has a level gets the new one.
@@ -184,17 +155,12 @@ impl LevelSeries<'_> {
     pub fn write(&self, rows: &[(Day, f64)]) -> Result<RowChanges> {
         let change = |batch: &Batch| {
             let done = stored::upsert(batch, &self.series, rows)?;
-            let mut record = coverage::read_for(batch, &self.coverage_key(), self.session_calendar())?;
-            let before = record.ledger.clone();
             let mut at: Vec<_> = rows.iter().map(|(day, _)| day.start()).collect();
             at.sort_unstable();
-            classify::record_write(&mut record.ledger, self.session_calendar(), Timeframe::DAY, &at);
-            if record.ledger != before {
-                coverage::write(batch, &self.coverage_key(), &record, self.session_calendar())?;
-            }
+            self.covered.note_write(batch, &at)?;
             Ok(done)
         };
-        self.market.core.commit("write levels", change)
+        self.covered.market.core.commit("write levels", change)
     }
 
     /// Removes the levels of the days in `range`, in one durable transaction, and returns how many there were. A stored
@@ -206,10 +172,10 @@ impl LevelSeries<'_> {
     pub fn remove(&self, range: Interval<Day>) -> Result<u64> {
         let change = |batch: &Batch| {
             let removed = stored::remove(batch, &self.series, range)?;
-            self.note_missing(batch, range)?;
+            self.covered.note_missing(batch, range.span())?;
             Ok(removed)
         };
-        self.market.core.commit("remove levels", change)
+        self.covered.market.core.commit("remove levels", change)
     }
 
     /// Returns the levels of the days in `range`.
@@ -217,7 +183,7 @@ impl LevelSeries<'_> {
     /// # Errors
     /// `Corrupt` when a stored year is damaged, `Io` when the file cannot be read.
     pub fn range(&self, range: Interval<Day>) -> Result<Levels> {
-        self.market.core.look(|snapshot| stored::range(snapshot, &self.series, range))
+        self.covered.market.core.look(|snapshot| stored::range(snapshot, &self.series, range))
     }
 
     /// Returns the runs of sessions of the calendar in `range` that have no level. With [`Calendar::weekdays`] the
@@ -226,7 +192,7 @@ impl LevelSeries<'_> {
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn gaps(&self, range: Interval<Day>) -> Result<Vec<Interval<Day>>> {
-        self.gaps_among(range, self.session_calendar().sessions(range).map(|session| session.day))
+        self.gaps_among(range, self.covered.calendar().sessions(range).map(|session| session.day))
     }
 
     /// Returns the runs of the given session days, in ascending order, that lie in `range` and have no level.
