@@ -115,11 +115,6 @@ impl<V: CacheValue> Cache<V> {
         Lookup::Expired(generation)
     }
 
-    /// The keys that `wanted` says.
-    pub(crate) fn keys(&self, wanted: impl Fn(&ModelKey) -> bool) -> Vec<ModelKey> {
-        self.lock().slots.keys().filter(|key| wanted(key)).cloned().collect()
-    }
-
     #[inline]
     fn is_expired(&self, slot: &Slot<V>, clock: &Arc<dyn Clock>) -> bool {
         self.max_age.is_some_and(|max| clock.now().since(slot.admitted) > max)

@@ -178,17 +178,17 @@ impl Core {
     }
 
     /// Has the thread in the background do `work` with a part of the store when `delay` is over, unless the store is
-    /// closed by then.
+    /// closed by then. Says whether there is such a thread.
     pub(crate) fn later<T: Send + Sync + 'static>(
         &self,
         delay: Duration,
         part: &Arc<T>,
         work: impl FnOnce(&Arc<T>, &Stop) + Send + 'static,
-    ) {
+    ) -> bool {
         let (part, gate) = (Arc::downgrade(part), Arc::clone(&self.gate));
         self.worker.after(delay, move |stop| {
             gate.with(&part, |part| work(part, stop));
-        });
+        })
     }
 
     /// Where the file turned out to have another state than the one that was shown, memory is brought in step. Not to

@@ -1,12 +1,6 @@
 //! Changing what is there: rollbacks, pins, and deletions with a dry run.
 
-use std::{
-    cell::Cell,
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::Cell, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use super::{
     Models,
@@ -235,15 +229,14 @@ impl Removal<'_> {
     pub fn run(&self) -> Result<Removed> {
         let removed = self.models.commit("remove", |batch| {
             let (removed, gone) = self.apply(batch)?;
-            let keys = match &self.scope {
-                // Also what was trained and never reached the file.
-                Scope::Name(name) => {
-                    gone.into_iter().chain(self.models.tiers.named(name)).collect::<BTreeSet<_>>().into_iter().collect()
-                }
-                Scope::Key(key) => vec![key.clone()],
-                _ => gone,
+            // Also what was trained and never reached the file.
+            let (keys, name) = match &self.scope {
+                Scope::Name(name) => (gone, Some(name.clone())),
+                Scope::Key(key) => (vec![key.clone()], None),
+                _ => (gone, None),
             };
-            let changes = if keys.is_empty() { Vec::new() } else { vec![Change::Removed { keys }] };
+            let is_nothing = keys.is_empty() && name.is_none();
+            let changes = if is_nothing { Vec::new() } else { vec![Change::Removed { keys, name }] };
             Ok((removed, changes))
         })?;
         tracing::info!(versions = removed.versions.len(), bytes = removed.bytes, "removed");

@@ -119,7 +119,9 @@ impl Models {
             Found::Failed(err) | Found::Damaged(_, err) => (None, failed(&err)),
         };
         self.count_miss();
-        let origin = Lineage { parent: prior.as_ref().and_then(ModelRef::version), inherit: None, seen };
+        // What a tier of others handed out has a version of another file.
+        let parent = prior.as_ref().and_then(ModelRef::version).filter(|version| seen == Some(*version));
+        let origin = Lineage { parent, inherit: None, seen };
         let draft = self.train(key, prior.as_ref(), &origin, train)?;
         Ok(self.publish_trained(key, Expect::Anything, draft, decision)?)
     }

@@ -3,11 +3,12 @@
 //! It is started by the first job and ends with its owner, who waits for the job at hand. A job may have a time before
 //! which it does not begin; the others go first meanwhile. Jobs are told to stop then,
 //! and look often enough that nobody waits long. Jobs that were not begun are forgotten: all of them are about being
-//! faster or sooner, never about being right.
+//! faster or sooner, or about memory, which goes with the store.
 
 use std::{
     collections::BTreeMap,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -47,17 +48,17 @@ impl Worker {
         self.after(Duration::ZERO, job);
     }
 
-    /// Has `job` done when `delay` is over.
-    pub(crate) fn after(&self, delay: Duration, job: impl FnOnce(&Stop) + Send + 'static) {
+    /// Has `job` done when `delay` is over. Says whether there is a thread that will.
+    pub(crate) fn after(&self, delay: Duration, job: impl FnOnce(&Stop) + Send + 'static) -> bool {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if running.is_none() {
             *running = self.start();
         }
-        if let Some((jobs, _)) = &*running
-            && jobs.send((now() + delay, Box::new(job))).is_err()
-        {
-            tracing::error!("the background thread has ended early");
+        let taken = running.as_ref().is_some_and(|(jobs, _)| jobs.send((now() + delay, Box::new(job))).is_ok());
+        if !taken {
+            tracing::error!("there is no thread for background work");
         }
+        taken
     }
 
     fn start(&self) -> Option<(Sender<Due>, JoinHandle<()>)> {
@@ -91,7 +92,11 @@ fn work(jobs: &Receiver<Due>, stop: &Stop) {
             if stop.is_set() {
                 return;
             }
-            entry.remove()(stop);
+            // A model's own check may panic, and the next job is not to go with it.
+            let job = entry.remove();
+            if catch_unwind(AssertUnwindSafe(|| job(stop))).is_err() {
+                tracing::error!("background work panicked");
+            }
         }
     }
 }

@@ -91,9 +91,13 @@ impl ModelTier for Shelf {
                 models.remove(key);
                 format!("moved to {version}")
             }
-            Change::Removed { keys } => {
-                keys.iter().for_each(|key| drop(models.remove(key)));
+            Change::Removed { keys, name } => {
+                models.retain(|key, _| !keys.contains(key) && name.as_ref() != Some(key.name()));
                 format!("removed {}", keys.len())
+            }
+            Change::Unknown { keys } => {
+                models.retain(|key, _| !keys.is_empty() && !keys.contains(key));
+                format!("forgot {}", keys.len())
             }
             Change::Quarantined { key, version } => {
                 models.remove(key);
@@ -222,6 +226,44 @@ fn what_it_hands_out_is_checked() {
     assert!(other.quarantined().unwrap().is_empty(), "what another tier has is not this file's");
 }
 
+/// By name goes also what only the tier has, and what memory has of it.
+#[test]
+fn invalidation_by_name_reaches_every_tier() {
+    let shelf = Arc::new(Shelf::default());
+    let (one, other) = (store(&shelf), store(&shelf));
+    one.publish(&key("a"), weights(1.0)).unwrap();
+    assert!(other.get::<Momentum>(&key("a")).unwrap().is_some(), "from the shelf, into memory");
+    other.invalidate("a").unwrap().run().unwrap();
+    assert!(other.get::<Momentum>(&key("a")).unwrap().is_none());
+}
+
+#[derive(Debug)]
+struct Panics;
+
+impl ModelTier for Panics {
+    fn find(&self, _: &ModelKey) -> Result<Option<TierModel>, TierError> {
+        Ok(None)
+    }
+
+    fn apply(&self, _: &Change) {
+        panic!("a tier that panics");
+    }
+}
+
+#[test]
+fn a_panic_in_a_tier_comes_between_nobody() {
+    let store = Store::options().tier(Arc::new(Panics)).in_memory().unwrap();
+    let live = store.live::<Momentum>(&key("a")).unwrap();
+    for n in 1..4_u32 {
+        store.publish(&key("a"), weights(f64::from(n))).unwrap();
+        assert_eq!(live.load().and_then(|model| model.version()), Version::new(n.into()));
+    }
+    store.rollback(&key("a")).unwrap();
+    assert_eq!(live.load().and_then(|model| model.version()), Version::new(2));
+    let found = store.get::<Momentum>(&key("a")).unwrap().unwrap();
+    assert_eq!(found.tier(), Tier::Hot, "what was looked for in the turn is in memory");
+}
+
 #[test]
 fn a_tier_that_does_not_answer_is_in_nobodys_way() {
     let shelf = Arc::new(Shelf::default());
@@ -242,11 +284,10 @@ fn a_tier_that_does_not_answer_is_in_nobodys_way() {
     assert_eq!(store.get::<Momentum>(&key("a")).unwrap().unwrap().tier(), Tier::Disk);
 }
 
-/// Follows a model, and notes where the one who follows was behind when the next change was made.
+/// Follows a model, and notes where the one who follows was behind when this tier was told.
 #[derive(Debug, Default)]
 struct Watcher {
-    /// What the change before made current, and the handle that should show it.
-    state: Mutex<(Option<Version>, Option<Live<Momentum>>)>,
+    live: Mutex<Option<Live<Momentum>>>,
     behind: Mutex<Vec<String>>,
 }
 
@@ -259,16 +300,14 @@ impl ModelTier for Watcher {
         let now = match change {
             Change::Published(model) => model.metadata().version,
             Change::Moved { version, .. } => Some(*version),
-            Change::Removed { .. } | Change::Quarantined { .. } => None,
+            Change::Removed { .. } | Change::Quarantined { .. } | Change::Unknown { .. } => None,
         };
-        let mut state = self.state.lock().unwrap();
-        if let Some(live) = &state.1 {
+        if let Some(live) = &*self.live.lock().unwrap() {
             let shown = live.load().and_then(|model| model.version());
-            if shown != state.0 {
-                self.behind.lock().unwrap().push(format!("{shown:?} was shown instead of {:?}", state.0));
+            if shown != now {
+                self.behind.lock().unwrap().push(format!("{shown:?} was shown instead of {now:?}"));
             }
         }
-        state.0 = now;
     }
 }
 
@@ -278,7 +317,7 @@ fn who_follows_sees_a_change_before_the_next_one_is_made() {
     let watcher = Arc::new(Watcher::default());
     let store = Store::options().tier(Arc::clone(&watcher) as _).in_memory().unwrap();
     (1..=3).for_each(|n| assert!(store.publish(&key("a"), weights(f64::from(n))).is_ok()));
-    watcher.state.lock().unwrap().1 = Some(store.live(&key("a")).unwrap());
+    *watcher.live.lock().unwrap() = Some(store.live(&key("a")).unwrap());
     thread::scope(|scope| {
         for thread in 0..4 {
             let store = &store;
@@ -294,5 +333,5 @@ fn who_follows_sees_a_change_before_the_next_one_is_made() {
         }
     });
     assert_eq!(*watcher.behind.lock().unwrap(), Vec::<String>::new());
-    watcher.state.lock().unwrap().1 = None;
+    *watcher.live.lock().unwrap() = None;
 }

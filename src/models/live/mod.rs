@@ -98,6 +98,8 @@ impl<M: Model> Live<M> {
         self.seen.set(seen);
         // What was there before is kept by the cell until nobody has it: this thread frees nothing.
         *held = entry.and_then(ArchiveRef::known);
+        drop(held);
+        self.cell.sweep_without_store();
     }
 }
 

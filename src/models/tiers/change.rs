@@ -3,7 +3,10 @@
 use std::{fmt, slice, sync::Arc};
 
 use super::super::{catalog::metadata::Metadata, entry::Entry};
-use crate::types::{key::ModelKey, version::Version};
+use crate::types::{
+    key::{ModelKey, ModelName},
+    version::Version,
+};
 
 /// What a commit changed about which version of a model is current.
 ///
@@ -14,7 +17,7 @@ use crate::types::{key::ModelKey, version::Version};
 ///     match change {
 ///         Change::Published(model) => vec![model.key()],
 ///         Change::Moved { key, .. } | Change::Quarantined { key, .. } => vec![key],
-///         Change::Removed { keys } => keys.iter().collect(),
+///         Change::Removed { keys, .. } | Change::Unknown { keys } => keys.iter().collect(),
 ///     }
 /// }
 /// ```
@@ -31,15 +34,23 @@ pub enum Change {
     },
     /// These models have no current version any more.
     Removed {
-        /// The models' keys.
+        /// The models' keys, as far as they are known here.
         keys: Vec<ModelKey>,
+        /// All models of this name, too.
+        name: Option<ModelName>,
     },
-    /// A version was found damaged, and is not served any more.
+    /// The current version was found damaged, and is not served any more.
     Quarantined {
         /// The model's key.
         key: ModelKey,
         /// The version.
         version: Version,
+    },
+    /// After an I/O error: what is current may have changed, or may not have, and what was shown before may have been
+    /// taken back. Whatever a tier has of these models may be wrong.
+    Unknown {
+        /// The models' keys; none, if it is about all models.
+        keys: Vec<ModelKey>,
     },
 }
 
@@ -86,7 +97,18 @@ impl Change {
             Self::Published(PublishedModel { key, .. }) | Self::Moved { key, .. } | Self::Quarantined { key, .. } => {
                 slice::from_ref(key).iter()
             }
-            Self::Removed { keys } => keys.iter(),
+            Self::Removed { keys, .. } | Self::Unknown { keys } => keys.iter(),
+        }
+    }
+
+    /// Whether it is about this model.
+    pub(super) fn covers(&self, key: &ModelKey) -> bool {
+        match self {
+            Self::Removed { keys, name } => name.as_ref() == Some(key.name()) || keys.contains(key),
+            Self::Unknown { keys } => keys.is_empty() || keys.contains(key),
+            Self::Published(PublishedModel { key: known, .. })
+            | Self::Moved { key: known, .. }
+            | Self::Quarantined { key: known, .. } => known == key,
         }
     }
 
@@ -94,7 +116,7 @@ impl Change {
     pub(super) fn is_stored(&self) -> bool {
         match self {
             Self::Published(model) => model.entry.metadata.version.is_some(),
-            Self::Moved { .. } | Self::Removed { .. } | Self::Quarantined { .. } => true,
+            Self::Moved { .. } | Self::Removed { .. } | Self::Quarantined { .. } | Self::Unknown { .. } => true,
         }
     }
 }
@@ -120,11 +142,13 @@ impl TierModel {
 /// What keeps a tier of others from answering.
 pub type TierError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A place besides memory and the file that keeps models: of a machine, or of a rack of them. Set it with
-/// [`Options::tier`](crate::Options::tier).
+/// A place besides memory and the file that keeps models: for the stores of a process, as [`Metadata`] cannot be written
+/// to bytes and read back yet. Set it with [`Options::tier`](crate::Options::tier).
 ///
 /// It is asked for a model that neither memory nor the file has, before one is trained. What it hands out is checked as
-/// what lies in the file is: its hash, its schema, its structure. It is admitted to memory, and not to the file.
+/// what lies in the file is: its hash, its schema, its structure. It is admitted to memory, and not to the file. As long
+/// as it is in memory the tier is not asked again: how long that is, [`Options::hot_max_age`](crate::Options::hot_max_age)
+/// says.
 ///
 /// ```
 /// use std::{collections::HashMap, sync::{Arc, Mutex}};
@@ -167,7 +191,8 @@ pub trait ModelTier: fmt::Debug + Send + Sync {
     /// `Io` error when no other tier has the model; [`Store::get_or_train`](crate::Store::get_or_train) trains.
     fn find(&self, key: &ModelKey) -> Result<Option<TierModel>, TierError>;
 
-    /// Takes note of a change, after its commit. Called by one writer at a time, in the order of the commits, and while
-    /// no other can write: it must be quick, and must not use the store.
+    /// Takes note of a change, after its commit and after memory and followers show it. Called by one writer at a time,
+    /// in the order of the commits, and while no other can write: it must be quick, and must not use the store. A panic
+    /// in it is logged, and goes no further.
     fn apply(&self, change: &Change);
 }

@@ -14,11 +14,12 @@ use super::{
     find::{Found, Located, Wanted},
 };
 use crate::{
-    engine::{Snapshot, sealed},
+    engine::{Batch, Snapshot, sealed},
     format::{
         codec::{self, Codec},
         envelope::{Kind, Verify},
     },
+    models::catalog::head,
     types::{
         error::{Error, ErrorKind, Result},
         key::ModelKey,
@@ -147,9 +148,20 @@ impl Models {
         drop(remembered);
         let now = self.core.now();
         let change = Change::Quarantined { key: key.clone(), version };
-        let write = |batch: &_| Ok((quarantine::write(batch, key, version, reason, now)?, vec![change.clone()]));
+        let write = |batch: &Batch| {
+            quarantine::write(batch, key, version, reason, now)?;
+            // Where another version is known to be current, that one stays what it is.
+            let is_other = head::read(batch, key).is_ok_and(|head| head.and_then(|head| head.current) != Some(version));
+            Ok(((), if is_other { Vec::new() } else { vec![change.clone()] }))
+        };
         if let Err(err) = self.commit("quarantine", write) {
-            self.show_uncommitted(&self.core.turn(), change);
+            let turn = self.core.turn();
+            if self.current_version(key).is_ok_and(|current| current != Some(version)) {
+                tracing::debug!(%key, %version, "another version is current");
+            } else {
+                self.show_uncommitted(&turn, change);
+            }
+            drop(turn);
             tracing::warn!(%key, %version, error = %err, "the quarantine is in this process alone");
         }
     }

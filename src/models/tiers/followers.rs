@@ -56,7 +56,7 @@ enum Sight {
     Seen(Option<Arc<Entry>>),
     /// There is a model that cannot be read now: better none than the one before. It is looked at again.
     Unreadable,
-    /// The newest commit cannot be looked at now. Whoever made it sees to it that all is looked at again when it can.
+    /// The newest commit cannot be looked at now: what was seen stays until it can.
     Dark,
 }
 
@@ -77,8 +77,9 @@ impl Followers {
         cells.iter().filter(|((key, _), _)| wanted(key)).filter_map(|(_, cell)| cell.upgrade()).collect()
     }
 
-    /// Shows a change, in the turn of its writer.
-    pub(super) fn apply(&self, models: &Arc<Models>, change: &Change) {
+    /// Shows a change, in the turn of its writer. Returns the model that was looked for and found, if one was.
+    pub(super) fn apply(&self, models: &Arc<Models>, change: &Change) -> Option<Arc<Entry>> {
+        let mut seen = None;
         match change {
             Change::Published(PublishedModel { key, entry }) => {
                 // Under the lock, so that a look that began earlier does not come later.
@@ -86,9 +87,9 @@ impl Followers {
                 let _cells = self.lock();
                 cells.iter().for_each(|cell| cell.show(Some(entry)));
             }
-            Change::Moved { .. } | Change::Removed { .. } | Change::Quarantined { .. } => {
+            Change::Moved { .. } | Change::Removed { .. } | Change::Quarantined { .. } | Change::Unknown { .. } => {
                 let mut is_unreadable = false;
-                for cell in self.cells(|known| change.keys().any(|key| key == known)) {
+                for cell in self.cells(|known| change.covers(known)) {
                     is_unreadable |= self.refresh(&cell, || {
                         let found = models.find_in_turn(&cell.key, &cell.wanted);
                         if let Found::Damaged(version, error) = &found {
@@ -98,6 +99,9 @@ impl Followers {
                                 models.quarantine(&key, version, &reason);
                             });
                         }
+                        if let Found::Model((entry, _)) = &found {
+                            seen = Some(Arc::clone(entry));
+                        }
                         models.sight(&cell.key, found)
                     });
                 }
@@ -106,6 +110,7 @@ impl Followers {
                 }
             }
         }
+        seen
     }
 
     /// Looks again at what is current. Not to be called in a turn to write: what is found may have to be quarantined.
@@ -128,7 +133,7 @@ impl Followers {
             let (found, is_unreadable) = match find() {
                 Sight::Seen(found) => (found, false),
                 Sight::Unreadable => (None, true),
-                Sight::Dark => return false,
+                Sight::Dark => return true,
             };
             let _cells = self.lock();
             if cell.current.count() == count {
@@ -214,32 +219,55 @@ impl Cell {
         if !retired.is_swept
             && let Some(core) = self.core.upgrade()
         {
-            retired.is_swept = true;
-            self.sweep_later(&core, SWEEP_PAUSES[0]);
+            retired.is_swept = self.sweep_later(&core, SWEEP_PAUSES[0]);
         }
     }
 
-    fn sweep_later(self: &Arc<Self>, core: &Arc<Core>, pause: Duration) {
-        let cell = Arc::downgrade(self);
-        core.later(pause, core, move |core, stop| {
-            if let Some(cell) = cell.upgrade().filter(|_| !stop.is_set()) {
-                cell.sweep(core, pause);
-            }
-        });
+    /// Lets go of what no handle has any more, when there is no store that would do so. Says whether there is none.
+    pub(in super::super) fn sweep_without_store(&self) -> bool {
+        let is_alone = self.core.strong_count() == 0;
+        if is_alone {
+            self.free();
+        }
+        is_alone
     }
 
-    /// Lets go of what no handle has any more, on the thread in the background.
-    fn sweep(self: &Arc<Self>, core: &Arc<Core>, pause: Duration) {
+    /// Lets go of what no handle has any more; says whether that was all.
+    fn free(&self) -> bool {
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody can take it again: it is in no place where one looks.
         let (free, held) = retired.entries.drain(..).partition(|entry| Arc::strong_count(entry) == 1);
         retired.entries = held;
         retired.is_swept = !retired.entries.is_empty();
-        if retired.is_swept {
-            self.sweep_later(core, (2 * pause).min(SWEEP_PAUSES[1]));
-        }
+        let is_all = !retired.is_swept;
         drop(retired);
         drop::<Vec<_>>(free);
+        is_all
+    }
+
+    /// Says whether it will be done.
+    fn sweep_later(self: &Arc<Self>, core: &Arc<Core>, pause: Duration) -> bool {
+        let cell = Arc::downgrade(self);
+        core.later(pause, core, move |core, stop| {
+            if let Some(cell) = cell.upgrade().filter(|_| !stop.is_set()) {
+                cell.sweep(core, pause);
+            }
+        })
+    }
+
+    /// Lets go of what no handle has any more, on the thread in the background.
+    fn sweep(self: &Arc<Self>, core: &Arc<Core>, pause: Duration) {
+        if !self.free() && !self.sweep_later(core, (2 * pause).min(SWEEP_PAUSES[1])) {
+            self.retired.lock().unwrap_or_else(PoisonError::into_inner).is_swept = false;
+        }
+    }
+}
+
+impl Drop for Followers {
+    fn drop(&mut self) {
+        for cell in self.cells(|_| true) {
+            cell.free();
+        }
     }
 }
 

@@ -4,17 +4,22 @@
 //! ([`train`](super::train)); what is found is admitted to memory. The file comes before the tiers of others because it
 //! is nearer: they may be on another machine.
 //!
-//! A [`Change`] is shown to memory, to the tiers of others and to those who follow the model, in this order, after its
-//! commit and before the writers' lock is released. Memory and followers are private to [`Tiers`], and its `show` is
-//! the only function that changes what they say of a model; so a tier never shows an older version than the last one
-//! that was committed here. Commits that change no model do not pass through here.
+//! A [`Change`] is shown to memory, to those who follow the model and to the tiers of others, in this order, after its
+//! commit and before its writer's turn ends. Memory and followers are private to [`Tiers`], and `show` is the only
+//! function that shows them a change; what is loaded is admitted only if no change came between, and what they forget
+//! they look for again. So none shows an older version than the last one that was committed here. Commits that change no
+//! model do not pass through here.
 
 mod change;
 mod disk;
 mod find;
 mod followers;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 pub use change::{Change, ModelTier, PublishedModel, TierError, TierModel};
 pub(super) use find::{Found, Wanted};
@@ -28,7 +33,7 @@ use crate::{
     sync::counters::Counter,
     types::{
         error::{Error, Result},
-        key::{ModelKey, ModelName},
+        key::ModelKey,
     },
 };
 use followers::Followers;
@@ -49,11 +54,6 @@ impl Tiers {
     /// How full memory is.
     pub(super) fn occupancy(&self) -> Occupancy {
         self.memory.occupancy()
-    }
-
-    /// The keys of this name that memory holds.
-    pub(super) fn named(&self, name: &ModelName) -> Vec<ModelKey> {
-        self.memory.keys(|key| key.name() == name)
     }
 }
 
@@ -95,24 +95,38 @@ impl Models {
 
     fn show(self: &Arc<Self>, memory: &UpdateGuard<'_, Entry>, changes: &[Change], outcome: Outcome) {
         for change in changes {
-            if outcome == Outcome::Unknown {
-                // Asked for again in the file; followers are told when it can be read.
-                change.keys().for_each(|key| memory.remove(key));
-                continue;
-            }
             match change {
-                Change::Published(PublishedModel { key, entry }) => {
-                    let evicted = memory.replace(key, self.admission(Arc::clone(entry)));
-                    self.counters.add(Counter::Evictions, evicted);
+                // Asked for again in the file; followers are told when it can be read.
+                _ if outcome == Outcome::Unknown => {
+                    memory.remove_if(|key, _| change.covers(key));
+                    self.tell(&Change::Unknown { keys: change.keys().cloned().collect() });
+                    continue;
                 }
-                Change::Moved { .. } | Change::Removed { .. } | Change::Quarantined { .. } => {
-                    change.keys().for_each(|key| memory.remove(key));
-                }
+                Change::Published(PublishedModel { key, entry }) => self.remember(memory, key, entry),
+                Change::Moved { key, .. } | Change::Quarantined { key, .. } => memory.remove(key),
+                Change::Removed { .. } | Change::Unknown { .. } => memory.remove_if(|key, _| change.covers(key)),
+            }
+            let found = self.tiers.followers.apply(self, change);
+            if let (Change::Moved { key, .. }, Some(entry)) = (change, found) {
+                self.remember(memory, key, &entry);
             }
             if change.is_stored() {
-                self.tiers.others.iter().for_each(|tier| tier.apply(change));
+                self.tell(change);
             }
-            self.tiers.followers.apply(self, change);
+        }
+    }
+
+    fn remember(&self, memory: &UpdateGuard<'_, Entry>, key: &ModelKey, entry: &Arc<Entry>) {
+        let evicted = memory.replace(key, self.admission(Arc::clone(entry)));
+        self.counters.add(Counter::Evictions, evicted);
+    }
+
+    /// Tells the tiers of others. Their code must not come between a commit and those who wait for it.
+    fn tell(&self, change: &Change) {
+        for tier in &self.tiers.others {
+            if catch_unwind(AssertUnwindSafe(|| tier.apply(change))).is_err() {
+                tracing::error!(?tier, ?change, "a tier panicked when it was told of a change");
+            }
         }
     }
 
@@ -129,7 +143,9 @@ impl Models {
     /// Brings memory and followers in step with the file.
     pub(super) fn step_in(self: &Arc<Self>, why: OutOfStep) {
         if why == OutOfStep::Surprised {
-            self.forget_stored(&self.core.turn());
+            let turn = self.core.turn();
+            self.forget_stored(&turn);
+            self.tell(&Change::Unknown { keys: Vec::new() });
         }
         self.tiers.followers.look_again(self, |_| true);
     }
