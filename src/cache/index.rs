@@ -115,8 +115,12 @@ impl<V: CacheValue> Index<V> {
     }
 
     /// Puts a slot in, over the one that it replaces if there is one. `slots` are all others that are in the table, for
-    /// one that has to grow. The caller keeps them alive; what was replaced is to be retired.
-    pub(super) fn insert<'a>(
+    /// one that has to grow. What was replaced is to be retired.
+    ///
+    /// # Safety
+    /// 1. The caller keeps the slot until it has been taken out again, as [`Unlinked`], and retired.
+    /// 2. `slots` are all that are in the index, `slot` and `replaced` excepted.
+    pub(super) unsafe fn insert<'a>(
         &self,
         slot: &'a Arc<Slot<V>>,
         replaced: Option<Arc<Slot<V>>>,
@@ -280,7 +284,8 @@ mod tests {
                 if put {
                     let new = slot(&retired_list, i, value);
                     let old = expected.remove(&i);
-                    let old = index.insert(&new, old, expected.values());
+                    // SAFETY: `expected` keeps what is in it.
+                    let old = unsafe { index.insert(&new, old, expected.values()) };
                     expected.insert(i, Arc::clone(&new));
                     retired_list.retire(old.into_iter().collect());
                 } else if let Some(old) = expected.remove(&i) {

@@ -237,7 +237,9 @@ impl<V: CacheValue> Inner<V> {
             evicted += 1;
         }
         let slot = Slot::new(key.clone(), value, weight, now, &tier.retired_list);
-        gone.extend(tier.index.insert(&slot, replaced, self.slots.values().map(|(slot, _)| slot)));
+        // SAFETY: `slots` keeps what is in the index, and gives it up as `Unlinked` alone.
+        #[allow(unsafe_code, reason = "the cache owns what its index names")]
+        gone.extend(unsafe { tier.index.insert(&slot, replaced, self.slots.values().map(|(slot, _)| slot)) });
         self.weight += weight;
         let node = self.queue.push(key.clone());
         self.slots.insert(key.clone(), (slot, node));

@@ -110,8 +110,12 @@ impl Core {
         self.engine.file_usage()
     }
 
-    /// Closes the file for writing.
-    pub(crate) fn close(&self) -> Result<()> {
+    /// Closes the file for writing, if there are no `others` who have it open.
+    pub(crate) fn close(&self, others: usize) -> Result<()> {
+        if others > 0 {
+            let message = format!("{others} more of its handles are open; close it there, too");
+            return Err(Error::new(ErrorKind::InUse, "close", self.subject(), message));
+        }
         self.engine.close()
     }
 

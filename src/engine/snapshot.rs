@@ -107,7 +107,10 @@ impl Snapshot {
         let bytes = found.range.end - found.range.start;
         if let Some(pages) = found.pages.filter(|_| bytes >= (HEADER_BYTES + MAPPED_BYTES_MIN) as u64) {
             let location = Location { id, range: found.range.clone(), pages };
-            let held = || view.mapped_range(found.range.clone());
+            // SAFETY: the registry takes it under the pin of this view, which is held here, and keeps a pin that covers
+            // the place until it is detached or let go of.
+            #[allow(unsafe_code, reason = "the registry vouches for what it keeps")]
+            let held = || unsafe { view.mapped_range(found.range.clone()) };
             if let Some(place) = self.pins.register(view, &location, held, |held| view.is_mapped_alike(held)) {
                 return Ok(Some(Value::Leased(Lease::new(place, &self.pins))));
             }

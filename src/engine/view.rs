@@ -346,8 +346,11 @@ impl View {
         }
     }
 
-    /// The bytes of an archive that may not be where it lies, to be held there.
-    pub(super) fn mapped_range(&self, range: Range<u64>) -> Option<MappedRange> {
+    /// The bytes of an archive where it lies, to be held there.
+    ///
+    /// # Safety
+    /// A pin keeps these pages from being written to until they are detached, or until what is returned is dropped.
+    pub(super) unsafe fn mapped_range(&self, range: Range<u64>) -> Option<MappedRange> {
         if range.end > self.extent.bytes {
             return None;
         }

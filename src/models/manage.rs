@@ -10,7 +10,7 @@ use super::{
     training,
 };
 use crate::{
-    engine::{Batch, Reader, Table, sealed::Blob},
+    engine::{Batch, Reader, Table, identity, sealed::Blob},
     format::{
         codec::{self, Codec},
         envelope::{Kind, Verify},
@@ -186,6 +186,16 @@ impl Models {
     /// Deletes every version, of any model, that was last updated longer than `older_than` ago and is not pinned.
     pub(crate) fn prune_older_than(self: &Arc<Self>, older_than: Duration) -> Removal<'_> {
         self.removal(Scope::OlderThan(older_than))
+    }
+
+    /// Accepts that rows are missing: versions are numbered on from above all that can have been given out.
+    pub(crate) fn accept_losses(&self) -> Result<()> {
+        let now = self.core.now();
+        self.core.commit("accept losses", |batch| {
+            head::raise_floor(batch)?;
+            identity::renew(batch, now)?;
+            batch.forget_losses()
+        })
     }
 
     fn removal(self: &Arc<Self>, scope: Scope) -> Removal<'_> {

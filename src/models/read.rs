@@ -113,16 +113,24 @@ impl Models {
         counters.add(Counter::HitTrainingNanos, held.shared().training_nanos);
         if held.tier() == Tier::Hot {
             counters.add(Counter::HotHits, 1);
+            return;
+        }
+        counters.add(Counter::HotMisses, 1);
+        counters.add(Counter::HitLoadNanos, nanos(held.load_time()));
+        if held.tier() == Tier::Shared {
+            counters.add(Counter::DiskMisses, 1);
+            counters.add(Counter::SharedHits, 1);
         } else {
-            counters.add(Counter::HotMisses, 1);
             counters.add(Counter::DiskHits, 1);
-            counters.add(Counter::HitLoadNanos, nanos(held.load_time()));
         }
     }
 
-    /// Counts a call that is served nothing from either tier.
+    /// Counts a call that is served nothing from any tier.
     pub(super) fn count_miss(&self) {
         self.counters.add(Counter::HotMisses, 1);
         self.counters.add(Counter::DiskMisses, 1);
+        if self.tiers.has_others() {
+            self.counters.add(Counter::SharedMisses, 1);
+        }
     }
 }

@@ -15,6 +15,8 @@ pub struct Stats {
     pub hot: TierStats,
     /// Searches of the file, after the hot tier had missed.
     pub disk: TierStats,
+    /// Searches of the tiers of others, after the file had missed; all of them together.
+    pub shared: TierStats,
     /// Models in the hot tier.
     pub hot_entries: u64,
     /// Bytes in the hot tier: what [`Options::hot_bytes`](crate::Options::hot_bytes) bounds.
@@ -26,7 +28,7 @@ pub struct Stats {
     pub evictions: u64,
     /// Models that were older than `hot_max_age` when they were read from the hot tier.
     pub expirations: u64,
-    /// Archives read from the file.
+    /// Archives read from the file, or from a tier of others.
     pub loads: u64,
     /// Time spent on that, checks included.
     pub load_time: Duration,
@@ -67,6 +69,7 @@ impl Models {
         Stats {
             hot: TierStats { hits: sum(Counter::HotHits), misses: sum(Counter::HotMisses) },
             disk: TierStats { hits: sum(Counter::DiskHits), misses: sum(Counter::DiskMisses) },
+            shared: TierStats { hits: sum(Counter::SharedHits), misses: sum(Counter::SharedMisses) },
             hot_entries: occupancy.entries,
             hot_bytes: occupancy.weight.bytes(),
             hot_mapped_bytes: occupancy.weight.mapped_bytes,

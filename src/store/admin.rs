@@ -2,8 +2,7 @@
 
 use super::Store;
 use crate::{
-    engine::{Compacted, CompactionProgress, identity},
-    models::catalog::head,
+    engine::{Compacted, CompactionProgress},
     types::error::Result,
 };
 
@@ -58,11 +57,6 @@ impl Store {
     /// # Errors
     /// [What a write can fail with](crate::Store#what-a-write-can-fail-with).
     pub fn accept_losses(&self) -> Result<()> {
-        let now = self.core.now();
-        self.core.commit("accept losses", |batch| {
-            head::raise_floor(batch)?;
-            identity::renew(batch, now)?;
-            batch.forget_losses()
-        })
+        self.models.accept_losses()
     }
 }

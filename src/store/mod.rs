@@ -18,7 +18,7 @@ use crate::{
     engine::{Identity, Snapshot, identity},
     models::Models,
     sync::gate::Opened,
-    types::error::{Error, ErrorKind, Result},
+    types::error::Result,
 };
 
 /// An embedded store of trained models and the data they were trained on.
@@ -142,12 +142,7 @@ impl Store {
     /// `InUse` when there are clones of this store: the last of them closes the file. `Io` when the last sync fails,
     /// `Replaced` or `Truncated` when another program took the file away: what was committed before is not lost by it.
     pub fn close(self) -> Result<()> {
-        let others = self.opened.count() - 1;
-        if others > 0 {
-            let message = format!("{others} more of its handles are open; close it there, too");
-            return Err(Error::new(ErrorKind::InUse, "close", self.core.subject(), message));
-        }
-        self.core.close()
+        self.core.close(self.opened.count() - 1)
     }
 
     /// Reads the last committed state with `read`; again, when that state was given up meanwhile.

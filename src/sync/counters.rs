@@ -18,6 +18,8 @@ pub(crate) enum Counter {
     HotMisses,
     DiskHits,
     DiskMisses,
+    SharedHits,
+    SharedMisses,
     Evictions,
     Expirations,
     Loads,

@@ -38,7 +38,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     ),
     plain(
         "numbers-above-all-others",
-        "src/store/admin.rs",
+        "src/models/manage.rs",
         "            head::raise_floor(batch)?;\n",
         "",
         "api",

@@ -51,6 +51,11 @@ impl Tiers {
         Self { memory, others, followers: Followers::default() }
     }
 
+    /// Whether there are tiers besides memory and the file.
+    pub(super) fn has_others(&self) -> bool {
+        !self.others.is_empty()
+    }
+
     /// How full memory is.
     pub(super) fn occupancy(&self) -> Occupancy {
         self.memory.occupancy()
