@@ -273,7 +273,7 @@ mod tests {
     impl CacheValue for u32 {
         type HitData = ();
 
-        fn facts(&self) {}
+        fn hit_data(&self) {}
     }
 
     pub(super) fn key(i: u32) -> ModelKey {

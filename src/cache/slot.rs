@@ -44,15 +44,15 @@ pub(crate) trait CacheValue {
     /// What a hit needs of it, so that it need not touch the rest.
     type HitData: Copy;
 
-    /// Returns the facts, always the same ones.
-    fn facts(&self) -> Self::HitData;
+    /// Returns it, always the same.
+    fn hit_data(&self) -> Self::HitData;
 }
 
 /// One entry of the tier. What a hit reads fills two cache lines that are fetched together.
 #[repr(C, align(128))]
 pub(super) struct Slot<V: CacheValue> {
     pub(super) key: ModelKey,
-    pub(super) facts: V::HitData,
+    pub(super) hit_data: V::HitData,
     /// Set by a hit, cleared by the hand of SIEVE.
     pub(super) visited: AtomicBool,
     /// Not to be found any more: the last guard sees to it that it is freed.
@@ -73,7 +73,7 @@ impl<V: CacheValue> Slot<V> {
     ) -> Arc<Self> {
         Arc::new(Self {
             key,
-            facts: value.facts(),
+            hit_data: value.hit_data(),
             visited: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             value,

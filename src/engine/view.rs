@@ -354,8 +354,7 @@ impl View {
         if range.end > self.extent.bytes {
             return None;
         }
-        // SAFETY: the registry of pins, which asks for it, keeps these pages pinned until they are detached or let go
-        // of.
+        // SAFETY: the contract is the same.
         unsafe { MappedRange::new(self.extent.map.as_ref()?, range) }
     }
 

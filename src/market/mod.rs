@@ -20,7 +20,7 @@ use settings::MarketSettings;
 /// The market data of one store.
 #[derive(Debug)]
 pub(crate) struct Market {
-    pub(crate) core: Arc<Core>,
+    core: Arc<Core>,
     /// Series and features that are being fetched or computed.
     loads: SingleFlight<LoadKey>,
     settings: MarketSettings,

@@ -52,7 +52,7 @@ impl Default for MarketSettings {
 
 impl MarketSettings {
     /// How bars of this length are written now.
-    pub(crate) fn terms(&self, timeframe: Timeframe, now: Timestamp) -> WriteOptions {
+    pub(crate) fn options(&self, timeframe: Timeframe, now: Timestamp) -> WriteOptions {
         WriteOptions { now, retention: self.history, codec: self.codec.of(timeframe) }
     }
 }

@@ -54,7 +54,7 @@ impl HitData {
 impl CacheValue for Entry {
     type HitData = HitData;
 
-    fn facts(&self) -> HitData {
+    fn hit_data(&self) -> HitData {
         HitData { root: ValidatedBytes::root(&self.checked), training_nanos: self.training_nanos }
     }
 }
@@ -196,7 +196,7 @@ unsafe impl StableArchive for Backing {
     #[allow(clippy::inline_always, reason = "the hot path")]
     fn root(&self) -> RootPtr {
         match (&self.guard, &self.owned) {
-            (Some(guard), _) => guard.facts().root,
+            (Some(guard), _) => guard.hit_data().root,
             (None, Some(owned)) => owned.root,
             (None, None) => unreachable!("only dropping a holder empties it"),
         }

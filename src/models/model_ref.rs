@@ -192,7 +192,8 @@ impl<M: Model> ModelRef<M> {
         self.entry().clock.now().since(self.entry().metadata.last_updated)
     }
 
-    /// Returns how long it took to read from disk, or from a tier of others, checks included; zero for a model that was trained here.
+    /// Returns how long it took to read from disk, or from a tier of others, checks included; zero for a model that was
+    /// trained here.
     #[must_use]
     pub fn load_time(&self) -> Duration {
         self.entry().load_time

@@ -56,10 +56,10 @@ impl Published {
     }
 }
 
-/// A draft that could not be written, and why.
+/// A version that could not be written, and why.
 pub(super) struct PublishFailure {
     pub(super) error: Error,
-    pub(super) draft: StagedVersion,
+    pub(super) staged: StagedVersion,
 }
 
 impl Models {
@@ -70,28 +70,28 @@ impl Models {
         trained: NewModel<M>,
     ) -> Result<Version> {
         self.core.check_writable("publish").map_err(|err| err.about(key.to_string()))?;
-        let draft = self.draft(key, trained, &Lineage::default())?;
-        match self.write_draft(key, expect, draft) {
+        let staged = self.stage(key, trained, &Lineage::default())?;
+        match self.write_staged(key, expect, staged) {
             Ok(Published { version, doubt: None, .. }) => Ok(version),
             Ok(Published { doubt: Some(doubt), .. }) => Err(doubt),
             Err(unwritten) => Err(unwritten.error),
         }
     }
 
-    /// Writes the draft as the next version, in one transaction, and shows it. Gives the draft back when that fails.
-    pub(super) fn write_draft(
+    /// Writes it as the next version, in one transaction, and shows it. Gives it back when that fails.
+    pub(super) fn write_staged(
         self: &Arc<Self>,
         key: &ModelKey,
         expect: Expect,
-        mut draft: StagedVersion,
+        mut staged: StagedVersion,
     ) -> Result<Published, Box<PublishFailure>> {
-        if let Some(error) = draft.publish_error.take() {
-            return Err(Box::new(PublishFailure { error, draft }));
+        if let Some(error) = staged.publish_error.take() {
+            return Err(Box::new(PublishFailure { error, staged }));
         }
-        let before = draft.before.take();
-        let published = self.encode(key, &draft, before).and_then(|encoded| {
+        let before = staged.before.take();
+        let published = self.encode(key, &staged, before).and_then(|encoded| {
             let change = |batch: &Batch| {
-                let (version, entry) = self.write(batch, key, expect, &draft, encoded)?;
+                let (version, entry) = self.write(batch, key, expect, &staged, encoded)?;
                 let shown = PublishedModel { key: key.clone(), entry: Arc::clone(&entry) };
                 Ok(((version, entry), vec![Change::Published(shown)]))
             };
@@ -99,29 +99,29 @@ impl Models {
             tracing::info!(%key, %version, bytes = entry.metadata.archive_bytes, "published");
             Ok(Published { version, entry, doubt })
         });
-        published.map_err(|error| Box::new(PublishFailure { error, draft }))
+        published.map_err(|error| Box::new(PublishFailure { error, staged }))
     }
 
     /// Encodes everything that the transaction writes, before its turn.
-    fn encode<'a>(&self, key: &ModelKey, draft: &'a StagedVersion, before: Option<Snapshot>) -> Result<Encoded<'a>> {
+    fn encode<'a>(&self, key: &ModelKey, staged: &'a StagedVersion, before: Option<Snapshot>) -> Result<Encoded<'a>> {
         self.core.check_writable("publish")?;
-        match before.map(|snapshot| self.encode_from(&snapshot, key, draft)) {
+        match before.map(|snapshot| self.encode_from(&snapshot, key, staged)) {
             Some(Err(err)) if err.kind() == ErrorKind::Expired => {}
             None => {}
             Some(encoded) => return encoded,
         }
-        self.core.look_only(|snapshot| self.encode_from(snapshot, key, draft))
+        self.core.look_only(|snapshot| self.encode_from(snapshot, key, staged))
     }
 
-    fn encode_from<'a>(&self, before: &Snapshot, key: &ModelKey, draft: &'a StagedVersion) -> Result<Encoded<'a>> {
-        let artifacts = draft.artifacts.iter().map(|(name, raw)| Ok((name, artifacts::encode(raw)?)));
+    fn encode_from<'a>(&self, before: &Snapshot, key: &ModelKey, staged: &'a StagedVersion) -> Result<Encoded<'a>> {
+        let artifacts = staged.artifacts.iter().map(|(name, raw)| Ok((name, artifacts::encode(raw)?)));
         let samples = |prepared| training::stored::encode(before, key, prepared);
-        let metadata = &draft.metadata;
+        let metadata = &staged.metadata;
         Ok(Encoded {
-            model: Blob::raw(Kind::Model, &metadata.schema, draft.checked.bytes(), metadata.model_hash)?,
+            model: Blob::raw(Kind::Model, &metadata.schema, staged.checked.bytes(), metadata.model_hash)?,
             artifacts: artifacts.collect::<Result<Vec<_>>>()?,
             superseded: self.superseded(before, key),
-            samples: draft.prepared.as_ref().map(samples).transpose()?.unwrap_or_default(),
+            samples: staged.prepared.as_ref().map(samples).transpose()?.unwrap_or_default(),
             config: config_of(before, key)?,
         })
     }
@@ -132,7 +132,7 @@ impl Models {
         batch: &Batch,
         key: &ModelKey,
         expect: Expect,
-        draft: &StagedVersion,
+        staged: &StagedVersion,
         encoded: Encoded<'_>,
     ) -> Result<(Version, Arc<Entry>)> {
         let Encoded { model, artifacts, superseded, samples, config } = encoded;
@@ -140,14 +140,14 @@ impl Models {
         check_expected(key, expect, &head, head_is_whole)?;
         let version = head.next_version();
         let stored_bytes = model.stored_bytes();
-        let mut metadata = Metadata { version: Some(version), config, stored_bytes, ..draft.metadata.clone() };
+        let mut metadata = Metadata { version: Some(version), config, stored_bytes, ..staged.metadata.clone() };
         if let Some(superseded) = superseded.filter(|superseded| head.current == Some(superseded.version)) {
             batch.put_blob_at(superseded.archive_id, &superseded.compressed)?;
         }
         for (name, artifact) in &artifacts {
             artifacts::write(batch, key, version, name, artifact)?;
         }
-        for name in &draft.carried {
+        for name in &staged.carried {
             let carried = match metadata.parent {
                 Some(parent) => artifacts::carry(batch, key, parent, version, name)?,
                 None => false,
@@ -156,7 +156,7 @@ impl Models {
                 metadata.artifacts.retain(|known| known != name);
             }
         }
-        if let Some(prepared) = &draft.prepared {
+        if let Some(prepared) = &staged.prepared {
             training::stored::write(batch, key, prepared, samples)?;
         }
         // The highest id of all, and the last to be written.
@@ -169,7 +169,7 @@ impl Models {
         head::write(batch, key, &head)?;
         // Last, and after the removals: see `put_archive`.
         batch.write_blob(archive_id, &model)?;
-        let entry = Entry::new(Arc::clone(&draft.checked), metadata, Arc::clone(self.core.clock()));
+        let entry = Entry::new(Arc::clone(&staged.checked), metadata, Arc::clone(self.core.clock()));
         Ok((version, Arc::new(entry)))
     }
 
@@ -177,17 +177,17 @@ impl Models {
     /// head, so that it is not trained again by the next call.
     pub(super) fn keep_unwritten(self: &Arc<Self>, key: &ModelKey, unwritten: PublishFailure) -> Arc<Entry> {
         use ErrorKind as K;
-        let PublishFailure { error, draft } = unwritten;
+        let PublishFailure { error, staged } = unwritten;
         tracing::error!(%key, %error, "a trained model could not be stored");
         let turn = self.core.turn();
         let store_at_fault =
             matches!(error.kind(), K::ReadOnly | K::StorageFull | K::Io | K::Corrupt | K::Replaced | K::OutcomeUnknown);
         let is_where_it_was = match self.current_version(key) {
-            Ok(current) => current == draft.seen,
+            Ok(current) => current == staged.seen,
             // Nobody could read it before either; unless it may have moved by this very call.
-            Err(_) => draft.seen.is_none() && error.kind() != K::OutcomeUnknown,
+            Err(_) => staged.seen.is_none() && error.kind() != K::OutcomeUnknown,
         };
-        let entry = Arc::new(self.unstored(draft, Some(error)));
+        let entry = Arc::new(self.unstored(staged, Some(error)));
         if store_at_fault && is_where_it_was {
             let shown = PublishedModel { key: key.clone(), entry: Arc::clone(&entry) };
             self.show_uncommitted(&turn, Change::Published(shown));
@@ -201,8 +201,8 @@ impl Models {
     }
 
     /// A model that is not in the file.
-    pub(super) fn unstored(&self, draft: StagedVersion, publish_error: Option<Error>) -> Entry {
-        let StagedVersion { checked, metadata, .. } = draft;
+    pub(super) fn unstored(&self, staged: StagedVersion, publish_error: Option<Error>) -> Entry {
+        let StagedVersion { checked, metadata, .. } = staged;
         let entry = Entry::new(checked, metadata, Arc::clone(self.core.clock()));
         entry.mark_unpublished(publish_error);
         entry

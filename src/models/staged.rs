@@ -51,11 +51,11 @@ pub(super) struct StagedVersion {
 impl Models {
     /// Serialises, checks and hashes what was trained. Only a model that cannot be read is an error; whatever else is
     /// wrong with the publication is noted with it, so that the model itself is not lost with it.
-    pub(super) fn draft<M: Model>(
+    pub(super) fn stage<M: Model>(
         &self,
         key: &ModelKey,
         trained: NewModel<M>,
-        origin: &Lineage,
+        lineage: &Lineage,
     ) -> Result<StagedVersion> {
         let now = self.core.now();
         let before = self.core.look_only(|snapshot| Ok(snapshot.clone())).ok();
@@ -64,7 +64,7 @@ impl Models {
                 // Which of many models it is helps more than which type.
                 err.about(format!("{key} ({})", M::SCHEMA))
             })?;
-        let inherit = origin.inherit.as_ref();
+        let inherit = lineage.inherit.as_ref();
         let data = trained.training_data.as_ref();
         let named = Named::new(key, trained.metrics, trained.tags, trained.artifacts, inherit);
         let prepared = data.map(Prepared::new).transpose();
@@ -95,7 +95,7 @@ impl Models {
             codec: Codec::Raw,
             archive_bytes: checked.bytes().len() as u64,
             stored_bytes: 0,
-            parent: origin.parent,
+            parent: lineage.parent,
             training_duration: trained.training_duration.unwrap_or_default(),
             tags: named.tags,
             levels,
@@ -103,7 +103,7 @@ impl Models {
         };
         let (artifacts, carried) = (named.artifacts, named.carried);
         let checked = Arc::new(checked);
-        Ok(StagedVersion { before, checked, metadata, prepared, artifacts, carried, seen: origin.seen, publish_error })
+        Ok(StagedVersion { before, checked, metadata, prepared, artifacts, carried, seen: lineage.seen, publish_error })
     }
 }
 

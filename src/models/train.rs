@@ -94,8 +94,8 @@ impl Models {
         F: FnOnce(Option<&ModelRef<M>>) -> Result<NewModel<M>, E>,
     {
         if !freshness.use_cache {
-            let draft = self.train(key, None, &Lineage::default(), train)?;
-            let entry = Arc::new(self.unstored(draft, None));
+            let staged = self.train(key, None, &Lineage::default(), train)?;
+            let entry = Arc::new(self.unstored(staged, None));
             return Ok(ModelRef::new(entry, Tier::Trained, Decision::Bypassed)?);
         }
         if !freshness.force_refresh
@@ -121,9 +121,9 @@ impl Models {
         self.count_miss();
         // What a tier of others handed out has a version of another file.
         let parent = prior.as_ref().and_then(ModelRef::version).filter(|version| seen == Some(*version));
-        let origin = Lineage { parent, inherit: None, seen };
-        let draft = self.train(key, prior.as_ref(), &origin, train)?;
-        Ok(self.publish_trained(key, Expect::Anything, draft, decision)?)
+        let lineage = Lineage { parent, inherit: None, seen };
+        let staged = self.train(key, prior.as_ref(), &lineage, train)?;
+        Ok(self.publish_trained(key, Expect::Anything, staged, decision)?)
     }
 }
 
@@ -133,12 +133,12 @@ impl Models {
         held
     }
 
-    /// Runs the caller's closure, measures it, and drafts the result.
+    /// Runs the caller's closure, measures it, and stages the result.
     pub(super) fn train<M, E, F>(
         &self,
         key: &ModelKey,
         prior: Option<&ModelRef<M>>,
-        origin: &Lineage,
+        lineage: &Lineage,
         train: F,
     ) -> Result<StagedVersion, TrainError<E>>
     where
@@ -152,7 +152,7 @@ impl Models {
         self.count_training(took);
         tracing::info!(%key, ?took, "trained");
         trained.training_duration.get_or_insert(took);
-        Ok(self.draft(key, trained, origin)?)
+        Ok(self.stage(key, trained, lineage)?)
     }
 
     /// Counts a training.
@@ -166,10 +166,10 @@ impl Models {
         self: &Arc<Self>,
         key: &ModelKey,
         expect: Expect,
-        draft: StagedVersion,
+        staged: StagedVersion,
         decision: Decision,
     ) -> Result<ModelRef<M>, Error> {
-        let entry = match self.write_draft(key, expect, draft) {
+        let entry = match self.write_staged(key, expect, staged) {
             Ok(published) => published.into_entry(),
             Err(unwritten) => self.keep_unwritten(key, *unwritten),
         };

@@ -92,12 +92,12 @@ impl Models {
             let message = "there are no rows to train on, neither stored nor new";
             return Err(Error::invalid("update", key.to_string(), message).into());
         }
-        let origin = Lineage { parent, inherit: inherit.map(|stored| stored.metadata), seen: parent };
-        let draft = self.train(key, prior.as_ref(), &origin, |prior| {
+        let lineage = Lineage { parent, inherit: inherit.map(|stored| stored.metadata), seen: parent };
+        let staged = self.train(key, prior.as_ref(), &lineage, |prior| {
             let trained = train(&data, prior)?;
             Ok(trained.training_data(data))
         })?;
-        let model = self.publish_trained(key, expect, draft, Decision::NewData)?;
+        let model = self.publish_trained(key, expect, staged, Decision::NewData)?;
         Ok(Update { model, merge, trained: true })
     }
 }

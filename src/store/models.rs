@@ -295,7 +295,7 @@ impl Store {
         self.models.rollback_to(key, version)
     }
 
-    /// Pins a version: no prune, retention or clear deletes it, and a removal of the whole model refuses.
+    /// Pins a version: no prune and no retention deletes it, and a removal of the whole model refuses.
     ///
     /// # Errors
     /// `NotFound` when there is no such version, `LimitExceeded` beyond 1024 pins, or

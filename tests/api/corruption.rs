@@ -154,7 +154,7 @@ fn damaged_index_levels_are_not_read() {
     // The damaged year can be taken out, as a whole and not in part, and written anew.
     let part = modelkeep::Interval::parse("2018-06-01", "2019-01-01").unwrap();
     assert_eq!(error(vix.remove(part)).kind(), ErrorKind::Corrupt);
-    assert_eq!(vix.remove(range).unwrap(), 0);
+    assert_eq!(vix.remove(range).unwrap().removed, 0);
     vix.write(&[("2018-12-24".parse().unwrap(), 36.07)]).unwrap();
     assert_eq!(vix.range(range).unwrap().levels, [36.07]);
 }

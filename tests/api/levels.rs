@@ -107,7 +107,7 @@ fn levels_are_removed_by_range() {
         let vix = store.levels("VIX").unwrap();
         vix.write(&real_vix()).unwrap();
         store.levels("VXN").unwrap().write(&[(day("2016-06-01"), 1.0)]).unwrap();
-        assert_eq!(vix.remove(Interval::parse("2015-12-30", "2018-01-03").unwrap()).unwrap(), 506);
+        assert_eq!(vix.remove(Interval::parse("2015-12-30", "2018-01-03").unwrap()).unwrap().removed, 506);
         let all = vix.range(Interval::parse("2014-01-01", "2020-01-01").unwrap()).unwrap();
         assert_eq!(all.len(), 1259 - 506);
         assert_eq!((all.at(day("2017-06-01")), all.at(day("2018-01-03"))), (Some(16.08), Some(9.15)));

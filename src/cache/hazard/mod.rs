@@ -133,8 +133,8 @@ impl<V: CacheValue> Guard<V> {
 
     /// What a hit needs of it.
     #[inline]
-    pub(crate) fn facts(&self) -> V::HitData {
-        self.slot().facts
+    pub(crate) fn hit_data(&self) -> V::HitData {
+        self.slot().hit_data
     }
 
     /// What is protected.

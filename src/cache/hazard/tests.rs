@@ -13,7 +13,7 @@ pub(super) struct Thing;
 impl CacheValue for Thing {
     type HitData = ();
 
-    fn facts(&self) {}
+    fn hit_data(&self) {}
 }
 
 /// Protects what is in a source of a test.
@@ -126,7 +126,7 @@ mod running {
         impl CacheValue for Canary {
             type HitData = ();
 
-            fn facts(&self) {}
+            fn hit_data(&self) {}
         }
         impl Drop for Canary {
             fn drop(&mut self) {
@@ -207,7 +207,7 @@ mod modelled {
     fn look(thread: ThreadSlot, kept: &Arc<Slot<Thing>>, source: &AtomicPtr<Slot<Thing>>) {
         match protect(thread, source) {
             Ok(guard) => {
-                // The owner here, the one that reads, and the retired_list or the writer.
+                // The owner here, the one that reads, and the list or the writer.
                 assert!(!is_freed(kept, 2), "it is looked at");
                 drop(guard);
             }

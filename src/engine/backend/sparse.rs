@@ -75,7 +75,7 @@ impl StorageBackend for Sparse {
         match file.punch(start, zeros.len() as u64) {
             Ok(()) => Ok(()),
             Err(error) => {
-                tracing::debug!(%error, "no intraday_gaps in files here");
+                tracing::debug!(%error, "no holes in files here");
                 file.write_at(start, zeros)
             }
         }

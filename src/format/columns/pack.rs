@@ -5,7 +5,7 @@
 //! u8       width w: bits of each packed value, 0 to 64
 //! u8       patches p
 //! w * 16   the lowest w bits of each value less the base: up to 32 bits in the layout of the bitpacking crate
-//!          (4 simd, SIMD), the bits above in the same layout behind them
+//!          (4 lanes, SIMD), the bits above in the same layout behind them
 //! p times  u8 position, varint what is above the lowest w bits, with its sign (zigzag)
 //! ```
 //!

@@ -209,8 +209,8 @@ impl<'a> BarSeries<'a> {
         remove: Option<Interval<Timestamp>>,
     ) -> Result<RowChanges> {
         let market = self.covered.market;
-        let terms = market.settings.terms(self.timeframe(), market.core.now());
-        write::apply(batch, &self.id, rows, remove, terms)
+        let options = market.settings.options(self.timeframe(), market.core.now());
+        write::apply(batch, &self.id, rows, remove, options)
     }
 
     /// Returns the bars that begin in `interval`, in order. Chunks are read in place and decoded once; the parts of a

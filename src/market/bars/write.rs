@@ -42,7 +42,7 @@ pub(crate) fn apply(
     series: &SeriesId,
     rows: &Columns,
     remove: Option<Interval<Timestamp>>,
-    terms: WriteOptions,
+    options: WriteOptions,
 ) -> Result<RowChanges> {
     let period = series.period();
     let mut written = RowChanges::default();
@@ -68,7 +68,7 @@ pub(crate) fn apply(
         let part = cuts.next_if(|(cut, _)| *cut == index).map_or(0..0, |(_, part)| part);
         let mut incoming = Columns::with_capacity(part.len());
         incoming.extend(rows, part);
-        written += apply_to_chunk(batch, series, index, &incoming, remove, terms)?;
+        written += apply_to_chunk(batch, series, index, &incoming, remove, options)?;
     }
     Ok(written)
 }
@@ -87,7 +87,7 @@ fn apply_to_chunk(
     index: i64,
     incoming: &Columns,
     remove: Option<Interval<Timestamp>>,
-    terms: WriteOptions,
+    options: WriteOptions,
 ) -> Result<RowChanges> {
     let row = series.row(index);
     let stored = match read(batch, Table::Bars, &row) {
@@ -103,19 +103,19 @@ fn apply_to_chunk(
         Err(error) => return Err(error),
     };
     // Knowledge does not go back in time, whatever the clock does.
-    let known = [stored.recorded_at.iter().copied().max(), last_change(batch, &row)?, Some(terms.now.as_nanos())];
+    let known = [stored.recorded_at.iter().copied().max(), last_change(batch, &row)?, Some(options.now.as_nanos())];
     let known = known.into_iter().flatten().max().unwrap_or_default();
     let merged = merge(&stored, incoming, remove, known);
     if merged.written.added + merged.written.replaced + merged.written.removed == 0 {
         return Ok(merged.written);
     }
     if !merged.superseded.bars.at.is_empty() {
-        supersede(batch, &row, merged.superseded, known, terms)?;
+        supersede(batch, &row, merged.superseded, known, options)?;
     }
     if merged.current.bars.at.is_empty() {
         batch.remove(Table::Bars, &row)?;
     } else {
-        batch.put_columns(Table::Bars, &row, &SCHEMA, &chunk::encode(&merged.current, terms.codec)?)?;
+        batch.put_columns(Table::Bars, &row, &SCHEMA, &chunk::encode(&merged.current, options.codec)?)?;
     }
     Ok(merged.written)
 }
@@ -198,7 +198,7 @@ impl Rows {
 }
 
 /// Moves rows to the history, and lets go of what is older than the retention, or too much.
-fn supersede(batch: &Batch, row: &[u8], mut rows: Rows, until: i64, terms: WriteOptions) -> Result<()> {
+fn supersede(batch: &Batch, row: &[u8], mut rows: Rows, until: i64, options: WriteOptions) -> Result<()> {
     rows.superseded_at = vec![until; rows.bars.len()];
     let old = read_history(batch, row)?.unwrap_or_default();
     let parts = [&old.rows, &rows];
@@ -213,7 +213,7 @@ fn supersede(batch: &Batch, row: &[u8], mut rows: Rows, until: i64, terms: Write
     let mut ends: Vec<i64> = order.iter().map(|(_, until, ..)| *until).collect();
     ends.sort_unstable();
     let too_much = ends.len().checked_sub(HISTORY_ROWS_MAX + 1).and_then(|last| ends.get(last)).copied();
-    let too_old = terms.retention.map(|age| Timestamp::from_nanos(until).before(age).as_nanos());
+    let too_old = options.retention.map(|age| Timestamp::from_nanos(until).before(age).as_nanos());
     let forget = too_much.max(too_old);
     let mut kept = History { forgotten_until: old.forgotten_until, rows: Rows::default() };
     for (_, until, part, n) in order {
@@ -225,7 +225,7 @@ fn supersede(batch: &Batch, row: &[u8], mut rows: Rows, until: i64, terms: Write
     }
     let mut value = kept.forgotten_until.to_le_bytes().to_vec();
     value.extend_from_slice(&until.to_le_bytes());
-    value.extend_from_slice(&chunk::encode(&kept.rows, terms.codec)?);
+    value.extend_from_slice(&chunk::encode(&kept.rows, options.codec)?);
     batch.put_columns(Table::BarHistory, row, &super::HISTORY_SCHEMA, &value)
 }
 

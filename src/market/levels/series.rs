@@ -163,17 +163,17 @@ impl LevelSeries<'_> {
         self.covered.market.core.commit("write levels", change)
     }
 
-    /// Removes the levels of the days in `range`, in one durable transaction, and returns how many there were. A stored
+    /// Removes the levels of the days in `range`, in one durable transaction, and says how many there were. A stored
     /// calendar year that is damaged goes, uncounted, when all of it lies in the range; that is how to make room for
     /// good levels.
     ///
     /// # Errors
     /// `Corrupt` for a damaged year that lies in the range in part; otherwise what a write can fail with.
-    pub fn remove(&self, range: Interval<Day>) -> Result<u64> {
+    pub fn remove(&self, range: Interval<Day>) -> Result<RowChanges> {
         let change = |batch: &Batch| {
-            let removed = stored::remove(batch, &self.series, range)?;
+            let done = stored::remove(batch, &self.series, range)?;
             self.covered.note_missing(batch, range.span())?;
-            Ok(removed)
+            Ok(done)
         };
         self.covered.market.core.commit("remove levels", change)
     }

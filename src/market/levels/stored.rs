@@ -112,8 +112,7 @@ pub(crate) fn range(reader: &impl Reader, series: &Symbol, range: Interval<Day>)
 pub(crate) fn all(reader: &impl Reader) -> Result<Vec<(Symbol, Result<Levels>)>> {
     let mut all: Vec<(Symbol, Result<Levels>)> = Vec::new();
     for (row, value) in reader.prefix(Table::Levels, b"")? {
-        let name = row.split(|&b| b == 0).next().unwrap_or_default();
-        let name = Symbol::new(std::str::from_utf8(name).unwrap_or_default()).map_err(|err| {
+        let name = Symbol::new(Fields::of(&row).text().unwrap_or_default()).map_err(|err| {
             Error::corrupt("list series", crate::types::hash::hex(&row), "no series' name").with_source(err)
         })?;
         let year = open(&row, &value).map(|levels| levels.into_iter().collect::<Levels>());
@@ -135,8 +134,8 @@ pub(crate) fn all(reader: &impl Reader) -> Result<Vec<(Symbol, Result<Levels>)>>
 
 /// Removes the levels of the days in `range`; returns how many. A year that cannot be read goes if all of it lies in
 /// the range.
-pub(crate) fn remove(batch: &Batch, series: &Symbol, range: Interval<Day>) -> Result<u64> {
-    let mut removed = 0;
+pub(crate) fn remove(batch: &Batch, series: &Symbol, range: Interval<Day>) -> Result<RowChanges> {
+    let mut done = RowChanges::default();
     for (row, value) in batch.prefix(Table::Levels, &prefix(series))? {
         let mut levels = match open(&row, &value) {
             Ok(levels) => levels,
@@ -155,14 +154,14 @@ pub(crate) fn remove(batch: &Batch, series: &Symbol, range: Interval<Day>) -> Re
         };
         let before = levels.len();
         levels.retain(|day, _| !range.contains(*day));
-        removed += (before - levels.len()) as u64;
+        done.removed += (before - levels.len()) as u64;
         if levels.is_empty() {
             batch.remove(Table::Levels, &row)?;
         } else if levels.len() < before {
             write_year(batch, &row, &levels)?;
         }
     }
-    Ok(removed)
+    Ok(done)
 }
 
 fn write_year(batch: &Batch, row: &[u8], levels: &BTreeMap<Day, f64>) -> Result<()> {

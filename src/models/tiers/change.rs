@@ -142,13 +142,13 @@ impl TierModel {
 /// What keeps a tier of others from answering.
 pub type TierError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A place besides memory and the file that keeps models: for the stores of a process, as [`Metadata`] cannot be written
-/// to bytes and read back yet. Set it with [`Options::tier`](crate::Options::tier).
+/// A place besides memory and the file that keeps models: for the stores of a process, as [`Metadata`] cannot be
+/// written to bytes and read back yet. Set it with [`Options::tier`](crate::Options::tier).
 ///
 /// It is asked for a model that neither memory nor the file has, before one is trained. What it hands out is checked as
-/// what lies in the file is: its hash, its schema, its structure. It is admitted to memory, and not to the file. As long
-/// as it is in memory the tier is not asked again: how long that is, [`Options::hot_max_age`](crate::Options::hot_max_age)
-/// says.
+/// what lies in the file is: its hash, its schema, its structure. It is admitted to memory, and not to the file. As
+/// long as it is in memory the tier is not asked again: how long that is,
+/// [`Options::hot_max_age`](crate::Options::hot_max_age) says.
 ///
 /// ```
 /// use std::{collections::HashMap, sync::{Arc, Mutex}};

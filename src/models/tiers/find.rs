@@ -73,7 +73,7 @@ impl Models {
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
     fn guarded<M: Model>(&self, thread: ThreadSlot, key: &ModelKey) -> Option<Backing> {
         let guard = self.tiers.memory.peek(thread, key, self.core.clock())?;
-        guard.facts().is_of::<M>().then(|| Backing::guarded(guard))
+        guard.hit_data().is_of::<M>().then(|| Backing::guarded(guard))
     }
 
     /// The same, counted as a hit.
@@ -82,12 +82,12 @@ impl Models {
     pub(in super::super) fn hit<M: Model>(&self, key: &ModelKey) -> Option<ModelRef<M>> {
         let thread = thread_slot::current()?;
         let guard = self.tiers.memory.peek(thread, key, self.core.clock())?;
-        let facts = guard.facts();
-        if !facts.is_of::<M>() {
+        let data = guard.hit_data();
+        if !data.is_of::<M>() {
             return None;
         }
         self.counters.add_in(Some(thread), Counter::HotHits, 1);
-        self.counters.add_in(Some(thread), Counter::HitTrainingNanos, facts.training_nanos);
+        self.counters.add_in(Some(thread), Counter::HitTrainingNanos, data.training_nanos);
         ModelRef::known(Backing::guarded(guard))
     }
 

@@ -7,8 +7,8 @@
 //! A [`Change`] is shown to memory, to those who follow the model and to the tiers of others, in this order, after its
 //! commit and before its writer's turn ends. Memory and followers are private to [`Tiers`], and `show` is the only
 //! function that shows them a change; what is loaded is admitted only if no change came between, and what they forget
-//! they look for again. So none shows an older version than the last one that was committed here. Commits that change no
-//! model do not pass through here.
+//! they look for again. So none shows an older version than the last one that was committed here. Commits that change
+//! no model do not pass through here.
 
 mod change;
 mod disk;
