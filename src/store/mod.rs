@@ -65,6 +65,19 @@ use crate::{
 /// | `Replaced` | another program took the file's name, or removed it | nothing more is written to it |
 /// | `Truncated` | another program cut the file | nothing more is written to it |
 /// | `OutcomeUnknown` | the commit failed, and what became of it cannot be read, or not be made durable | all of the change or nothing; what the store answers from then on is what the file has |
+///
+/// # What deletes
+///
+/// | call | what goes | what stays |
+/// |---|---|---|
+/// | [`remove`](Self::remove)`(key)` | a model: every version and its training data | the numbering of its versions |
+/// | [`invalidate`](Self::invalidate)`(name)` | every model of a name | as above |
+/// | [`prune`](Self::prune), [`prune_all`](Self::prune_all), [`prune_older_than`](Self::prune_older_than) | old versions | pinned ones |
+/// | [`evict_all`](Self::evict_all) | models in memory | the file, and what is held |
+/// | `remove` of [bars](crate::BarSeries::remove), [levels](crate::LevelSeries::remove), [features](crate::FeatureSet::remove) | rows | of bars, what was known before |
+/// | `mark_missing` of [bars](crate::BarSeries::mark_missing), [levels](crate::LevelSeries::mark_missing) | what is known of an interval: it is fetched again | the rows |
+///
+/// The first three rows have a dry run, which is the run without its commit.
 #[derive(Clone)]
 pub struct Store {
     /// Dropped before the rest.

@@ -179,3 +179,18 @@ fn who_drops_the_last_store_closes_the_file_whoever_follows_a_model() {
         again.unwrap_or_else(|err| panic!("round {round}: {err:?}"));
     }
 }
+
+/// What a handle had before is given back, though the store that would do that in the background is gone: else the file
+/// would stay open and locked as long as anybody follows the model.
+#[test]
+fn after_the_store_is_gone_a_handle_keeps_what_it_shows_and_nothing_else() {
+    let folder = Folder::new();
+    folder.open().publish(&key("m"), large(1.0)).unwrap();
+    let store = folder.options().compress_superseded(false).hot_bytes(0).open(folder.path()).unwrap();
+    let live = store.live::<Weights>(&key("m")).unwrap();
+    assert_eq!(first(&live), Some(1.0));
+    store.publish(&key("m"), large(2.0)).unwrap();
+    drop(store);
+    assert_eq!(first(&live), Some(2.0));
+    folder.open().publish(&key("m"), large(3.0)).unwrap();
+}

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use modelkeep::{Access, ErrorKind, Freshness, Store, Tier};
+use modelkeep::{Access, Change, ErrorKind, Freshness, ModelKey, ModelTier, Store, Tier, TierError, TierModel};
 
 use crate::{
     disk::{LoggedDisk, broken},
@@ -180,7 +180,7 @@ fn what_left_is_detached_before_the_commit_after_the_next_one() {
 #[test]
 fn a_version_that_could_not_be_read_is_shown_when_it_can_be() {
     let (mut tries, mut hidden) = (0, 0);
-    for numbers in [10, 20_000] {
+    for (numbers, times) in [(10, 1), (20_000, 1), (10, 2), (20_000, 3)] {
         for at in 0.. {
             let folder = tempfile::tempdir().unwrap();
             let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
@@ -190,7 +190,7 @@ fn a_version_that_could_not_be_read_is_shown_when_it_can_be() {
             let live = store.live::<Weights>(&key("page")).unwrap();
             let shown = || live.load().map(|current| first(&current.to_model_ref()));
             assert_eq!(shown(), Some(2.0));
-            let failed = disk.fail(|access| matches!(access, Access::Read { .. }), at, 1);
+            let failed = disk.fail(|access| matches!(access, Access::Read { .. }), at, times);
             let said = store.rollback(&key("page"));
             let at_once = shown();
             disk.heal();
@@ -321,4 +321,79 @@ fn a_listing_that_outlives_an_error_ends_with_it() {
         assert_eq!(kinds, [Err(ErrorKind::Expired)]);
     }
     assert!(lists().all(|listed| listed.is_ok()) && lists().count() == 3);
+}
+
+/// A model is removed, and the file cannot be looked at afterwards, while freed pages are taken back: whoever follows it
+/// is not left with it.
+#[test]
+fn a_model_that_was_removed_is_not_shown_whatever_could_not_be_read() {
+    for at in 0.. {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
+        let store = options().mapped(false).disk(Arc::clone(&disk) as _).open(&path).unwrap();
+        store.publish(&key("large"), model(1, 40_000)).unwrap();
+        let live = store.live::<Weights>(&key("large")).unwrap();
+        assert!(live.load().is_some());
+        let failed = disk.fail(|access| matches!(access, Access::Read { .. }), at, 2);
+        let said = store.remove(&key("large")).run();
+        disk.heal();
+        if failed.load(Ordering::Relaxed) == 0 {
+            assert!(at > 2, "no read was made to fail");
+            break;
+        }
+        for _ in 0..400 {
+            let stored = store.metadata(&key("large")).unwrap().map(|metadata| metadata.version);
+            if live.load().map(|current| current.version()) == stored {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let stored = store.metadata(&key("large")).unwrap().map(|metadata| metadata.version);
+        assert_eq!(live.load().map(|current| current.version()), stored, "read {at}: {said:?}");
+    }
+}
+
+/// Which changes a tier of others was told of.
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<Change>>);
+
+impl ModelTier for Told {
+    fn find(&self, _: &ModelKey) -> Result<Option<TierModel>, TierError> {
+        Ok(None)
+    }
+
+    fn apply(&self, change: &Change) {
+        self.0.lock().unwrap().push(change.clone());
+    }
+}
+
+/// A tier of others is told of each version that the file has after a commit, or that nobody knows.
+#[test]
+fn a_tier_of_others_hears_of_a_commit_whose_outcome_is_unknown() {
+    let mut unknown = 0;
+    for failing in 0..8 {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, disk, told) = (folder.path().join("models.redb"), LoggedDisk::new(), Arc::new(Told::default()));
+        let store = options().disk(Arc::clone(&disk) as _).tier(Arc::clone(&told) as _).open(&path).unwrap();
+        store.publish(&key("page"), model(1, 700)).unwrap();
+        told.0.lock().unwrap().clear();
+        let mut syncs = 0;
+        disk.plan(move |access| {
+            syncs += u32::from(matches!(access, Access::Sync { .. }));
+            (syncs > failing && matches!(access, Access::Sync { .. } | Access::Read { .. })).then(broken)
+        });
+        let said = store.publish(&key("page"), model(2, 701));
+        disk.heal();
+        let stored = store.metadata(&key("page")).unwrap().unwrap().version;
+        let told = told.0.lock().unwrap();
+        let knows = |change: &Change| match change {
+            Change::Published(model) => model.metadata().version == stored,
+            Change::Unknown { keys } => keys.is_empty() || keys.contains(&key("page")),
+            _ => false,
+        };
+        let is_new = stored == modelkeep::Version::new(2);
+        assert!(!is_new || told.iter().any(knows), "sync {failing}: {said:?}, {told:?}");
+        unknown += u32::from(said.is_err_and(|err| err.kind() == ErrorKind::OutcomeUnknown));
+    }
+    assert!(unknown > 0, "no outcome was unknown");
 }

@@ -328,6 +328,22 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         &["a_thread_that_reads_makes_no_system_call_and_frees_nothing_when_the_model_changes"],
     ),
     plain(
+        "handles-free-without-a-store",
+        "src/models/live/mod.rs",
+        "        self.cell.sweep_without_store();\n",
+        "",
+        "api",
+        &["live::after_the_store_is_gone_a_handle_keeps_what_it_shows_and_nothing_else"],
+    ),
+    plain(
+        "doubt-reaches-all-tiers",
+        "src/models/tiers/mod.rs",
+        "                    self.tell(&Change::Unknown { keys: change.keys().cloned().collect() });\n",
+        "",
+        "crash",
+        &["recovering::a_tier_of_others_hears_of_a_commit_whose_outcome_is_unknown"],
+    ),
+    plain(
         "somebody-looks",
         "src/core/mod.rs",
         "            self.look_until_it_sees();\n",

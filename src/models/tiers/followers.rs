@@ -102,7 +102,11 @@ impl Followers {
                         if let Found::Model((entry, _)) = &found {
                             seen = Some(Arc::clone(entry));
                         }
-                        models.sight(&cell.key, found)
+                        match models.sight(&cell.key, found) {
+                            // The change is there, so what was seen before is not current any more.
+                            Sight::Dark => Sight::Unreadable,
+                            sight => sight,
+                        }
                     });
                 }
                 if is_unreadable {
