@@ -40,7 +40,6 @@ pub(super) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// One committed state of the store; later commits do not show in it.
-#[derive(Clone)]
 pub(crate) struct Snapshot {
     view: Arc<View>,
     pins: Arc<PinRegistry<View>>,

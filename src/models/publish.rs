@@ -88,8 +88,7 @@ impl Models {
         if let Some(error) = staged.publish_error.take() {
             return Err(Box::new(PublishFailure { error, staged }));
         }
-        let before = staged.before.take();
-        let published = self.encode(key, &staged, before).and_then(|encoded| {
+        let published = self.encode(key, &staged).and_then(|encoded| {
             let change = |batch: &Batch| {
                 let (version, entry) = self.write(batch, key, expect, &staged, encoded)?;
                 let shown = PublishedModel { key: key.clone(), entry: Arc::clone(&entry) };
@@ -102,14 +101,9 @@ impl Models {
         published.map_err(|error| Box::new(PublishFailure { error, staged }))
     }
 
-    /// Encodes everything that the transaction writes, before its turn.
-    fn encode<'a>(&self, key: &ModelKey, staged: &'a StagedVersion, before: Option<Snapshot>) -> Result<Encoded<'a>> {
+    /// Encodes everything that the transaction writes, before its turn, from one state of the file.
+    fn encode<'a>(&self, key: &ModelKey, staged: &'a StagedVersion) -> Result<Encoded<'a>> {
         self.core.check_writable("publish")?;
-        match before.map(|snapshot| self.encode_from(&snapshot, key, staged)) {
-            Some(Err(err)) if err.kind() == ErrorKind::Expired => {}
-            None => {}
-            Some(encoded) => return encoded,
-        }
         self.core.look_only(|snapshot| self.encode_from(snapshot, key, staged))
     }
 

@@ -10,7 +10,6 @@ use super::{
     training::{TrainingSet, stored::Prepared},
 };
 use crate::{
-    engine::Snapshot,
     format::codec::Codec,
     types::{
         error::{Error, ErrorKind, Result},
@@ -34,8 +33,6 @@ pub(super) struct Lineage {
 
 /// A version that is ready to be written: checked, hashed, encoded.
 pub(super) struct StagedVersion {
-    /// The state before it, which all that is prepared for its publication reads; `None` when it could not be read.
-    pub(super) before: Option<Snapshot>,
     pub(super) checked: Arc<ValidatedBytes>,
     pub(super) metadata: Metadata,
     pub(super) prepared: Option<Prepared>,
@@ -58,12 +55,10 @@ impl Models {
         lineage: &Lineage,
     ) -> Result<StagedVersion> {
         let now = self.core.now();
-        let before = self.core.look_only(|snapshot| Ok(snapshot.clone())).ok();
-        let checked =
-            ValidatedBytes::from_model(&trained.model, archive_bytes_before(before.as_ref(), key)).map_err(|err| {
-                // Which of many models it is helps more than which type.
-                err.about(format!("{key} ({})", M::SCHEMA))
-            })?;
+        let checked = ValidatedBytes::from_model(&trained.model, self.archive_bytes_before(key)).map_err(|err| {
+            // Which of many models it is helps more than which type.
+            err.about(format!("{key} ({})", M::SCHEMA))
+        })?;
         let inherit = lineage.inherit.as_ref();
         let data = trained.training_data.as_ref();
         let named = Named::new(key, trained.metrics, trained.tags, trained.artifacts, inherit);
@@ -103,16 +98,22 @@ impl Models {
         };
         let (artifacts, carried) = (named.artifacts, named.carried);
         let checked = Arc::new(checked);
-        Ok(StagedVersion { before, checked, metadata, prepared, artifacts, carried, seen: lineage.seen, publish_error })
+        Ok(StagedVersion { checked, metadata, prepared, artifacts, carried, seen: lineage.seen, publish_error })
     }
 }
 
-/// The bytes of the current version's archive, as a guess at the next one's; 0 when there is none.
-fn archive_bytes_before(before: Option<&Snapshot>, key: &ModelKey) -> usize {
-    let current = before.and_then(|snapshot| catalog::current(snapshot, key).ok().flatten());
-    let bytes = current.map_or(0, |(_, stored)| stored.metadata.archive_bytes);
-    // A guess: what does not fit is no worse than none.
-    usize::try_from(bytes).unwrap_or(0)
+impl Models {
+    /// The bytes of the current version's archive, as a guess at the next one's; 0 when there is none. Memory knows it
+    /// mostly, and no state of the file is pinned while the next one is serialised.
+    fn archive_bytes_before(&self, key: &ModelKey) -> usize {
+        if let Some(bytes) = self.archive_bytes_in_memory(key) {
+            return bytes;
+        }
+        let current = self.core.look_only(|snapshot| catalog::current(snapshot, key));
+        let bytes = current.ok().flatten().map_or(0, |(_, stored)| stored.metadata.archive_bytes);
+        // A guess: what does not fit is no worse than none.
+        usize::try_from(bytes).unwrap_or(0)
+    }
 }
 
 /// Everything of a publication that has a name, checked: what is new, and what is inherited.

@@ -237,6 +237,14 @@ impl Models {
         }
     }
 
+    /// The bytes of the archive that memory has; `None` when it has none.
+    pub(in super::super) fn archive_bytes_in_memory(&self, key: &ModelKey) -> Option<usize> {
+        match self.tiers.memory.get(key, self.core.clock()) {
+            Lookup::Hit(entry) => Some(entry.checked.bytes().len()),
+            Lookup::Miss(_) | Lookup::Expired(_) => None,
+        }
+    }
+
     /// Counts a load that began at `started`, and returns how long it took.
     pub(super) fn count_load(&self, started: Duration) -> Duration {
         let took = self.core.clock().monotonic().saturating_sub(started);
