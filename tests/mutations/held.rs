@@ -344,14 +344,6 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         &["recovering::a_tier_of_others_hears_of_a_commit_whose_outcome_is_unknown"],
     ),
     plain(
-        "somebody-looks",
-        "src/core/mod.rs",
-        "            self.look_until_it_sees();\n",
-        "",
-        "crash",
-        &["recovering::memory_follows_the_file_after_an_outcome_that_could_not_be_read"],
-    ),
-    plain(
         "no-pin-of-a-handle-that-failed",
         "src/engine/mod.rs",
         "        let db = db.filter(|_| !self.health.is_latched());\n        let pin = match db.map(|db| Pin::take(&db, &self.health, &self.subject())).transpose() {\n            Err(_) if self.health.is_latched() => None,\n",
