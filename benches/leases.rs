@@ -29,7 +29,11 @@ use std::{
 
 use common::{Mixed, key, mixed};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use modelkeep::{Access, Bar, Bars, Disk, Fault, NewModel, Store, Tier, Timeframe, Timestamp};
+use modelkeep::{
+    NewModel, Store, Tier, Timestamp,
+    disk::{Access, Disk, Fault},
+    market::{Bar, Bars, Timeframe},
+};
 
 /// Just large enough to be read in place.
 const LENT_BYTES: usize = 66 << 10;

@@ -19,7 +19,7 @@ use std::{hint::black_box, time::Duration};
 
 use common::{key, mixed};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use modelkeep::{Filter, NewModel, Store};
+use modelkeep::{NewModel, Store, admin::Filter};
 
 const MODELS: usize = 10_000;
 

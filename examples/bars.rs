@@ -12,7 +12,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use modelkeep::{BadRows, Day, Interval, Progress, Store, Timeframe, Timestamp};
+use modelkeep::{
+    Day, Interval, Store, Timestamp,
+    market::{BadRows, Progress, Timeframe},
+};
 
 /// Import bars from CSV files, and export them.
 #[derive(Parser)]

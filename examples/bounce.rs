@@ -33,7 +33,9 @@ use clap::Parser;
 use dips::{Dip, Rules};
 use market::Bars;
 use model::{BounceModel, Plan, Report};
-use modelkeep::{Day, Freshness, Interval, Levels, ModelKey, ModelRef, NewModel, Store, Tier, TrainingSet};
+use modelkeep::{
+    Day, Freshness, Interval, ModelKey, ModelRef, NewModel, Store, Tier, market::Levels, training::TrainingSet,
+};
 use serde::Serialize;
 
 /// Train a bounce classifier on real bars and VIX, keep it, and measure what keeping it saves.
@@ -102,7 +104,7 @@ pub struct Outcome {
     pub signals: Vec<Signal>,
     pub added: Vec<String>,
     /// Statistics after the first and the repeated scan.
-    pub stats: modelkeep::Stats,
+    pub stats: modelkeep::admin::Stats,
     /// How far the updated model's probabilities are from the retrained one's, at most.
     pub difference: f64,
 }
@@ -319,7 +321,7 @@ impl Scanner {
     }
 }
 
-fn training_set(bars: &[Bars], vix: &Levels, rules: &Rules) -> modelkeep::Result<TrainingSet> {
+fn training_set(bars: &[Bars], vix: &Levels, rules: &Rules) -> modelkeep::error::Result<TrainingSet> {
     let mut set = TrainingSet::new();
     for bars in bars {
         set.insert(dips::samples(bars, vix, rules)?)?;
@@ -335,7 +337,7 @@ fn largest_difference(store: &Store, one: &ModelKey, other: &ModelKey) -> Result
     let (a, b) = (get(one)?, get(other)?);
     let data = store.training_data(one)?.ok_or("the training data is gone")?;
     let mut largest = 0.0f64;
-    for (_, features, _) in data.iter().flat_map(modelkeep::Samples::rows) {
+    for (_, features, _) in data.iter().flat_map(modelkeep::training::Samples::rows) {
         let features = features.try_into()?;
         largest = largest.max((a.probability(features) - b.probability(features)).abs());
     }

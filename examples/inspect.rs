@@ -29,7 +29,7 @@ mod table;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
-use modelkeep::{Filter, ModelKey, Store, Timeframe, Version};
+use modelkeep::{ModelKey, Store, Version, admin::Filter, market::Timeframe};
 
 /// Look into a modelkeep store. It is opened read-only and never changed.
 #[derive(Parser)]

@@ -35,8 +35,9 @@ use std::{
 use clap::Parser;
 use linfa::{Dataset, traits::Fit};
 use modelkeep::{
-    BadRows, Bars, Clock, Day, FeatureSpec, FetchPolicy, Interval, Lookback, ManualClock, ModelKey, NewModel, Store,
-    Symbol, SystemClock, Timeframe, Timestamp,
+    Day, Interval, ModelKey, NewModel, Store, Symbol, Timestamp,
+    clock::{Clock, ManualClock, SystemClock},
+    market::{BadRows, Bars, FeatureSpec, FetchPolicy, Lookback, Timeframe},
 };
 use modelkeep_estimators::LinearRegression;
 use ndarray::{Array1, Array2};

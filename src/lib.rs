@@ -48,12 +48,14 @@
 //! and never one that was stored later.
 //!
 //! ```
-//! use modelkeep::{Bar, Bars, Day, FeatureSpec, FetchError, Interval, Lookback, Store, Symbol, Timeframe, Timestamp};
+//! use modelkeep::{
+//!     Day, Interval, Store, Symbol, Timestamp, market::{Bar, Bars, FeatureSpec, FetchError, Lookback, Timeframe},
+//! };
 //!
 //! let store = Store::in_memory()?;
 //! // What a vendor's client would do.
 //! let vendor = |_: &Symbol, _: Timeframe, asked: Interval<Timestamp>| {
-//!     let sessions = modelkeep::Calendar::nyse().sessions(asked.days());
+//!     let sessions = modelkeep::market::Calendar::nyse().sessions(asked.days());
 //!     let bar = |at| Bar { at, open: 240.0, high: 250.0, low: 239.5, close: 244.9, volume: 1e6 };
 //!     Ok::<Bars, FetchError>(sessions.map(|session| bar(session.day.start())).collect())
 //! };
@@ -122,71 +124,119 @@ mod engine;
 mod format;
 mod inspect;
 #[cfg(feature = "market")]
-mod market;
+pub mod market;
 mod models;
 mod store;
 mod sync;
 mod types;
 
-pub use engine::{Access, Compacted, CompactionProgress, Disk, Fault, Identity, TableUsage};
 pub use format::{
     codec::Codec,
     envelope::Verify,
     schema::{Schema, SchemaTag},
 };
-pub use inspect::{Damage, Usage, Verification};
-#[cfg(feature = "market")]
-pub use market::{
-    bars::{
-        bar::{BadRows, Bar, Field, Flaws},
-        columns::Bars,
-        csv::Progress,
-        read::BarSummary,
-        resample::Resampled,
-        series::{BarSeries, FieldColumn},
-    },
-    calendar::{Calendar, Session},
-    coverage::ledger::{Coverage, CoverageSpan},
-    features::{
-        compute::{FeatureSet, Features},
-        spec::{FeatureSpec, Lookback},
-    },
-    fetch::{
-        fetcher::{BarFetcher, FetchReport, LevelFetcher, Loaded},
-        policy::FetchPolicy,
-        requests::FetchError,
-    },
-    levels::{
-        series::{LevelSeries, Regime},
-        values::Levels,
-    },
-    settings::BarCodec,
-    timeframe::Timeframe,
-};
 pub use models::{
-    archive::{Invalid, Model, ModelBytes, ModelValidator, Unstored},
-    catalog::{metadata::Metadata, quarantine::Quarantined},
-    list::{Filter, Listed, Listing, VersionEntry},
+    archive::{Invalid, Model},
+    catalog::metadata::Metadata,
     live::{Current, Live},
-    manage::{Removal, Removed, RemovedVersion},
     model_ref::{Decision, ModelRef, Tier},
     new_model::NewModel,
-    stats::{Stats, TierStats},
-    tiers::{Change, ModelTier, PublishedModel, TierError, TierModel},
     train::Freshness,
-    training::{Merge, Samples, TrainingSet, TrainingSummary},
     update::Update,
 };
 pub use store::{Options, Store};
 pub use types::{
-    clock::{Clock, ManualClock, SystemClock},
-    error::{Error, ErrorKind, Result, TrainError},
+    error::{Error, ErrorKind, TrainError},
     field_change::FieldChange,
     hash::Digest,
     interval::Interval,
     key::{ConfigHash, Label, ModelKey, ModelName, Symbol},
     level_range::LevelRange,
-    row_changes::RowChanges,
-    time::{Day, OutOfRange, Timestamp},
+    time::{Day, Timestamp},
     version::Version,
 };
+
+pub mod admin {
+    //! Care of a store: lists, removals, verification, compaction, statistics. What [`Store`](crate::Store)'s methods
+    //! for those who run it take and return.
+
+    pub use crate::{
+        engine::{Compacted, CompactionProgress, Identity, TableUsage},
+        inspect::{Damage, Usage, Verification},
+        models::{
+            catalog::quarantine::Quarantined,
+            list::{Filter, Listed, Listing, VersionEntry},
+            manage::{Removal, Removed, RemovedVersion},
+            stats::{Stats, TierStats},
+        },
+    };
+}
+
+pub mod training {
+    //! Training data that is kept with a model: samples by symbol, how new ones are merged, what is stored.
+
+    pub use crate::{
+        models::training::{Merge, Samples, TrainingSet, TrainingSummary},
+        types::row_changes::RowChanges,
+    };
+}
+
+pub mod tier {
+    //! A tier of one's own, besides memory and the file: see [`ModelTier`].
+
+    pub use crate::models::tiers::{Change, ModelTier, PublishedModel, TierError, TierModel};
+}
+
+pub mod archive {
+    //! What the bounds of [`Model`](crate::Model) are made of, and a model's bytes without a store.
+
+    pub use crate::models::archive::{ModelBytes, ModelValidator, Unstored};
+}
+
+pub mod clock {
+    //! What a store takes the time from.
+
+    pub use crate::types::clock::{Clock, ManualClock, SystemClock};
+}
+
+pub mod disk {
+    //! What passes between a store and its disk, to be watched and to be made to fail: for tests.
+
+    pub use crate::engine::{Access, Disk, Fault};
+}
+
+pub mod error {
+    //! Results, and what the constructors of times refuse. [`Error`](crate::Error) lies at the root.
+
+    pub use crate::types::{error::Result, time::OutOfRange};
+}
+
+pub mod prelude {
+    //! The names that most programs need: `use modelkeep::prelude::*;`. It shadows nothing of the standard library.
+    //!
+    //! ```
+    //! use modelkeep::prelude::*;
+    //!
+    //! #[derive(rkyv::Archive, rkyv::Serialize)]
+    //! struct Momentum { weights: Vec<f64> }
+    //!
+    //! impl Model for Momentum {
+    //!     const SCHEMA: Schema = Schema::new("momentum", 1);
+    //! }
+    //!
+    //! fn newest(store: &Store) -> Result<Version, Box<dyn std::error::Error>> {
+    //!     let key = ModelKey::new("momentum", &())?;
+    //!     Ok(store.publish(&key, NewModel::new(Momentum { weights: vec![0.5] }))?)
+    //! }
+    //!
+    //! assert_eq!(newest(&Store::in_memory()?)?, Version::FIRST);
+    //! # Ok::<(), Box<dyn std::error::Error>>(())
+    //! ```
+
+    #[cfg(feature = "market")]
+    pub use crate::market::{Bar, Bars, Calendar, FeatureSpec, Levels, Lookback, Timeframe};
+    pub use crate::{
+        Day, Freshness, Interval, Live, Model, ModelKey, ModelRef, NewModel, Schema, Store, Symbol, Timestamp, Version,
+        training::{Samples, TrainingSet},
+    };
+}

@@ -3,7 +3,7 @@
 //! A feature of day `t` uses bars up to the close of `t` and VIX closes up to that day, and nothing later; a label uses
 //! the days after `t`. Both say so in one place each, so that it can be checked by reading.
 
-use modelkeep::{Day, Levels, Samples};
+use modelkeep::{Day, market::Levels, training::Samples};
 use serde::Serialize;
 
 use super::market::Bars;
@@ -58,7 +58,7 @@ pub fn find(bars: &Bars, vix: &Levels, rules: &Rules, from: usize) -> Vec<Dip> {
 }
 
 /// The dips whose outcome is known, as training samples.
-pub fn samples(bars: &Bars, vix: &Levels, rules: &Rules) -> modelkeep::Result<Samples> {
+pub fn samples(bars: &Bars, vix: &Levels, rules: &Rules) -> modelkeep::error::Result<Samples> {
     let mut samples = Samples::new(&bars.symbol, &FEATURES)?;
     for dip in find(bars, vix, rules, 0) {
         if let Some(bounced) = dip.bounced {

@@ -3,7 +3,9 @@
 use linfa::{Dataset, traits::Fit};
 use linfa_logistic::LogisticRegression as Fitter;
 use linfa_preprocessing::linear_scaling::LinearScaler;
-use modelkeep::{Day, Invalid, LevelRange, Model, ModelRef, NewModel, Schema, TrainingSet, Unstored};
+use modelkeep::{
+    Day, Invalid, LevelRange, Model, ModelRef, NewModel, Schema, archive::Unstored, training::TrainingSet,
+};
 use modelkeep_estimators::{LogisticRegression, StandardScaler};
 use ndarray::{Array1, Array2};
 use rkyv::{Archive, Serialize};
@@ -69,7 +71,7 @@ pub fn train(
     // A label looks `horizon_days` sessions ahead; samples whose label could reach into the test year are left out.
     let embargo_days = (plan.horizon_days * 7).div_ceil(5) + 4;
     let train_until = plan.test_from.epoch_days() - i32::try_from(embargo_days)?;
-    let rows = || data.iter().flat_map(modelkeep::Samples::rows);
+    let rows = || data.iter().flat_map(modelkeep::training::Samples::rows);
     let before = Day::from_epoch_days(train_until)?.start();
     let test_rows: Vec<_> = rows().filter(|row| row.0 >= plan.test_from.start()).collect();
     let train_rows: Vec<_> = rows().filter(|row| row.0 < before).collect();

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use modelkeep::Filter;
+use modelkeep::admin::Filter;
 use serde_json::json;
 
 use super::{

@@ -6,7 +6,7 @@
 //! features made of them declare `Lookback::All`. kand's own windows are running sums, which depend on where they
 //! began.
 
-use modelkeep::{Bars, Levels};
+use modelkeep::market::{Bars, Levels};
 
 /// Sessions of a year.
 const YEAR: f64 = 252.0;

@@ -1,6 +1,9 @@
 //! What there is of market data: series of bars, what is known of which day, and what is missing.
 
-use modelkeep::{BarSeries, BarSummary, Calendar, Coverage, Day, Interval, Store, Timeframe};
+use modelkeep::{
+    Day, Interval, Store,
+    market::{BarSeries, BarSummary, Calendar, Coverage, Timeframe},
+};
 use serde_json::json;
 
 use super::{

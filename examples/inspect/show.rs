@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::Write, path::Path};
 
-use modelkeep::{Calendar, Filter, Interval, ModelKey, Store, Version};
+use modelkeep::{Interval, ModelKey, Store, Version, admin::Filter, market::Calendar};
 use serde_json::{Value, json};
 
 use super::table::{human_bytes, human_us, table};

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use modelkeep::{Bar, BarFetcher, Bars, Day, FetchError, Interval, Symbol, Timeframe, Timestamp};
+use modelkeep::{
+    Day, Interval, Symbol, Timestamp,
+    market::{Bar, BarFetcher, Bars, FetchError, Timeframe},
+};
 
 /// What stands in for a vendor's server.
 pub struct Vendor {

@@ -1,6 +1,10 @@
 //! What is stored: all of it a function of one number.
 
-use modelkeep::{Bar, Bars, Model, ModelKey, ModelRef, NewModel, Samples, Schema, Timestamp, TrainingSet};
+use modelkeep::{
+    Model, ModelKey, ModelRef, NewModel, Schema, Timestamp,
+    market::{Bar, Bars},
+    training::{Samples, TrainingSet},
+};
 
 use super::Report;
 

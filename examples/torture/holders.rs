@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use modelkeep::{ErrorKind, Filter, ModelRef, Store, Tier, Version};
+use modelkeep::{ErrorKind, ModelRef, Store, Tier, Version, admin::Filter};
 use rand::{Rng, seq::SliceRandom};
 
 use super::{

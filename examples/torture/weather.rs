@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use modelkeep::{Access, Disk, Fault};
+use modelkeep::disk::{Access, Disk, Fault};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 /// When the sky clears, and how many of a hundred accesses fail until then.

@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use modelkeep::{Error, ErrorKind, Interval, Store, Timeframe, Timestamp, TrainError, Version};
+use modelkeep::{Error, ErrorKind, Interval, Store, Timestamp, TrainError, Version, market::Timeframe};
 use rand::{Rng, rngs::StdRng, seq::IteratorRandom};
 
 use super::{

@@ -1,6 +1,7 @@
 //! Market data: bars, index levels, features, and what is known of each stretch of time.
 //!
-//! Nothing here knows of models. A [`Market`] reads and commits through the [`Core`] that it shares with them.
+//! [`Store::bars`](crate::Store::bars), [`levels`](crate::Store::levels), [`features`](crate::Store::features) and
+//! [`load_or_fetch`](crate::Store::load_or_fetch) lead here.
 
 pub(crate) mod bars;
 pub(crate) mod calendar;
@@ -13,11 +14,40 @@ pub(crate) mod timeframe;
 
 use std::sync::Arc;
 
+pub use self::{
+    bars::{
+        bar::{BadRows, Bar, Field, Flaws},
+        columns::Bars,
+        csv::Progress,
+        read::BarSummary,
+        resample::Resampled,
+        series::{BarSeries, FieldColumn},
+    },
+    calendar::{Calendar, Session},
+    coverage::ledger::{Coverage, CoverageSpan},
+    features::{
+        compute::{FeatureSet, Features},
+        spec::{FeatureSpec, Lookback},
+    },
+    fetch::{
+        fetcher::{BarFetcher, FetchReport, LevelFetcher, Loaded},
+        policy::FetchPolicy,
+        requests::FetchError,
+    },
+    levels::{
+        series::{LevelSeries, Regime},
+        values::Levels,
+    },
+    settings::BarCodec,
+    timeframe::Timeframe,
+};
+
 use crate::{core::Core, sync::single_flight::SingleFlight};
 use fetch::load::LoadKey;
 use settings::MarketSettings;
 
-/// The market data of one store.
+/// The market data of one store. Knows nothing of models; reads and commits through the [`Core`] that it shares with
+/// them.
 #[derive(Debug)]
 pub(crate) struct Market {
     core: Arc<Core>,

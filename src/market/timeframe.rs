@@ -20,7 +20,7 @@ const DAY: u64 = 24 * HOUR;
 ///
 /// ```
 /// use std::time::Duration;
-/// use modelkeep::Timeframe;
+/// use modelkeep::market::Timeframe;
 ///
 /// assert_eq!(Timeframe::minutes(5)?.to_string(), "5m");
 /// assert_eq!("1d".parse::<Timeframe>()?, Timeframe::DAY);
@@ -126,7 +126,7 @@ impl Timeframe {
         i64::try_from(grid).ok()
     }
 
-    /// Whether a bar of this length can begin at `at`: see [`Flaws::OFF_GRID`](crate::Flaws::OFF_GRID).
+    /// Whether a bar of this length can begin at `at`: see [`Flaws::OFF_GRID`](crate::market::Flaws::OFF_GRID).
     pub(crate) fn can_begin(self, at: Timestamp) -> bool {
         self.grid().is_none_or(|grid| at.as_nanos() % grid == 0)
     }

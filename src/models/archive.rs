@@ -349,7 +349,7 @@ impl<M: Model, H: Clone> Clone for ArchiveRef<M, H> {
 /// served.
 ///
 /// ```
-/// # use modelkeep::{Model, Schema, Unstored};
+/// # use modelkeep::{Model, Schema, archive::Unstored};
 /// # #[derive(rkyv::Archive, rkyv::Serialize)]
 /// # struct Momentum { weights: Vec<f64> }
 /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }

@@ -29,7 +29,7 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use modelkeep::{Filter, Store};
+/// use modelkeep::{Store, admin::Filter};
 ///
 /// let store = Store::in_memory()?;
 /// let stale = Filter::all().tag("desk", "equities")?.older_than(Duration::from_secs(7 * 86_400));

@@ -24,7 +24,7 @@ pub enum Tier {
     Hot,
     /// From the file.
     Disk,
-    /// From a tier of others: see [`ModelTier`](crate::ModelTier).
+    /// From a tier of others: see [`ModelTier`](crate::tier::ModelTier).
     Shared,
     /// It was trained by this call.
     Trained,

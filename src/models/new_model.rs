@@ -59,7 +59,7 @@ impl<M> NewModel<M> {
         self
     }
 
-    /// Records the index levels that the training saw; see [`LevelSeries::seen`](crate::LevelSeries::seen).
+    /// Records the index levels that the training saw; see [`LevelSeries::seen`](crate::market::LevelSeries::seen).
     pub fn levels(mut self, seen: LevelRange) -> Self {
         self.levels.push(seen);
         self
@@ -72,7 +72,7 @@ impl<M> NewModel<M> {
         self
     }
 
-    /// Tags the version, to be found by [`Filter::tag`](crate::Filter::tag). The last one of a name counts.
+    /// Tags the version, to be found by [`Filter::tag`](crate::admin::Filter::tag). The last one of a name counts.
     pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.push((name.into(), value.into()));
         self

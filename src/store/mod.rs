@@ -74,8 +74,8 @@ use crate::{
 /// | [`invalidate`](Self::invalidate)`(name)` | every model of a name | as above |
 /// | [`prune`](Self::prune), [`prune_all`](Self::prune_all), [`prune_older_than`](Self::prune_older_than) | old versions | pinned ones |
 /// | [`evict_all`](Self::evict_all) | models in memory | the file, and what is held |
-/// | `remove` of [bars](crate::BarSeries::remove), [levels](crate::LevelSeries::remove), [features](crate::FeatureSet::remove) | rows | of bars, what was known before |
-/// | `mark_missing` of [bars](crate::BarSeries::mark_missing), [levels](crate::LevelSeries::mark_missing) | what is known of an interval: it is fetched again | the rows |
+/// | `remove` of [bars](crate::market::BarSeries::remove), [levels](crate::market::LevelSeries::remove), [features](crate::market::FeatureSet::remove) | rows | of bars, what was known before |
+/// | `mark_missing` of [bars](crate::market::BarSeries::mark_missing), [levels](crate::market::LevelSeries::mark_missing) | what is known of an interval: it is fetched again | the rows |
 ///
 /// The first three rows have a dry run, which is the run without its commit.
 #[derive(Clone)]

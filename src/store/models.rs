@@ -205,7 +205,9 @@ impl Store {
     /// newer one, so that the next update does train.
     ///
     /// ```
-    /// # use modelkeep::{ModelRef, Model, ModelKey, Samples, Schema, Store, Timestamp, NewModel, TrainingSet};
+    /// # use modelkeep::{
+    /// #     ModelRef, Model, ModelKey, Schema, Store, Timestamp, NewModel, training::{Samples, TrainingSet},
+    /// # };
     /// # #[derive(rkyv::Archive, rkyv::Serialize)]
     /// # struct Mean { mean: f64 }
     /// # impl Model for Mean { const SCHEMA: Schema = Schema::new("mean", 1); }
@@ -278,7 +280,7 @@ impl Store {
     /// that a second rollback undoes the first.
     ///
     /// The stored training data is not rolled back: the next [`update`](Self::update) trains on what the newest publish
-    /// left, and on its new rows. To leave bad rows behind, publish with a whole [`TrainingSet`](crate::TrainingSet).
+    /// left, and on its new rows. To leave bad rows behind, publish with a whole [`TrainingSet`](crate::training::TrainingSet).
     ///
     /// # Errors
     /// `NotFound` when there is no previous version, `Corrupt` when it is quarantined, or

@@ -58,7 +58,7 @@ impl Clock for SystemClock {
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
-/// use modelkeep::{Clock, ManualClock, Timestamp};
+/// use modelkeep::{Timestamp, clock::{Clock, ManualClock}};
 ///
 /// let clock = Arc::new(ManualClock::at(Timestamp::from_nanos(0)));
 /// clock.advance(Duration::from_secs(3600));

@@ -14,7 +14,7 @@ pub struct RowChanges {
     pub unchanged: u64,
     /// Rows that were removed.
     pub removed: u64,
-    /// Rows, of those that were written, that have a [flaw](crate::Flaws). Bars alone have flaws.
+    /// Rows, of those that were written, that have a [flaw](crate::market::Flaws). Bars alone have flaws.
     pub flawed: u64,
 }
 

@@ -115,7 +115,7 @@ impl fmt::Debug for Timestamp {
 /// let day: Day = "2018-12-24".parse()?;
 /// assert_eq!(day.next().to_string(), "2018-12-25");
 /// assert!(!day.is_weekend());
-/// # Ok::<(), modelkeep::OutOfRange>(())
+/// # Ok::<(), modelkeep::error::OutOfRange>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(i32);

@@ -1,6 +1,9 @@
 //! Writing and reading bars.
 
-use modelkeep::{BadRows, BarCodec, Bars, Calendar, ErrorKind, Field, Flaws, Interval, Store, Timeframe, Timestamp};
+use modelkeep::{
+    ErrorKind, Interval, Store, Timestamp,
+    market::{BadRows, BarCodec, Bars, Calendar, Field, Flaws, Timeframe},
+};
 
 use crate::{
     market::{MINUTE, all_time, at, bar, between, data, days, minutes},

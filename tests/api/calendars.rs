@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use modelkeep::{Calendar, Day, Interval};
+use modelkeep::{Day, Interval, market::Calendar};
 
 use crate::market::data;
 

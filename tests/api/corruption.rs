@@ -316,7 +316,7 @@ fn a_tree_with_a_cycle_is_damage_and_not_the_end() {
         if let Ok(store) = folder.options().read_only(true).open(folder.path()) {
             damaged += u32::from(store.usage().is_err());
             drop(store.verify());
-            drop(store.list(modelkeep::Filter::all()).map(Iterator::count));
+            drop(store.list(modelkeep::admin::Filter::all()).map(Iterator::count));
         }
     }
     assert!(damaged > 0, "no cycle was made");

@@ -3,7 +3,11 @@
 
 use std::{collections::BTreeMap, fs};
 
-use modelkeep::{Bar, Bars, ErrorKind, Filter, Interval, Store, Timeframe, Timestamp, Verify, Version};
+use modelkeep::{
+    ErrorKind, Interval, Store, Timestamp, Verify, Version,
+    admin::Filter,
+    market::{Bar, Bars, Timeframe},
+};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::support::{Folder, Weights, error, first_weight, is_copied, key, samples, weights};
@@ -56,7 +60,7 @@ fn whole() -> Folder {
 /// What a store answers to one question: an error has no further interest.
 type Answer = Result<String, ErrorKind>;
 
-fn said<T: std::fmt::Debug>(result: modelkeep::Result<T>) -> Answer {
+fn said<T: std::fmt::Debug>(result: modelkeep::error::Result<T>) -> Answer {
     result.map(|value| format!("{value:?}")).map_err(|err| err.kind())
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use example::{Rules, find};
 use market::Bars;
-use modelkeep::Levels;
+use modelkeep::market::Levels;
 
 const RULES: Rules = Rules { zscore_below: -1.0, rsi2_below: 20.0, horizon_days: 5, rebound_pct: 2.0, stop_pct: 3.0 };
 

@@ -2,7 +2,10 @@
 
 use std::cell::Cell;
 
-use modelkeep::{Bars, ErrorKind, FeatureSpec, Interval, Lookback, Store, Timeframe, Timestamp};
+use modelkeep::{
+    ErrorKind, Interval, Store, Timestamp,
+    market::{Bars, FeatureSpec, Lookback, Timeframe},
+};
 use proptest::prelude::*;
 
 use crate::{
@@ -106,7 +109,8 @@ fn another_spec_has_features_of_its_own_and_a_wrong_shape_is_refused() {
 #[test]
 fn aggregates_have_features_of_their_own() {
     let store = Store::in_memory().unwrap();
-    let minutes = store.bars("BTC-USD", Timeframe::MINUTE).unwrap().calendar(modelkeep::Calendar::always_open());
+    let minutes =
+        store.bars("BTC-USD", Timeframe::MINUTE).unwrap().calendar(modelkeep::market::Calendar::always_open());
     minutes.write(&crate::market::minutes("2018-10-15", 60 * 24 * 50)).unwrap();
     store.bars("BTC-USD", Timeframe::DAY).unwrap().write(&days("2018-10-15", "2018-11-15")).unwrap();
     let resampled = minutes.resample(Timeframe::DAY).unwrap().bars;

@@ -9,8 +9,9 @@ use std::{
 };
 
 use modelkeep::{
-    Bar, BarFetcher, Bars, Calendar, Coverage, Day, ErrorKind, FetchError, FetchPolicy, Interval, Loaded, ManualClock,
-    Store, Symbol, Timeframe, Timestamp,
+    Day, ErrorKind, Interval, Store, Symbol, Timestamp,
+    clock::ManualClock,
+    market::{Bar, BarFetcher, Bars, Calendar, Coverage, FetchError, FetchPolicy, Loaded, Timeframe},
 };
 
 use crate::{
@@ -149,7 +150,7 @@ fn transient_errors_are_tried_again_at_once() {
     load(&store, &vendor, "2018-01-01", "2018-02-01");
     let stretch = store.bars("SPY", Timeframe::DAY).unwrap().coverage(between("2018-01-01", "2018-02-01")).unwrap();
     let Coverage::Failed { retry_at, attempts, reason } = &stretch[0].coverage else { panic!("{stretch:?}") };
-    assert_eq!((*attempts, retry_at.since(modelkeep::Clock::now(&*clock))), (2, Duration::from_secs(30 * 60)));
+    assert_eq!((*attempts, retry_at.since(modelkeep::clock::Clock::now(&*clock))), (2, Duration::from_secs(30 * 60)));
     assert!(reason.contains("429"), "{reason}");
 }
 
@@ -201,7 +202,7 @@ fn a_fetched_row_that_cannot_be_right_fails_its_call_by_name_or_is_kept() {
     assert!(refused.data.is_empty());
     let err = refused.complete().unwrap_err();
     assert!(err.message().contains("row 3 at 2018-01-05"), "{err}");
-    let keep = store.bars("QQQ", Timeframe::DAY).unwrap().policy(policy().bad_rows(modelkeep::BadRows::Keep));
+    let keep = store.bars("QQQ", Timeframe::DAY).unwrap().policy(policy().bad_rows(modelkeep::market::BadRows::Keep));
     assert_eq!(keep.load_or_fetch(january, &broken).unwrap().complete().unwrap().flawed(), 1);
 }
 

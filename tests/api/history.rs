@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use modelkeep::{Bars, ErrorKind, Store, Timeframe, Timestamp};
+use modelkeep::{
+    ErrorKind, Store, Timestamp,
+    market::{Bars, Timeframe},
+};
 use proptest::prelude::*;
 
 use crate::{
@@ -105,9 +108,9 @@ trait Now {
     fn now_timestamp(&self) -> Timestamp;
 }
 
-impl Now for modelkeep::ManualClock {
+impl Now for modelkeep::clock::ManualClock {
     fn now_timestamp(&self) -> Timestamp {
-        modelkeep::Clock::now(self)
+        modelkeep::clock::Clock::now(self)
     }
 }
 

@@ -4,7 +4,10 @@
 mod example;
 
 use example::*;
-use modelkeep::{BadRows, Bars, Levels, Store, Timeframe};
+use modelkeep::{
+    Store,
+    market::{BadRows, Bars, Levels, Timeframe},
+};
 
 use crate::market::{all_time, bar, data, days};
 

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use modelkeep::{Calendar, Day, ErrorKind, Interval, Regime};
+use modelkeep::{
+    Day, ErrorKind, Interval,
+    market::{Calendar, Regime},
+};
 
 use crate::{
     dips::market,

@@ -1,6 +1,6 @@
 //! Lists: filtered, ordered, lazy, and honest about what they cannot read.
 
-use modelkeep::{ErrorKind, Filter, ModelKey, Store};
+use modelkeep::{ErrorKind, ModelKey, Store, admin::Filter};
 
 use crate::support::{Folder, HOUR, Weights, both, damage, error, flip_first_bit, key, weights};
 

@@ -2,7 +2,10 @@
 
 use std::{sync::Barrier, thread};
 
-use modelkeep::{ErrorKind, ModelKey, Removal, Removed, Store, Tier, Version};
+use modelkeep::{
+    ErrorKind, ModelKey, Store, Tier, Version,
+    admin::{Removal, Removed},
+};
 
 use crate::support::{Folder, HOUR, Weights, both, error, first_weight, key, large, samples, weights};
 

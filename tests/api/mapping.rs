@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use modelkeep::{ErrorKind, Filter, ModelRef, NewModel, Store, Tier, Verify};
+use modelkeep::{ErrorKind, ModelRef, NewModel, Store, Tier, Verify, admin::Filter};
 
 use crate::support::{Folder, Weights, error, first_weight, key, large, weights};
 

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use modelkeep::{Bar, Bars, Day, Interval, Timestamp};
+use modelkeep::{
+    Day, Interval, Timestamp,
+    market::{Bar, Bars},
+};
 
 pub const MINUTE: i64 = 60_000_000_000;
 

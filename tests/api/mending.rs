@@ -3,14 +3,17 @@
 
 use std::fs;
 
-use modelkeep::{CompactionProgress, ErrorKind, Filter, Store, Verify, Version};
+use modelkeep::{
+    ErrorKind, Store, Verify, Version,
+    admin::{CompactionProgress, Filter},
+};
 
 use crate::support::{Folder, Weights, damage, first_weight, flip_first_bit, key, small, weights};
 
 const POLICIES: [Verify; 3] = [Verify::Full, Verify::Structure, Verify::Background];
 
 /// A write, and what to call it.
-type Write = (&'static str, fn(&Store) -> modelkeep::Result<()>);
+type Write = (&'static str, fn(&Store) -> modelkeep::error::Result<()>);
 
 /// What may be written while a page is damaged.
 const WRITES: [Write; 3] = [
@@ -45,7 +48,7 @@ fn a_damaged_row_is_not_taken_for_whole_once_its_page_was_written_anew() {
             write(&store).unwrap();
             drop(store);
             let store = open();
-            let kind = |result: modelkeep::Result<()>| result.map_err(|err| err.kind());
+            let kind = |result: modelkeep::error::Result<()>| result.map_err(|err| err.kind());
             assert_eq!(kind(store.metadata(&key("bbb")).map(drop)), Err(ErrorKind::Corrupt), "{what}");
             assert_eq!(kind(store.versions(&key("bbb")).map(drop)), Err(ErrorKind::Corrupt), "{what}");
             assert_eq!(kind(store.get::<Weights>(&key("bbb")).map(drop)), Err(ErrorKind::Corrupt), "{what}");

@@ -221,7 +221,7 @@ fn who_is_in_the_way_is_named() {
     let folder = Folder::new();
     let store = folder.open();
     store.publish(&key("m"), large(1.0)).unwrap();
-    let said = |found: modelkeep::Result<Store>| {
+    let said = |found: modelkeep::error::Result<Store>| {
         let err = error(found);
         assert_eq!(err.kind(), ErrorKind::InUse);
         err.to_string()

@@ -1,6 +1,9 @@
 //! Aggregates: stored as they are built, and the same as if all were built anew.
 
-use modelkeep::{BadRows, Bar, Bars, Calendar, ErrorKind, Interval, Store, Timeframe, Timestamp};
+use modelkeep::{
+    ErrorKind, Interval, Store, Timestamp,
+    market::{BadRows, Bar, Bars, Calendar, Timeframe},
+};
 use proptest::prelude::*;
 
 use crate::market::{MINUTE, all_time, at, bar, between, data};

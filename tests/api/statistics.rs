@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use modelkeep::{Clock, Freshness, ManualClock, ModelRef, Store, TierStats};
+use modelkeep::{
+    Freshness, ModelRef, Store,
+    admin::TierStats,
+    clock::{Clock, ManualClock},
+};
 
 use crate::support::{Folder, Weights, clock, key, weights};
 

@@ -7,7 +7,9 @@ use std::{
 };
 
 use modelkeep::{
-    Invalid, ManualClock, Model, ModelKey, ModelRef, NewModel, Options, Samples, Schema, Store, Timestamp, TrainingSet,
+    Invalid, Model, ModelKey, ModelRef, NewModel, Options, Schema, Store, Timestamp,
+    clock::ManualClock,
+    training::{Samples, TrainingSet},
 };
 use rkyv::{Archive, Serialize};
 

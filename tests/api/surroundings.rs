@@ -13,7 +13,7 @@ fn first(store: &Store, name: &str) -> f64 {
 }
 
 /// Opens on another thread: whoever waits there for ever fails the test instead of hanging it.
-fn open_soon(options: Options, path: &Path) -> modelkeep::Result<Store> {
+fn open_soon(options: Options, path: &Path) -> modelkeep::error::Result<Store> {
     let (done, opened) = mpsc::channel();
     let path = path.to_owned();
     thread::spawn(move || done.send(options.open(path)));

@@ -5,7 +5,10 @@ use std::{
     thread,
 };
 
-use modelkeep::{Bar, Bars, FeatureSpec, Interval, Lookback, NewModel, Tier, Timeframe, Timestamp, Version};
+use modelkeep::{
+    Interval, NewModel, Tier, Timestamp, Version,
+    market::{Bar, Bars, FeatureSpec, Lookback, Timeframe},
+};
 
 use crate::support::{Folder, Weights, key, weights};
 

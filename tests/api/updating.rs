@@ -1,6 +1,9 @@
 //! `update`: incremental training.
 
-use modelkeep::{Decision, ErrorKind, Interval, ModelRef, Samples, Tier, TrainError, TrainingSet};
+use modelkeep::{
+    Decision, ErrorKind, Interval, ModelRef, Tier, TrainError,
+    training::{Samples, TrainingSet},
+};
 
 use crate::support::{HOUR, Weights, both, first_weight, key, samples, weights};
 

@@ -19,7 +19,10 @@ mod market;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use modelkeep::{
-    Filter, Interval, ManualClock, Model, ModelKey, NewModel, Samples, Schema, Store, Timestamp, TrainingSet, Version,
+    Interval, Model, ModelKey, NewModel, Schema, Store, Timestamp, Version,
+    admin::Filter,
+    clock::ManualClock,
+    training::{Samples, TrainingSet},
 };
 use modelkeep_estimators::{DecisionTree, LogisticRegression, Node, StandardScaler};
 

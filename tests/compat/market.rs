@@ -5,8 +5,11 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use modelkeep::{
-    BadRows, Bar, BarCodec, Bars, Calendar, Coverage, Day, FeatureSpec, FetchError, FetchPolicy, Interval, Lookback,
-    ManualClock, Store, Symbol, Timeframe, Timestamp,
+    Day, Interval, Store, Symbol, Timestamp,
+    clock::ManualClock,
+    market::{
+        BadRows, Bar, BarCodec, Bars, Calendar, Coverage, FeatureSpec, FetchError, FetchPolicy, Lookback, Timeframe,
+    },
 };
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/market1.redb.zst");

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use modelkeep::{Access, ErrorKind, Fault, Store};
+use modelkeep::{
+    ErrorKind, Store,
+    disk::{Access, Fault},
+};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::{

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use modelkeep::{Access, Disk, Fault};
+use modelkeep::disk::{Access, Disk, Fault};
 
 /// Something that happened. Files are inodes here: one that is opened twice is one.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,9 @@ use std::{
     },
 };
 
-use modelkeep::{Access, ErrorKind, Freshness, Interval, ModelRef, Store, Tier, Timeframe, Verify, Version};
+use modelkeep::{
+    ErrorKind, Freshness, Interval, ModelRef, Store, Tier, Verify, Version, disk::Access, market::Timeframe,
+};
 
 use crate::{
     disk::{LoggedDisk, broken, full, is_read},
@@ -289,7 +291,7 @@ fn reads_go_on_under_every_option() {
             let options = options().verify(verify).mapped(mapped).hot_bytes(0);
             let store = options.disk(Arc::clone(&disk) as _).open(&path).unwrap();
             let expected = summary(&store);
-            let listing = store.list(modelkeep::Filter::all()).unwrap();
+            let listing = store.list(modelkeep::admin::Filter::all()).unwrap();
             break_syncs(&disk);
             for _ in 0..3 {
                 let failed = store.bars("SPY", Timeframe::MINUTE).unwrap().write(&bars(1, 390)).unwrap_err();

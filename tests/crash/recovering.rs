@@ -8,7 +8,11 @@ use std::{
     },
 };
 
-use modelkeep::{Access, Change, ErrorKind, Freshness, ModelKey, ModelTier, Store, Tier, TierError, TierModel};
+use modelkeep::{
+    ErrorKind, Freshness, ModelKey, Store, Tier,
+    disk::Access,
+    tier::{Change, ModelTier, TierError, TierModel},
+};
 
 use crate::{
     disk::{LoggedDisk, broken},
@@ -308,7 +312,7 @@ fn a_listing_that_outlives_an_error_ends_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
     let store = stored(&path, &disk);
-    let lists = || store.list(modelkeep::Filter::all()).unwrap();
+    let lists = || store.list(modelkeep::admin::Filter::all()).unwrap();
     let (untouched, mut begun) = (lists(), lists());
     assert_eq!(*begun.next().unwrap().unwrap().key(), key("large"));
     store.publish(&key("other"), model(4, 10)).unwrap();

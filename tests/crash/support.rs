@@ -3,8 +3,10 @@
 use std::{fmt::Write as _, path::Path, sync::Arc};
 
 use modelkeep::{
-    Bar, Bars, Error, Interval, ManualClock, Model, ModelKey, NewModel, Options, Samples, Schema, Store, Timeframe,
-    Timestamp, TrainingSet, Version,
+    Error, Interval, Model, ModelKey, NewModel, Options, Schema, Store, Timestamp, Version,
+    clock::ManualClock,
+    market::{Bar, Bars, Timeframe},
+    training::{Samples, TrainingSet},
 };
 
 use crate::disk::LoggedDisk;

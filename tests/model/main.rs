@@ -21,8 +21,11 @@ mod oracle;
 use std::{sync::Arc, time::Duration};
 
 use modelkeep::{
-    Decision, ErrorKind, Filter, Freshness, ManualClock, Model, ModelKey, ModelRef, NewModel, Options, Samples, Schema,
-    Store, Tier, Timestamp, TrainingSet, Verify, Version,
+    Decision, ErrorKind, Freshness, Model, ModelKey, ModelRef, NewModel, Options, Schema, Store, Tier, Timestamp,
+    Verify, Version,
+    admin::Filter,
+    clock::ManualClock,
+    training::{Samples, TrainingSet},
 };
 use oracle::Oracle;
 use proptest::prelude::*;
@@ -144,7 +147,7 @@ impl Run {
     }
 
     fn hours(&self) -> u64 {
-        use modelkeep::Clock;
+        use modelkeep::clock::Clock;
         u64::try_from(self.clock.now().as_nanos() / 3_600_000_000_000).unwrap()
     }
 
@@ -270,7 +273,7 @@ impl Run {
     /// Runs a removal on both sides; the dry run must have said the same.
     fn check_removal<A>(
         &self,
-        removal: &modelkeep::Removal<'_>,
+        removal: &modelkeep::admin::Removal<'_>,
         expected: impl FnOnce(&Oracle, A) -> Option<oracle::Removed>,
         arguments: A,
     ) -> Result<(), TestCaseError> {

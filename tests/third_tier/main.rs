@@ -20,8 +20,9 @@ use std::{
 };
 
 use modelkeep::{
-    Change, Decision, ErrorKind, Freshness, Live, Model, ModelKey, ModelRef, ModelTier, NewModel, Schema, Store, Tier,
-    TierError, TierModel, TrainError, Version,
+    Decision, ErrorKind, Freshness, Live, Model, ModelKey, ModelRef, NewModel, Schema, Store, Tier, TrainError,
+    Version,
+    tier::{Change, ModelTier, TierError, TierModel},
 };
 
 #[derive(rkyv::Archive, rkyv::Serialize)]

@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use modelkeep::{Filter, Model, ModelKey, NewModel, Schema, Store};
+use modelkeep::{Model, ModelKey, NewModel, Schema, Store, admin::Filter};
 
 #[derive(rkyv::Archive, rkyv::Serialize)]
 struct Weights {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use modelkeep::{Filter, ModelKey, NewModel, Store};
+use modelkeep::{ModelKey, NewModel, Store, admin::Filter};
 
 use crate::{
     folder,

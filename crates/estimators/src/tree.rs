@@ -236,7 +236,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use modelkeep::Unstored;
+    use modelkeep::archive::Unstored;
 
     fn classify(tree: &DecisionTree, row: &[f64]) -> Option<i64> {
         Some(Unstored::of(tree).ok()?.class(row))

@@ -90,7 +90,7 @@ impl Columns {
 /// Equality is of bits: a NaN equals itself, and 0.0 does not equal -0.0.
 ///
 /// ```
-/// use modelkeep::{Bar, Bars, Timestamp};
+/// use modelkeep::{Timestamp, market::{Bar, Bars}};
 ///
 /// let bar = |n: i64| Bar { at: Timestamp::from_nanos(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: 100.0 };
 /// let bars: Bars = (0..10).map(bar).collect();

@@ -42,7 +42,7 @@ impl<'a> BarSeries<'a> {
     /// nothing from before. A read-only store returns what is up to date already.
     ///
     /// ```
-    /// use modelkeep::{Bar, Bars, Calendar, Store, Timeframe, Timestamp};
+    /// use modelkeep::{Store, Timestamp, market::{Bar, Bars, Calendar, Timeframe}};
     ///
     /// let store = Store::in_memory()?;
     /// let minutes = store.bars("BTC-USD", Timeframe::MINUTE)?.calendar(Calendar::always_open());

@@ -37,13 +37,13 @@ use crate::{
 /// The bars of one symbol and timeframe.
 ///
 /// ```
-/// use modelkeep::{Bar, Bars, Day, Interval, Store, Timeframe};
+/// use modelkeep::{Day, Interval, Store, market::{Bar, Bars, Timeframe}};
 ///
 /// let store = Store::in_memory()?;
 /// let daily = store.bars("SPY", Timeframe::DAY)?;
 /// let day = |text: &str, close| {
 ///     let at = text.parse::<Day>()?.start();
-///     Ok::<_, modelkeep::OutOfRange>(Bar { at, open: 240.0, high: 250.0, low: 239.5, close, volume: 1e6 })
+///     Ok::<_, modelkeep::error::OutOfRange>(Bar { at, open: 240.0, high: 250.0, low: 239.5, close, volume: 1e6 })
 /// };
 /// let bars: Bars = [day("2018-12-28", 244.9)?, day("2018-12-31", 245.3)?].into_iter().collect();
 /// assert_eq!(daily.write(&bars)?.added, 2);
@@ -58,9 +58,9 @@ use crate::{
 /// [`range`](Self::range) returns what is known now. A vendor that corrects a bar next week changes what `range` says
 /// of last week, and a backtest over it sees what nobody could see. [`range_as_of`](Self::range_as_of) returns what
 /// this store knew at a time: **a bar that was stored later is never in it**, and a bar that was corrected or deleted
-/// later is in it as it was. When a bar was stored is what this store's [`Clock`](crate::Clock) said in the transaction
+/// later is in it as it was. When a bar was stored is what this store's [`Clock`](crate::clock::Clock) said in the transaction
 /// that wrote it, so a history that was imported today was not known yesterday. To replay a history as if it had come
-/// day by day, write it day by day under a [`ManualClock`](crate::ManualClock).
+/// day by day, write it day by day under a [`ManualClock`](crate::clock::ManualClock).
 ///
 /// This is about bars. Features, aggregates and levels are of what is known now: a backtest over restated bars computes
 /// its features from `range_as_of` itself.
@@ -153,7 +153,7 @@ impl<'a> BarSeries<'a> {
     ///
     /// # Errors
     /// `InvalidInput`, naming the row, for bars that are not in order, that repeat a timestamp, or have
-    /// [`Flaws`](crate::Flaws): nothing is written then. `LimitExceeded` for more than 1,048,576 bars in one chunk.
+    /// [`Flaws`](crate::market::Flaws): nothing is written then. `LimitExceeded` for more than 1,048,576 bars in one chunk.
     /// Otherwise what a write can fail with.
     pub fn write(&self, bars: &Bars) -> Result<RowChanges> {
         self.write_with(bars, BadRows::Refuse)

@@ -57,13 +57,13 @@ impl Calendar {
     /// Returns the calendar that a JSON text describes:
     ///
     /// ```
-    /// let calendar = modelkeep::Calendar::from_json(r#"{
+    /// let calendar = modelkeep::market::Calendar::from_json(r#"{
     ///     "name": "hkex", "version": 1, "hours": "exchange", "zone": "Asia/Hong_Kong",
     ///     "open": "09:30", "close": "16:00", "first": "2020-01-01", "end": "2023-01-01",
     ///     "weekend": ["Sat", "Sun"], "closed": ["2020-10-01"], "early": {"2020-12-24": "12:00"}
     /// }"#)?;
     /// assert!(calendar.session("2020-10-01".parse()?).is_none());
-    /// assert_eq!(modelkeep::Calendar::from_json(&calendar.to_json())?, calendar);
+    /// assert_eq!(modelkeep::market::Calendar::from_json(&calendar.to_json())?, calendar);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

@@ -34,7 +34,7 @@ use crate::types::{
 /// 2018. Days after the present follow the rules as they are.
 ///
 /// ```
-/// use modelkeep::Calendar;
+/// use modelkeep::market::Calendar;
 ///
 /// let nyse = Calendar::nyse();
 /// assert!(nyse.session("2025-01-09".parse()?).is_none()); // closed for the funeral of a president

@@ -134,7 +134,7 @@ impl FeatureSet<'_> {
     /// bit, if what is computed for a bar depends on that bar and its lookback alone.
     ///
     /// ```
-    /// use modelkeep::{Bar, Bars, Day, FeatureSpec, Interval, Lookback, Store, Timeframe};
+    /// use modelkeep::{Day, Interval, Store, market::{Bar, Bars, FeatureSpec, Lookback, Timeframe}};
     ///
     /// let store = Store::in_memory()?;
     /// let first: Day = "2018-01-01".parse()?;

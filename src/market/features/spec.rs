@@ -26,7 +26,7 @@ pub enum Lookback {
 /// What features are computed, and how: everything that changes their values.
 ///
 /// ```
-/// use modelkeep::{FeatureSpec, Lookback, Timeframe};
+/// use modelkeep::{market::{FeatureSpec, Lookback, Timeframe}};
 ///
 /// let spec = FeatureSpec::new("trend", 1, Timeframe::DAY, Lookback::Bars(19), &["mean20", "zscore20"])?;
 /// let slower = spec.clone().params(&[("scale", 2.0)])?;

@@ -19,7 +19,7 @@ use crate::{
 
 /// Brings bars from elsewhere: a vendor, a broker, a folder. Closures are fetchers, too.
 ///
-/// Called from several threads at a time, as many as [`FetchPolicy::concurrency`](crate::FetchPolicy::concurrency)
+/// Called from several threads at a time, as many as [`FetchPolicy::concurrency`](crate::market::FetchPolicy::concurrency)
 /// says.
 pub trait BarFetcher: Sync {
     /// Returns the bars of `symbol` that begin in `interval`, in any order. Bars outside of it are left out, of bars
@@ -109,7 +109,7 @@ pub struct Loaded<T> {
 
 impl<T> Loaded<T> {
     /// Returns whether nothing is missing that the calendar expects: sessions, as a whole. A session that has a bar
-    /// counts as there; what is missing inside of it, [`BarSeries::intraday_gaps`](crate::BarSeries::intraday_gaps)
+    /// counts as there; what is missing inside of it, [`BarSeries::intraday_gaps`](crate::market::BarSeries::intraday_gaps)
     /// finds. About days that the calendar does not know it expects nothing.
     #[must_use]
     pub fn is_complete(&self) -> bool {

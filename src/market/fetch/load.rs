@@ -282,12 +282,12 @@ impl BarSeries<'_> {
     /// Bars that are not over yet are not asked for. Answers are committed as they arrive.
     ///
     /// ```
-    /// use modelkeep::{Bar, Bars, Day, FetchError, Interval, Store, Symbol, Timeframe, Timestamp};
+    /// use modelkeep::{Day, Interval, Store, Symbol, Timestamp, market::{Bar, Bars, FetchError, Timeframe}};
     ///
     /// let store = Store::in_memory()?;
     /// let spy = store.bars("SPY", Timeframe::DAY)?;
     /// let vendor = |_: &Symbol, _: Timeframe, asked: Interval<Timestamp>| {
-    ///     let sessions = modelkeep::Calendar::nyse().sessions(asked.days()).collect::<Vec<_>>();
+    ///     let sessions = modelkeep::market::Calendar::nyse().sessions(asked.days()).collect::<Vec<_>>();
     ///     let bar = |at| Bar { at, open: 240.0, high: 250.0, low: 239.5, close: 244.9, volume: 1e6 };
     ///     Ok::<Bars, FetchError>(sessions.into_iter().map(|session| bar(session.day.start())).collect())
     /// };

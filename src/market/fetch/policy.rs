@@ -11,7 +11,7 @@ use crate::market::bars::bar::BadRows;
 ///
 /// ```
 /// use std::time::Duration;
-/// use modelkeep::{FetchPolicy, Store};
+/// use modelkeep::{Store, market::FetchPolicy};
 ///
 /// let vendor = FetchPolicy::default()
 ///     .rate(5, Duration::from_secs(60))

@@ -23,7 +23,7 @@ use crate::types::{clock::Clock, error::Result, interval::Interval, time::Timest
 ///
 /// ```
 /// use std::time::Duration;
-/// use modelkeep::FetchError;
+/// use modelkeep::market::FetchError;
 ///
 /// let busy = FetchError::transient("429 Too Many Requests").retry_after(Duration::from_secs(60));
 /// assert!(busy.is_transient());

@@ -11,7 +11,7 @@ use crate::types::{
 /// What a commit changed about which version of a model is current.
 ///
 /// ```
-/// use modelkeep::{Change, ModelKey};
+/// use modelkeep::{ModelKey, tier::Change};
 ///
 /// fn forgotten(change: &Change) -> Vec<&ModelKey> {
 ///     match change {
@@ -152,7 +152,7 @@ pub type TierError = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// ```
 /// use std::{collections::HashMap, sync::{Arc, Mutex}};
-/// use modelkeep::{Change, Model, ModelKey, ModelTier, NewModel, Schema, Store, Tier, TierError, TierModel};
+/// use modelkeep::{Model, ModelKey, NewModel, Schema, Store, Tier, tier::{Change, ModelTier, TierError, TierModel}};
 ///
 /// #[derive(Debug, Default)]
 /// struct Shelf(Mutex<HashMap<ModelKey, TierModel>>);

@@ -14,7 +14,7 @@ use crate::types::{
 /// Timestamps ascend strictly. A feature may be NaN (missing); it cannot be infinite. A target is finite.
 ///
 /// ```
-/// use modelkeep::{Samples, Timestamp};
+/// use modelkeep::{Timestamp, training::Samples};
 ///
 /// let mut samples = Samples::new("AAPL", &["zscore", "rsi2"])?;
 /// samples.push(Timestamp::from_nanos(1), &[-1.7, 4.2], 1.0)?;

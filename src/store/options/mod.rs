@@ -10,7 +10,7 @@ use super::Store;
 use crate::market::{Market, settings::MarketSettings};
 use crate::{
     core::Core,
-    engine::{Engine, EngineOptions, Watched},
+    engine::{Disk, Engine, EngineOptions, Watched},
     format::envelope::Verify,
     models::{Models, settings::ModelSettings, tiers::ModelTier},
     sync::gate::Opened,
@@ -172,7 +172,7 @@ impl Options {
     ///
     /// ```
     /// use std::sync::{Arc, atomic::{AtomicBool, Ordering}};
-    /// use modelkeep::{Access, Disk, ErrorKind, Fault, Store, Timeframe};
+    /// use modelkeep::{ErrorKind, Store, disk::{Access, Disk, Fault}, market::Timeframe};
     ///
     /// #[derive(Debug, Default)]
     /// struct Failing(AtomicBool);
@@ -194,7 +194,7 @@ impl Options {
     /// store.levels("VIX")?.write(&[("2018-12-24".parse()?, 36.07)])?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn disk(mut self, disk: Arc<dyn crate::Disk>) -> Self {
+    pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
         self.engine.disk = Watched::by(disk);
         self
     }

@@ -12,7 +12,10 @@
 //! close, and higher in wild minutes. No minute is missing: in a liquid stock none is.
 
 use anyhow::{Context, Result};
-use modelkeep::{Bar, Calendar, Day, Interval, Session, Timeframe, Timestamp};
+use modelkeep::{
+    Day, Interval, Timestamp,
+    market::{Bar, Calendar, Session, Timeframe},
+};
 use rand::{Rng, RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 

@@ -11,7 +11,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use modelkeep::{BarCodec, Bars, Store};
+use modelkeep::{
+    Store,
+    market::{BarCodec, Bars},
+};
 
 use super::{
     parquet::{self, Columns, Reader, Times},

@@ -8,7 +8,7 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use modelkeep::Bars;
+use modelkeep::market::Bars;
 use parquet::{
     basic::{Compression, Encoding, ZstdLevel},
     column::reader::get_typed_column_reader,
@@ -148,7 +148,7 @@ pub fn append(path: &Path, more: &Columns) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use modelkeep::{Bar, Timestamp};
+    use modelkeep::{Timestamp, market::Bar};
 
     use super::*;
 

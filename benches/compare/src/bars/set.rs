@@ -3,7 +3,10 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
-use modelkeep::{Bar, Bars, Day, Interval, Timeframe, Timestamp};
+use modelkeep::{
+    Day, Interval, Timestamp,
+    market::{Bar, Bars, Timeframe},
+};
 
 /// One data set.
 pub struct Set {
