@@ -139,8 +139,9 @@ pub use models::{
     archive::{Invalid, Model},
     catalog::metadata::Metadata,
     live::{Current, Live},
+    lookup::{Absence, Lookup},
     model_ref::{Decision, ModelRef, Tier},
-    new_model::NewModel,
+    new_model::{NewModel, TrainResult},
     train::Freshness,
     update::Update,
 };
@@ -164,7 +165,11 @@ pub mod admin {
         engine::{Compacted, CompactionProgress, Identity, TableUsage},
         inspect::{Damage, Usage, Verification},
         models::{
-            catalog::quarantine::Quarantined,
+            annotate::Annotation,
+            catalog::{
+                aliases::{Alias, AliasMove},
+                quarantine::Quarantined,
+            },
             list::{Filter, Listed, Listing, VersionEntry},
             manage::{Removal, Removed, RemovedVersion},
             stats::{Stats, TierStats},
@@ -236,7 +241,8 @@ pub mod prelude {
     #[cfg(feature = "market")]
     pub use crate::market::{Bar, Bars, Calendar, FeatureSpec, Levels, Lookback, Timeframe};
     pub use crate::{
-        Day, Freshness, Interval, Live, Model, ModelKey, ModelRef, NewModel, Schema, Store, Symbol, Timestamp, Version,
+        Day, Freshness, Interval, Live, Model, ModelKey, ModelRef, NewModel, Schema, Store, Symbol, Timestamp,
+        TrainResult, Version,
         training::{Samples, TrainingSet},
     };
 }

@@ -103,6 +103,8 @@ pub(crate) enum Table {
     Training,
     /// Model key, version, name -> which archive holds the artifact.
     Artifacts,
+    /// Model key, name -> the version that the alias leads to, and where it led before.
+    Aliases,
     /// Series, year -> daily levels.
     Levels,
     /// Model key, version -> why the version is not served.
@@ -125,12 +127,13 @@ pub(crate) enum Table {
 
 impl Table {
     /// All tables with byte keys.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Store,
         Self::Heads,
         Self::Metadata,
         Self::Training,
         Self::Artifacts,
+        Self::Aliases,
         Self::Levels,
         Self::Quarantine,
         Self::Bars,
@@ -150,6 +153,7 @@ impl Table {
             Self::Metadata => "metadata",
             Self::Training => "training_data",
             Self::Artifacts => "artifacts",
+            Self::Aliases => "aliases",
             Self::Levels => "vix",
             Self::Quarantine => "quarantine",
             Self::Bars => "bars",
@@ -168,7 +172,7 @@ impl Table {
             Self::Store => &[Field::Tail],
             Self::Heads => &[Field::Text, Field::Hash],
             Self::Metadata | Self::Quarantine => &[Field::Text, Field::Hash, Field::Version],
-            Self::Training => &[Field::Text, Field::Hash, Field::Tail],
+            Self::Training | Self::Aliases => &[Field::Text, Field::Hash, Field::Tail],
             Self::Artifacts => &[Field::Text, Field::Hash, Field::Version, Field::Tail],
             Self::Levels => &[Field::Text, Field::Year],
             Self::Bars | Self::BarHistory => &[Field::Text, Field::Span, Field::Span, Field::Period],

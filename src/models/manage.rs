@@ -4,7 +4,7 @@ use std::{cell::Cell, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use super::{
     Models,
-    catalog::{head, metadata, quarantine, removal},
+    catalog::{aliases, aliases::Alias, head, head::Head, metadata, quarantine, removal},
     list::name_prefix,
     tiers::Change,
     training,
@@ -72,6 +72,7 @@ const ROLL_BACK: &str = "roll back";
 
 #[derive(Clone, Debug)]
 enum Scope {
+    Version(ModelKey, Version),
     Key(ModelKey),
     Name(ModelName),
     Beyond { key: ModelKey, keep: usize },
@@ -173,6 +174,11 @@ impl Models {
         self.removal(Scope::BeyondAll { keep })
     }
 
+    /// Deletes one version.
+    pub(crate) fn remove_version(self: &Arc<Self>, key: &ModelKey, version: Version) -> Removal<'_> {
+        self.removal(Scope::Version(key.clone(), version))
+    }
+
     /// Deletes a model.
     pub(crate) fn remove(self: &Arc<Self>, key: &ModelKey) -> Removal<'_> {
         self.removal(Scope::Key(key.clone()))
@@ -266,7 +272,7 @@ impl Removal<'_> {
                 removed.versions.push(RemovedVersion { key: key.clone(), version, bytes });
             }
             if metadata::versions(batch, &key)?.is_empty() {
-                removed.bytes += training::stored::remove(batch, &key)?;
+                removed.bytes += training::stored::remove(batch, &key)? + aliases::remove_all(batch, &key)?;
             }
             if had_current && head.current.is_none() {
                 gone.push(key.clone());
@@ -279,7 +285,7 @@ impl Removal<'_> {
     /// The versions to delete, by key.
     fn unwanted(&self, batch: &Batch) -> Result<BTreeMap<ModelKey, Vec<Version>>> {
         let prefix = match &self.scope {
-            Scope::Key(key) | Scope::Beyond { key, .. } => key.to_bytes(),
+            Scope::Key(key) | Scope::Version(key, _) | Scope::Beyond { key, .. } => key.to_bytes(),
             Scope::Name(name) => name_prefix(name),
             Scope::BeyondAll { .. } | Scope::OlderThan(_) => Vec::new(),
         };
@@ -288,6 +294,12 @@ impl Removal<'_> {
             if let Some((key, version)) = metadata::split_row(&row) {
                 by_key.entry(key).or_default().push(version);
             }
+        }
+        if let Scope::Version(key, version) = &self.scope
+            && !by_key.get(key).is_some_and(|versions| versions.contains(version))
+        {
+            let message = format!("there is no version {version}");
+            return Err(Error::new(ErrorKind::NotFound, "remove", key.to_string(), message));
         }
         let mut unwanted = BTreeMap::new();
         for (key, versions) in by_key {
@@ -308,18 +320,23 @@ impl Removal<'_> {
     fn unwanted_of(&self, batch: &Batch, key: &ModelKey, mut versions: Vec<Version>) -> Result<Vec<Version>> {
         let head = head::read(batch, key)?.unwrap_or_default();
         match &self.scope {
-            Scope::Key(_) | Scope::Name(_) if !head.pins.is_empty() => {
-                let pins: Vec<String> = head.pins.iter().map(ToString::to_string).collect();
-                let message = format!("{} pinned; unpin before removing", pins.join(", "));
-                return Err(Error::new(ErrorKind::Pinned, "remove", key.to_string(), message));
+            Scope::Version(_, version) => {
+                if head.current == Some(*version) {
+                    let message =
+                        format!("{version} is current; roll back, or publish another one, before removing it");
+                    return Err(Error::new(ErrorKind::Pinned, "remove", key.to_string(), message));
+                }
+                versions.retain(|other| other == version);
+                refuse_protected(batch, key, &head, &versions)?;
             }
-            Scope::Key(_) | Scope::Name(_) => {}
+            Scope::Key(_) | Scope::Name(_) => refuse_protected(batch, key, &head, &versions)?,
             Scope::Beyond { keep, .. } | Scope::BeyondAll { keep } => {
-                versions = removal::beyond(&versions, &head, *keep);
+                versions = removal::beyond(&versions, &head, &removal::protected(batch, key, &head)?, *keep);
                 versions.reverse();
             }
             Scope::OlderThan(age) => {
-                versions.retain(|&version| !head.pins.contains(&version) && self.is_older(batch, key, version, *age));
+                let protected = removal::protected(batch, key, &head)?;
+                versions.retain(|&version| !protected.contains(&version) && self.is_older(batch, key, version, *age));
             }
         }
         Ok(versions)
@@ -336,5 +353,22 @@ impl Removal<'_> {
                 false
             }
         }
+    }
+}
+
+/// Refuses to delete versions of which one is pinned, or has an alias.
+fn refuse_protected(batch: &Batch, key: &ModelKey, head: &Head, unwanted: &[Version]) -> Result<()> {
+    let refuse = |message: String| Err(Error::new(ErrorKind::Pinned, "remove", key.to_string(), message));
+    let pins: Vec<String> = head.pins.iter().filter(|pin| unwanted.contains(pin)).map(ToString::to_string).collect();
+    if !pins.is_empty() {
+        return refuse(format!("{} pinned; unpin before removing", pins.join(", ")));
+    }
+    let aliases = aliases::list(batch, key)?;
+    let leads_there = aliases.iter().find(|alias| alias.version.is_some_and(|version| unwanted.contains(&version)));
+    match leads_there {
+        Some(Alias { name, version: Some(version), .. }) => {
+            refuse(format!("the alias {name} leads to {version}; move or remove the alias before removing"))
+        }
+        _ => Ok(()),
     }
 }

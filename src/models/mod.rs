@@ -3,11 +3,15 @@
 //! Nothing here knows of market data. [`tiers`] is the one place that finds a model and the one that shows a change;
 //! [`catalog`] and [`training`] are the rows; the other modules are one verb each.
 
+pub(crate) mod aliases;
+pub(crate) mod annotate;
 pub(crate) mod archive;
 pub(crate) mod catalog;
+mod copy;
 mod entry;
 pub(crate) mod list;
 pub(crate) mod live;
+pub(crate) mod lookup;
 pub(crate) mod manage;
 pub(crate) mod model_ref;
 pub(crate) mod new_model;

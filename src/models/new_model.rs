@@ -30,6 +30,29 @@ pub struct NewModel<M> {
     pub(super) training_duration: Option<Duration>,
 }
 
+/// What a training closure returns. With its type written out, nothing else needs to be: `?` takes any error.
+///
+/// ```
+/// # use modelkeep::{Freshness, Model, ModelKey, NewModel, Schema, Store, TrainResult};
+/// # #[derive(rkyv::Archive, rkyv::Serialize)]
+/// # struct Momentum { weights: Vec<f64> }
+/// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+/// # let store = Store::in_memory()?;
+/// # let key = ModelKey::new("momentum", &())?;
+/// let model = store.get_or_train(&key, &Freshness::max_age_hours(24), |prior| -> TrainResult<Momentum> {
+///     let first = "0.5".parse::<f64>()? + prior.map_or(0.0, |prior| prior.weights[0].to_native());
+///     Ok(Momentum { weights: vec![first] }.into())
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub type TrainResult<M, E = Box<dyn std::error::Error + Send + Sync>> = Result<NewModel<M>, E>;
+
+impl<M> From<M> for NewModel<M> {
+    fn from(model: M) -> Self {
+        Self::new(model)
+    }
+}
+
 impl<M> NewModel<M> {
     /// Returns a model with nothing beside it.
     pub fn new(model: M) -> Self {

@@ -71,6 +71,16 @@ impl Models {
     ) -> Result<Version> {
         self.core.check_writable("publish").map_err(|err| err.about(key.to_string()))?;
         let staged = self.stage(key, trained, &Lineage::default())?;
+        self.publish_staged(key, expect, staged)
+    }
+
+    /// Writes it as the next version and shows it.
+    pub(super) fn publish_staged(
+        self: &Arc<Self>,
+        key: &ModelKey,
+        expect: Expect,
+        staged: StagedVersion,
+    ) -> Result<Version> {
         match self.write_staged(key, expect, staged) {
             Ok(Published { version, doubt: None, .. }) => Ok(version),
             Ok(Published { doubt: Some(doubt), .. }) => Err(doubt),
@@ -206,16 +216,18 @@ impl Models {
         let Some(keep) = self.settings.retention else {
             return Ok(());
         };
-        let versions = match metadata::versions(batch, key) {
-            Ok(versions) => versions,
+        let seen = metadata::versions(batch, key)
+            .and_then(|versions| Ok(removal::beyond(&versions, head, &removal::protected(batch, key, head)?, keep)));
+        let unwanted = match seen {
+            Ok(unwanted) => unwanted,
             // It can wait until somebody has seen to the damage.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                tracing::error!(%key, %error, "retention cannot see all versions; nothing is pruned");
+                tracing::error!(%key, %error, "retention cannot see all versions and aliases; nothing is pruned");
                 return Ok(());
             }
             Err(err) => return Err(err),
         };
-        for version in removal::beyond(&versions, head, keep) {
+        for version in unwanted {
             let bytes = removal::remove_version(batch, key, version)?;
             head.forget(version);
             tracing::debug!(%key, %version, bytes, "pruned by retention");

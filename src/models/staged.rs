@@ -20,6 +20,8 @@ use crate::{
     },
 };
 
+const PUBLISH: &str = "publish";
+
 /// Where a version comes from.
 #[derive(Clone, Default)]
 pub(super) struct Lineage {
@@ -149,30 +151,42 @@ impl Named {
     }
 
     fn check(&self, key: &ModelKey) -> Result<()> {
-        let refuse = |message| Err(Error::new(ErrorKind::LimitExceeded, "publish", key.to_string(), message));
         let artifacts = self.artifacts.len() + self.carried.len();
-        for (what, count) in [("metrics", self.metrics.len()), ("tags", self.tags.len()), ("artifacts", artifacts)] {
-            if count > LABELS_MAX {
-                return refuse(format!("{count} {what}, at most {LABELS_MAX} are allowed"));
-            }
+        check_labels(PUBLISH, key, self.metrics.len(), &self.tags, artifacts)
+    }
+}
+
+/// Checks how many metrics, tags and artifacts a version has, and the values of its tags.
+pub(super) fn check_labels(
+    operation: &'static str,
+    key: &ModelKey,
+    metrics: usize,
+    tags: &BTreeMap<Label, String>,
+    artifacts: usize,
+) -> Result<()> {
+    let refuse = |message| Err(Error::new(ErrorKind::LimitExceeded, operation, key.to_string(), message));
+    for (what, count) in [("metrics", metrics), ("tags", tags.len()), ("artifacts", artifacts)] {
+        if count > LABELS_MAX {
+            return refuse(format!("{count} {what}, at most {LABELS_MAX} are allowed"));
         }
-        match self.tags.iter().find(|(_, value)| value.len() > TAG_VALUE_BYTES_MAX) {
-            None => Ok(()),
-            Some((name, value)) => {
-                refuse(format!("tag {name} has {} bytes, at most {TAG_VALUE_BYTES_MAX} are allowed", value.len()))
-            }
+    }
+    match tags.iter().find(|(_, value)| value.len() > TAG_VALUE_BYTES_MAX) {
+        None => Ok(()),
+        Some((name, value)) => {
+            refuse(format!("tag {name} has {} bytes, at most {TAG_VALUE_BYTES_MAX} are allowed", value.len()))
         }
     }
 }
 
+/// Checks the name of a metric, a tag or an artifact.
+pub(super) fn label(operation: &'static str, key: &ModelKey, what: &str, name: &str) -> Result<Label> {
+    Label::new(name).map_err(|err| {
+        let message = format!("{what} {name:?}: {}", err.message());
+        Error::new(err.kind(), operation, key.to_string(), message).with_source(err)
+    })
+}
+
 /// Checks names.
 fn labels<V>(key: &ModelKey, what: &str, named: Vec<(String, V)>) -> Result<BTreeMap<Label, V>> {
-    let label = |(name, value): (String, V)| match Label::new(&name) {
-        Ok(label) => Ok((label, value)),
-        Err(err) => {
-            let message = format!("{what} {name:?}: {}", err.message());
-            Err(Error::new(err.kind(), "publish", key.to_string(), message).with_source(err))
-        }
-    };
-    named.into_iter().map(label).collect()
+    named.into_iter().map(|(name, value)| Ok((label(PUBLISH, key, what, &name)?, value))).collect()
 }

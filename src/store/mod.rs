@@ -6,6 +6,7 @@ mod admin;
 mod market;
 mod models;
 mod options;
+mod versions;
 
 use std::{fmt, path::Path, sync::Arc};
 
@@ -72,12 +73,13 @@ use crate::{
 /// |---|---|---|
 /// | [`remove`](Self::remove)`(key)` | a model: every version and its training data | the numbering of its versions |
 /// | [`invalidate`](Self::invalidate)`(name)` | every model of a name | as above |
-/// | [`prune`](Self::prune), [`prune_all`](Self::prune_all), [`prune_older_than`](Self::prune_older_than) | old versions | pinned ones |
+/// | [`remove_version`](Self::remove_version)`(key, v)` | one version that is not current | the others |
+/// | [`prune`](Self::prune), [`prune_all`](Self::prune_all), [`prune_older_than`](Self::prune_older_than) | old versions | pinned ones, and those with an alias |
 /// | [`evict_all`](Self::evict_all) | models in memory | the file, and what is held |
 /// | `remove` of [bars](crate::market::BarSeries::remove), [levels](crate::market::LevelSeries::remove), [features](crate::market::FeatureSet::remove) | rows | of bars, what was known before |
 /// | `mark_missing` of [bars](crate::market::BarSeries::mark_missing), [levels](crate::market::LevelSeries::mark_missing) | what is known of an interval: it is fetched again | the rows |
 ///
-/// The first three rows have a dry run, which is the run without its commit.
+/// The first four rows have a dry run, which is the run without its commit.
 #[derive(Clone)]
 pub struct Store {
     /// Dropped before the rest.

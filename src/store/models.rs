@@ -1,15 +1,14 @@
-//! Models, as a user calls them.
+//! Models, as a user calls them: found, published, trained, followed.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use super::Store;
 use crate::{
     models::{
         archive::Model,
         catalog::{metadata::Metadata, quarantine::Quarantined},
-        list::{Filter, Listing, VersionEntry},
         live::Live,
-        manage::Removal,
+        lookup::Lookup,
         model_ref::ModelRef,
         new_model::NewModel,
         publish::Expect,
@@ -40,6 +39,32 @@ impl Store {
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
     pub fn get<M: Model>(&self, key: &ModelKey) -> Result<Option<ModelRef<M>>> {
         self.models.get(key)
+    }
+
+    /// Returns the current version of a model, or why there is none: nothing was ever published under this key, or
+    /// everything was removed.
+    ///
+    /// ```
+    /// use modelkeep::{Absence, Lookup};
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// let (stored, wanted) = (ModelKey::new("momentum", &[("days", 5)])?, ModelKey::new("momentum", &[("days", 20)])?);
+    /// store.publish(&stored, NewModel::new(Momentum { weights: vec![0.5] }))?;
+    /// match store.lookup::<Momentum>(&wanted)? {
+    ///     Lookup::Found(model) => println!("{}", model.weights[0]),
+    ///     Lookup::Absent(Absence::NeverPublished { others }) => assert_eq!(wanted.diff(&others[0]).len(), 1),
+    ///     Lookup::Absent(why) => println!("{why}"),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get): a model that is there and cannot be served is an error, and not absent.
+    pub fn lookup<M: Model>(&self, key: &ModelKey) -> Result<Lookup<M>> {
+        self.models.lookup(key)
     }
 
     /// Returns a certain version of a model; `None` when there is none of that number. Does not use the hot tier.
@@ -249,102 +274,6 @@ impl Store {
     /// As for [`get`](Self::get): what is stored now cannot be read as an `M`.
     pub fn live<M: Model>(&self, key: &ModelKey) -> Result<Live<M>> {
         self.models.live(key)
-    }
-
-    /// Returns the models that pass `filter`, in order of name and config hash. Reads heads and metadata, one model at
-    /// a time, and no archive.
-    ///
-    /// # Errors
-    /// `Io` when the file cannot be read. A damaged row is an `Err` item of the listing.
-    pub fn list(&self, filter: Filter) -> Result<Listing> {
-        self.models.list(filter)
-    }
-
-    /// Returns the versions of a model, the oldest first.
-    ///
-    /// # Errors
-    /// `Corrupt` when the head or a version's metadata is damaged, `Io` when the file cannot be read.
-    pub fn versions(&self, key: &ModelKey) -> Result<Vec<VersionEntry>> {
-        self.models.versions(key)
-    }
-
-    /// Returns the key that a person means by `text`: `name`, or `name@` and the first digits of the config hash.
-    ///
-    /// # Errors
-    /// `NotFound` when no model matches, `InvalidInput` when more than one does; the message lists them.
-    pub fn find_key(&self, text: &str) -> Result<ModelKey> {
-        self.models.find_key(text)
-    }
-
-    /// Makes the previous version current again and returns it. The version that is left becomes the previous one, so
-    /// that a second rollback undoes the first.
-    ///
-    /// The stored training data is not rolled back: the next [`update`](Self::update) trains on what the newest publish
-    /// left, and on its new rows. To leave bad rows behind, publish with a whole [`TrainingSet`](crate::training::TrainingSet).
-    ///
-    /// # Errors
-    /// `NotFound` when there is no previous version, `Corrupt` when it is quarantined, or
-    /// [what a write can fail with](crate::Store#what-a-write-can-fail-with).
-    pub fn rollback(&self, key: &ModelKey) -> Result<Version> {
-        self.models.rollback(key)
-    }
-
-    /// Makes `version` current.
-    ///
-    /// # Errors
-    /// `NotFound` when there is no such version; otherwise as for [`rollback`](Self::rollback).
-    pub fn rollback_to(&self, key: &ModelKey, version: Version) -> Result<()> {
-        self.models.rollback_to(key, version)
-    }
-
-    /// Pins a version: no prune and no retention deletes it, and a removal of the whole model refuses.
-    ///
-    /// # Errors
-    /// `NotFound` when there is no such version, `LimitExceeded` beyond 1024 pins, or
-    /// [what a write can fail with](crate::Store#what-a-write-can-fail-with).
-    pub fn pin(&self, key: &ModelKey, version: Version) -> Result<()> {
-        self.models.pin(key, version)
-    }
-
-    /// Takes the pin off a version. Does nothing when there is none.
-    ///
-    /// # Errors
-    /// As for [`pin`](Self::pin).
-    pub fn unpin(&self, key: &ModelKey, version: Version) -> Result<()> {
-        self.models.unpin(key, version)
-    }
-
-    /// Deletes all but the newest `keep` versions of a model. The current version and pinned ones stay in any case, and
-    /// the one that a rollback leads to unless `keep` is below 2.
-    pub fn prune(&self, key: &ModelKey, keep: usize) -> Removal<'_> {
-        self.models.prune(key, keep)
-    }
-
-    /// Does [`prune`](Self::prune) for every model.
-    pub fn prune_all(&self, keep: usize) -> Removal<'_> {
-        self.models.prune_all(keep)
-    }
-
-    /// Deletes a model: every version and the training data, on disk and in memory; nothing, if there is none. Fails
-    /// with `Pinned` when a version is pinned. Its number goes on where it was when the key is published again.
-    pub fn remove(&self, key: &ModelKey) -> Removal<'_> {
-        self.models.remove(key)
-    }
-
-    /// Deletes all models of this name, under every configuration, on disk and in memory. Fails with `Pinned` when a
-    /// version of one of them is pinned, and deletes nothing then.
-    ///
-    /// # Errors
-    /// `InvalidInput` when the name breaks the rules of [`ModelName`](crate::ModelName).
-    pub fn invalidate(&self, name: &str) -> Result<Removal<'_>> {
-        self.models.invalidate(name)
-    }
-
-    /// Deletes every version, of any model, that was last updated longer than `older_than` ago and is not pinned. A
-    /// model whose current version goes has none until it is published again or rolled back by hand; nothing older
-    /// is put in its place. With the last version of a model its training data goes, too.
-    pub fn prune_older_than(&self, older_than: Duration) -> Removal<'_> {
-        self.models.prune_older_than(older_than)
     }
 
     /// Returns what the store did since it was opened.

@@ -47,7 +47,7 @@ pub enum ErrorKind {
     InvalidInput,
     /// A value is larger than the limit that the message names.
     LimitExceeded,
-    /// A pinned version stands in the way. Unpin it first.
+    /// A version stands in the way that is pinned, current, or has an alias. Unpin it, roll back, or move the alias first.
     Pinned,
     /// There is no room for the write, on the device or under `Options::file_bytes_max`.
     StorageFull,

@@ -26,6 +26,8 @@ pub(crate) const FEATURES_MAX: usize = 4096;
 pub(crate) const SYMBOLS_MAX: usize = 65_536;
 /// Pinned versions of one model key.
 pub(crate) const PINS_MAX: usize = 1024;
+/// Moves of an alias that are remembered; the oldest go first.
+pub(crate) const ALIAS_MOVES_MAX: usize = 1024;
 /// Bytes of raw data in one zstd frame: small enough to share a large value among threads.
 pub(crate) const FRAME_BYTES: usize = 512 << 10;
 /// Bytes that one thread hashes at a time; a power of two of BLAKE3 chunks, as its subtrees demand.

@@ -33,6 +33,7 @@ mod managing;
 mod mapping;
 mod market;
 mod mending;
+mod naming;
 mod opening;
 mod publishing;
 mod reading;

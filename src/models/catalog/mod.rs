@@ -1,9 +1,10 @@
-//! Models: heads, metadata, artifacts, quarantine.
+//! Models: heads, metadata, artifacts, aliases, quarantine.
 //!
 //! Functions here read through any [`Reader`](crate::engine::Reader) and write through a batch; they commit nothing
 //! and know no tiers. The rows that can be lost to a damaged page are told apart: a bad head does not hide the
 //! versions, and a bad version does not hide the head.
 
+pub(crate) mod aliases;
 pub(crate) mod artifacts;
 pub(crate) mod head;
 pub(crate) mod metadata;

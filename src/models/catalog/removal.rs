@@ -1,8 +1,10 @@
 //! Deleting versions, and nothing that another version needs.
 
-use super::{artifacts, head::Head, metadata, quarantine, versioned};
+use std::collections::BTreeSet;
+
+use super::{aliases, artifacts, head::Head, metadata, quarantine, versioned};
 use crate::{
-    engine::{Batch, Table},
+    engine::{Batch, Reader, Table},
     types::{
         error::{ErrorKind, Result},
         key::ModelKey,
@@ -27,13 +29,20 @@ pub(crate) fn remove_version(batch: &Batch, key: &ModelKey, version: Version) ->
     Ok(bytes)
 }
 
-/// The versions that keeping the newest `keep` would delete: not the current one, not a pinned one, and not the one
+/// The versions that nothing deletes: those that are pinned, and those that an alias leads to.
+pub(crate) fn protected(reader: &impl Reader, key: &ModelKey, head: &Head) -> Result<BTreeSet<Version>> {
+    let mut protected = aliases::targets(reader, key)?;
+    protected.extend(&head.pins);
+    Ok(protected)
+}
+
+/// The versions that keeping the newest `keep` would delete: not the current one, not a protected one, and not the one
 /// that a rollback leads to when more than one is to be kept.
-pub(crate) fn beyond(versions: &[Version], head: &Head, keep: usize) -> Vec<Version> {
+pub(crate) fn beyond(versions: &[Version], head: &Head, protected: &BTreeSet<Version>, keep: usize) -> Vec<Version> {
     let newest_first = versions.iter().rev().copied();
     newest_first
         .enumerate()
-        .filter(|&(rank, version)| rank >= keep && head.current != Some(version) && !head.pins.contains(&version))
+        .filter(|&(rank, version)| rank >= keep && head.current != Some(version) && !protected.contains(&version))
         .filter(|&(_, version)| keep < 2 || head.previous != Some(version))
         .map(|(_, version)| version)
         .collect()
@@ -44,15 +53,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pruning_spares_the_newest_the_current_the_previous_and_the_pinned() {
+    fn pruning_spares_the_newest_the_current_the_previous_and_the_protected() {
         let versions: Vec<Version> = (1..=6).filter_map(Version::new).collect();
-        let head = Head {
-            current: Version::new(3),
-            previous: Version::new(2),
-            pins: [Version::FIRST].into(),
-            ..Head::default()
-        };
-        let numbers = |keep| beyond(&versions, &head, keep).iter().map(|v| v.get()).collect::<Vec<_>>();
+        let head = Head { current: Version::new(3), previous: Version::new(2), ..Head::default() };
+        let protected = [Version::FIRST].into();
+        let numbers = |keep| beyond(&versions, &head, &protected, keep).iter().map(|v| v.get()).collect::<Vec<_>>();
         assert_eq!(numbers(2), [4]);
         assert_eq!(numbers(1), [5, 4, 2]);
         assert_eq!(numbers(0), [6, 5, 4, 2]);

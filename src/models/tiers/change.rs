@@ -25,7 +25,7 @@ use crate::types::{
 pub enum Change {
     /// A new version was published, and is current.
     Published(PublishedModel),
-    /// Another stored version was made current.
+    /// Another stored version was made current, or the current one was given other tags or metrics.
     Moved {
         /// The model's key.
         key: ModelKey,
