@@ -113,11 +113,8 @@ fn start(args: &Args) -> Result<(), Box<dyn Error>> {
         return Err(format!("{} is there already: the first run is to begin with nothing", path.display()).into());
     }
     let clock = Arc::new(Replay(ManualClock::at(evening(UNTIL)?)));
-    // What this vendor does not have he never had; a row of his that cannot be right is kept, and flagged.
-    let policy = FetchPolicy::default()
-        .max_request_span(Duration::from_secs(366 * 86_400))
-        .empty_attempts(1)
-        .bad_rows(BadRows::Keep);
+    // A row of this vendor that cannot be right is kept, and flagged.
+    let policy = FetchPolicy::default().max_request_span(Duration::from_secs(366 * 86_400)).bad_rows(BadRows::Keep);
     let store = Store::options().clock(Arc::clone(&clock)).fetch(policy).open(&path)?;
 
     let cold = run(&store, &vendor, UNTIL)?;

@@ -81,9 +81,9 @@ pub fn coverage(store: &Store, symbol: &str, timeframe: Timeframe, as_json: bool
             .filter(|stretch| stretch.interval.start() < window.end() && window.start() < stretch.interval.end());
         // The worst of what is known of any part of the day.
         let rank = |coverage: &Coverage| match coverage {
-            Coverage::Present => 0,
-            Coverage::KnownEmpty => 1,
-            Coverage::Failed { .. } => 2,
+            Coverage::Present | Coverage::Provisional { .. } => 0,
+            Coverage::Empty | Coverage::AssumedEmpty { .. } => 1,
+            Coverage::Failed { .. } | Coverage::Due { .. } | Coverage::Unjudged { .. } => 2,
             _ => 3,
         };
         known.map(|stretch| rank(&stretch.coverage)).max().map_or('?', |rank| SIGNS[rank].0)

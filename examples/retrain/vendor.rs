@@ -10,7 +10,7 @@ use std::{
 
 use modelkeep::{
     Day, Interval, Symbol, Timestamp,
-    market::{Bar, BarFetcher, Bars, FetchError, Timeframe},
+    market::{Answer, Bar, BarFetcher, Bars, FetchError, Timeframe},
 };
 
 /// What stands in for a vendor's server.
@@ -63,12 +63,14 @@ impl Vendor {
 }
 
 impl BarFetcher for Vendor {
-    fn fetch(&self, symbol: &Symbol, _: Timeframe, interval: Interval<Timestamp>) -> Result<Bars, FetchError> {
+    fn fetch(&self, symbol: &Symbol, _: Timeframe, interval: Interval<Timestamp>) -> Result<Answer<Bars>, FetchError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(self.latency);
         let bars =
             self.bars.get(symbol).ok_or_else(|| FetchError::permanent(format!("{symbol} is not traded here")))?;
-        Ok(bars.iter().filter(|bar| interval.contains(bar.at)).copied().collect())
+        // A folder: what is not in it now never will be.
+        let asked: Bars = bars.iter().filter(|bar| interval.contains(bar.at)).copied().collect();
+        Ok(Answer::new(asked).all_there_is())
     }
 }
 

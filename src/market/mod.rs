@@ -30,8 +30,10 @@ pub use self::{
         spec::{FeatureSpec, Lookback},
     },
     fetch::{
-        fetcher::{BarFetcher, FetchReport, LevelFetcher, Loaded},
+        answer::Answer,
+        fetcher::{BarFetcher, LevelFetcher},
         policy::FetchPolicy,
+        report::{FetchReport, LeftOut, Loaded, Unjudged},
         requests::FetchError,
     },
     levels::{

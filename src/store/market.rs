@@ -6,7 +6,7 @@ use crate::{
         bars::{columns::Bars, read::BarSummary, series::BarSeries},
         calendar::Calendar,
         features::{compute::FeatureSet, spec::FeatureSpec},
-        fetch::fetcher::{BarFetcher, Loaded},
+        fetch::{fetcher::BarFetcher, report::Loaded},
         levels::{series::LevelSeries, values::Levels},
         timeframe::Timeframe,
     },

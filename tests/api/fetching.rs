@@ -11,7 +11,7 @@ use std::{
 use modelkeep::{
     Day, ErrorKind, Interval, Store, Symbol, Timestamp,
     clock::ManualClock,
-    market::{Bar, BarFetcher, Bars, Calendar, Coverage, FetchError, FetchPolicy, Loaded, Timeframe},
+    market::{Answer, Bar, BarFetcher, Bars, Calendar, Coverage, FetchError, FetchPolicy, Loaded, Timeframe},
 };
 
 use crate::{
@@ -50,12 +50,12 @@ fn session_bars(asked: Interval<Timestamp>, lacks: &[&str]) -> Bars {
 }
 
 impl BarFetcher for Vendor {
-    fn fetch(&self, _: &Symbol, _: Timeframe, asked: Interval<Timestamp>) -> Result<Bars, FetchError> {
+    fn fetch(&self, _: &Symbol, _: Timeframe, asked: Interval<Timestamp>) -> Result<Answer<Bars>, FetchError> {
         self.calls.lock().unwrap().push(asked);
         match *self.fail.lock().unwrap() {
             Some("busy") => Err(FetchError::transient("429 too many requests")),
             Some(other) => Err(FetchError::permanent(other)),
-            None => Ok(session_bars(asked, &self.lacks)),
+            None => Ok(session_bars(asked, &self.lacks).into()),
         }
     }
 }
@@ -155,17 +155,24 @@ fn transient_errors_are_tried_again_at_once() {
 }
 
 #[test]
-fn what_the_calendar_expects_and_nobody_has_is_asked_for_a_few_times() {
+fn what_the_calendar_expects_and_never_came_is_assumed_to_be_empty_and_asked_for_ever_more_rarely() {
     let (clock, vendor) = (clock(), Vendor { lacks: vec!["2018-01-10", "2018-01-11"], ..Vendor::default() });
     let store = store(&clock);
-    for (attempt, gaps) in [(1, 1), (2, 1), (3, 0)] {
+    let mut asked = Vec::new();
+    for day in 0..100 {
         let loaded = load(&store, &vendor, "2018-01-01", "2018-02-01");
-        assert_eq!((loaded.data.len(), loaded.report.gaps.len()), (19, gaps), "attempt {attempt}");
+        assert_eq!((loaded.data.len(), loaded.report.gaps.len(), loaded.report.assumed_empty.len()), (19, 0, 1));
+        assert!(!loaded.is_complete());
+        asked.extend(vendor.calls().into_iter().map(|_| day));
+        if day == 99 {
+            let refused = loaded.clone().complete().unwrap_err();
+            assert!(refused.message().contains("assumed to be empty"), "{refused}");
+            assert_eq!(loaded.accept_assumed_empty().complete().unwrap().len(), 19);
+        }
         clock.advance(HOUR * 24);
     }
-    assert_eq!(vendor.calls(), ["2018-01-01 2018-02-01", "2018-01-10 2018-01-12", "2018-01-10 2018-01-12"]);
-    load(&store, &vendor, "2018-01-01", "2018-02-01");
-    assert_eq!(vendor.calls().len(), 0);
+    // At once, after a day, a week, a month, and then each month.
+    assert_eq!(asked, [0, 1, 8, 38, 68, 98]);
 }
 
 #[test]
@@ -189,7 +196,8 @@ fn rows_outside_twice_or_out_of_order_are_put_right_and_counted() {
 }
 
 #[test]
-fn a_fetched_row_that_cannot_be_right_fails_its_call_by_name_or_is_kept() {
+fn a_fetched_row_that_cannot_be_right_is_left_out_refused_or_kept() {
+    use modelkeep::market::BadRows;
     let clock = clock();
     let store = store(&clock);
     let january = between("2018-01-01", "2018-02-01");
@@ -198,12 +206,18 @@ fn a_fetched_row_that_cannot_be_right_fails_its_call_by_name_or_is_kept() {
         rows[3].high = 0.5;
         Ok::<_, FetchError>(rows.into_iter().collect::<Bars>())
     };
-    let refused = store.load_or_fetch("SPY", Timeframe::DAY, january, &broken).unwrap();
+    let others = store.load_or_fetch("SPY", Timeframe::DAY, january, &broken).unwrap();
+    assert_eq!((others.data.len(), others.report.left_out.len(), others.report.gaps.len()), (20, 1, 1));
+    assert_eq!(others.report.left_out[0].at, at("2018-01-05"));
+    assert!(others.report.left_out[0].reason.contains("high 0.5"), "{:?}", others.report.left_out);
+    assert!(others.complete().unwrap_err().message().contains("high 0.5"));
+    let by = |symbol: &str, bad_rows| store.bars(symbol, Timeframe::DAY).unwrap().policy(policy().bad_rows(bad_rows));
+    let refused = by("IWM", BadRows::Refuse).load_or_fetch(january, &broken).unwrap();
     assert!(refused.data.is_empty());
     let err = refused.complete().unwrap_err();
     assert!(err.message().contains("row 3 at 2018-01-05"), "{err}");
-    let keep = store.bars("QQQ", Timeframe::DAY).unwrap().policy(policy().bad_rows(modelkeep::market::BadRows::Keep));
-    assert_eq!(keep.load_or_fetch(january, &broken).unwrap().complete().unwrap().flawed(), 1);
+    let kept = by("QQQ", BadRows::Keep).load_or_fetch(january, &broken).unwrap();
+    assert_eq!(kept.complete().unwrap().flawed(), 1);
 }
 
 #[test]
@@ -270,19 +284,28 @@ fn bars_that_were_written_need_not_be_fetched() {
 }
 
 #[test]
-fn another_calendar_asks_again_about_what_the_first_found_empty() {
+fn a_series_has_one_calendar_and_another_one_is_an_error_that_names_both() {
     let (clock, vendor) = (clock(), Vendor::default());
     let store = store(&clock);
-    let holiday = between("2018-12-25", "2018-12-26");
-    let series = store.bars("SPY", Timeframe::DAY).unwrap();
-    let by = |calendar: Calendar| series.clone().calendar(calendar).load_or_fetch(holiday, &vendor).unwrap().report;
-    // Nobody expects a bar, so nobody asks.
-    assert_eq!((by(Calendar::nyse()).calls, vendor.calls().len()), (0, 0));
-    assert_eq!(by(Calendar::weekdays()).gaps.len(), 1);
-    assert_eq!(by(Calendar::weekdays()).calls, 0);
-    assert_eq!(vendor.calls().len(), 1);
+    let week = between("2018-12-24", "2018-12-31");
+    let coin = || store.bars("BTC-USD", Timeframe::DAY).unwrap();
+    coin().calendar(Calendar::always_open()).load_or_fetch(week, &vendor).unwrap();
+    // No call falls back to the calendar of the store.
+    assert_eq!(coin().load_or_fetch(week, &vendor).unwrap().report.assumed_empty.len(), 2);
+    assert_eq!(coin().gaps(week).unwrap().len(), 3);
+    assert_eq!(coin().stored_calendar().unwrap(), Some(Calendar::always_open()));
+    let refused = coin().calendar(Calendar::nyse()).load_or_fetch(week, &vendor).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+    assert!(refused.message().contains("always_open v1") && refused.message().contains("nyse v1"), "{refused}");
+    let bars = session_bars(week, &[]);
+    assert_eq!(coin().calendar(Calendar::nyse()).write(&bars).unwrap_err().kind(), ErrorKind::InvalidInput);
+    // It can be given another one, which judges anew.
+    coin().set_calendar(Calendar::nyse()).unwrap();
+    vendor.calls();
+    assert!(coin().load_or_fetch(week, &vendor).unwrap().is_complete());
+    assert_eq!(vendor.calls().len(), 0);
     let names: Vec<_> = store.calendars().unwrap().iter().map(ToString::to_string).collect();
-    assert_eq!(names, ["weekdays v1"]);
+    assert_eq!(names, ["always_open v1", "nyse v1"]);
 }
 
 #[test]
@@ -307,9 +330,11 @@ fn levels_are_loaded_as_bars_are() {
     let warm = vix.load_or_fetch(december, &vendor).unwrap();
     assert_eq!((warm.report.calls, warm.report.from_disk), (0, 19));
     assert_eq!(calls.into_inner(), 2);
-    let bad = |_: &Symbol, days: Interval<Day>| Ok::<_, FetchError>(vec![(days.start(), f64::NAN)]);
+    let bad = |_: &Symbol, days: Interval<Day>| {
+        Ok::<_, FetchError>(Calendar::nyse().sessions(days).map(|session| (session.day, f64::NAN)).collect())
+    };
     let refused = store.levels("VXN").unwrap().load_or_fetch(december, &bad).unwrap().complete().unwrap_err();
-    assert!(refused.message().contains("row 0: the level of 2018-12-01"), "{refused}");
+    assert!(refused.message().contains("the level of 2018-12-03 is NaN"), "{refused}");
 }
 
 #[test]
@@ -350,7 +375,8 @@ fn days_that_the_calendar_does_not_know_are_noted_bar_by_bar() {
     let series = store.bars("SPY", Timeframe::DAY).unwrap();
     series.write(&[bar(at("1985-01-02"), 5000), bar(at("1998-12-31"), 5000)].into_iter().collect()).unwrap();
     load(&store, &vendor, "1985-01-01", "1999-01-01");
-    assert_eq!(vendor.calls(), ["1985-01-01 1985-01-02", "1985-01-03 1998-12-31"]);
+    // So little lies between the two stretches that one call for both costs less than two.
+    assert_eq!(vendor.calls(), ["1985-01-01 1998-12-31"]);
 }
 
 #[test]
@@ -376,12 +402,12 @@ fn each_session_counts_how_often_it_was_asked_for() {
     let store = store(&clock);
     for _ in 0..2 {
         load(&store, &vendor, "2018-12-10", "2018-12-11");
-        clock.advance(HOUR * 24);
+        clock.advance(HOUR * 24 * 7);
     }
     load(&store, &vendor, "2018-12-10", "2018-12-12");
     let known = store.bars("SPY", Timeframe::DAY).unwrap().coverage(between("2018-12-10", "2018-12-12")).unwrap();
-    assert_eq!(known[0].coverage, Coverage::KnownEmpty);
-    assert!(matches!(known[1].coverage, Coverage::Failed { attempts: 1, .. }), "{known:?}");
+    assert!(matches!(known[0].coverage, Coverage::AssumedEmpty { attempts: 3, .. }), "{known:?}");
+    assert!(matches!(known[1].coverage, Coverage::AssumedEmpty { attempts: 1, .. }), "{known:?}");
 }
 
 #[test]
@@ -420,22 +446,6 @@ fn a_session_that_goes_on_or_has_just_ended_is_not_known_to_be_empty() {
 }
 
 #[test]
-fn a_bar_written_under_another_calendar_puts_what_is_empty_in_doubt() {
-    let (clock, vendor) = (clock(), Vendor::default());
-    let store = store(&clock);
-    let once = policy().empty_attempts(1);
-    let series = store.bars("SPY", Timeframe::DAY).unwrap().policy(once);
-    let weekend = between("2018-12-15", "2018-12-17");
-    let always = series.clone().calendar(Calendar::always_open());
-    let weekdays = series.clone().calendar(Calendar::weekdays());
-    assert!(always.load_or_fetch(weekend, &vendor).unwrap().is_complete());
-    weekdays.write(&[bar(at("2018-06-01"), 5000)].into_iter().collect()).unwrap();
-    vendor.calls();
-    always.load_or_fetch(weekend, &vendor).unwrap();
-    assert_eq!(vendor.calls().len(), 1);
-}
-
-#[test]
 fn bars_that_come_one_by_one_make_one_stretch() {
     let clock = clock();
     let store = store(&clock);
@@ -445,7 +455,8 @@ fn bars_that_come_one_by_one_make_one_stretch() {
         seconds.write(&[bar(Timestamp::from_nanos(start + n * 7_000_000_000), 5000)].into_iter().collect()).unwrap();
     }
     let known = seconds.coverage(between("2018-12-21", "2018-12-22")).unwrap();
-    assert_eq!(known.iter().filter(|stretch| stretch.coverage == Coverage::Present).count(), 1);
+    // A second without a trade and a feed that is down look the same to one who only sees what is written.
+    assert_eq!(known.iter().filter(|stretch| stretch.coverage == Coverage::Present).count(), 200);
     let daily = store.bars("X", Timeframe::DAY).unwrap();
     for bar in session_bars(between("2018-01-01", "2019-01-01"), &["2018-07-02"]).iter() {
         daily.write(&[bar].into_iter().collect()).unwrap();

@@ -16,6 +16,7 @@
 mod bars;
 mod calendars;
 mod corruption;
+mod coverage;
 mod crashing;
 mod damage;
 mod dips;

@@ -7,9 +7,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use modelkeep::{
     Day, Interval, Store, Symbol, Timestamp,
     clock::ManualClock,
-    market::{
-        BadRows, Bar, BarCodec, Bars, Calendar, Coverage, FeatureSpec, FetchError, FetchPolicy, Lookback, Timeframe,
-    },
+    market::{BadRows, Bar, BarCodec, Bars, Calendar, Coverage, FeatureSpec, FetchError, Lookback, Timeframe},
 };
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/market1.redb.zst");
@@ -91,9 +89,8 @@ fn write(path: &Path) {
     let nothing = |_: &Symbol, _: Timeframe, _: Interval<Timestamp>| Err(FetchError::permanent("no route"));
     store.load_or_fetch("NOBODY", Timeframe::DAY, year(), &nothing).unwrap();
     let empty = |_: &Symbol, _: Interval<Day>| Ok::<_, FetchError>(Vec::new());
-    let once = FetchPolicy::default().empty_attempts(1);
     let january = Interval::parse("2018-01-01", "2018-02-01").unwrap();
-    store.levels("VIX").unwrap().policy(once).load_or_fetch(january, &empty).unwrap();
+    store.levels("VIX").unwrap().load_or_fetch(january, &empty).unwrap();
 }
 
 /// What is written now says the same as the golden file. With the environment variable it becomes one.
@@ -146,5 +143,5 @@ fn check(store: &Store) {
     assert_eq!((reason.as_str(), retry_at.to_string().as_str()), ("no route", "2019-01-02T01:15:00Z"));
     assert_eq!(nobody.stored_calendar().unwrap().unwrap(), Calendar::nyse());
     let january = Interval::parse("2018-01-01", "2018-02-01").unwrap();
-    assert_eq!(store.levels("VIX").unwrap().coverage(january).unwrap()[0].coverage, Coverage::KnownEmpty);
+    assert_eq!(store.levels("VIX").unwrap().coverage(january).unwrap()[0].coverage, Coverage::Empty);
 }

@@ -126,6 +126,8 @@ pub enum BadRows {
     /// Write nothing, and name the first of them. The default.
     #[default]
     Refuse,
+    /// Leave them out, and keep the others. Rows are sorted, and of rows with the same timestamp the last is kept.
+    LeaveOut,
     /// Keep them, with their flaws beside them. Rows are sorted, and of rows with the same timestamp the last is kept.
     Keep,
 }

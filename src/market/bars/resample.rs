@@ -66,7 +66,8 @@ impl<'a> BarSeries<'a> {
     pub fn resample(&self, target: Timeframe) -> Result<Resampled<'a>> {
         let id = aggregate::check(&self.id, target)?;
         let series = self.aggregated(id);
-        let calendar = Digest::of(self.covered.calendar().json().as_bytes());
+        let judge = self.covered.calendar()?;
+        let calendar = judge.digest();
         let (snapshot, all) = (self.covered.market.core.snapshot()?, Interval::all_time());
         // Most calls find nothing to do, and need no transaction for it.
         let is_current = |made_of: &AggregateSources, now: &BTreeMap<i64, Digest>| {
@@ -93,7 +94,7 @@ impl<'a> BarSeries<'a> {
                     chunks.keys().copied().collect()
                 }
             };
-            let mut buckets = Buckets::new(self.covered.calendar(), self.timeframe(), target);
+            let mut buckets = Buckets::new(&judge, self.timeframe(), target);
             for period in &stale {
                 let (start, end) = self.id.period().span(*period);
                 let (around, replaced) = buckets.around(Interval::new(start, end)?);

@@ -18,8 +18,8 @@ use crate::{
         },
         calendar::Calendar,
         coverage::{
-            classify,
-            covered::CoveredSeries,
+            classify::Window,
+            covered::{CoveredId, CoveredSeries},
             ledger::{Coverage, CoverageSpan},
         },
         fetch::policy::FetchPolicy,
@@ -80,16 +80,11 @@ pub struct FieldColumn {
     pub values: Vec<f64>,
 }
 
-/// Where the ledger of a series of bars lies.
-fn coverage_key(id: &SeriesId) -> Vec<u8> {
-    [b"bars/", id.prefix().as_slice()].concat()
-}
-
 impl Market {
     /// Returns the bars of `symbol` with this timeframe.
     pub(crate) fn bars(&self, symbol: &str, timeframe: Timeframe) -> Result<BarSeries<'_>> {
         let id = SeriesId { symbol: Symbol::new(symbol)?, timeframe, source: None };
-        Ok(BarSeries { covered: CoveredSeries::new(self, coverage_key(&id), timeframe), id })
+        Ok(BarSeries { covered: CoveredSeries::new(self, CoveredId::Bars(id.clone()), timeframe), id })
     }
 
     /// Returns what is stored of every series of bars, in order of symbol and timeframe, or the error that keeps a
@@ -117,11 +112,23 @@ impl<'a> BarSeries<'a> {
         self.id.timeframe
     }
 
-    /// Judges by this calendar what should be there, in place of the store's.
+    /// Says which calendar the series has: what judges what should be there. The first write or load stores it; from
+    /// then on every call goes by the stored one, and one that brings a calendar of another name is an error. Another
+    /// version of the same calendar takes its place.
     #[must_use]
     pub fn calendar(mut self, calendar: Calendar) -> Self {
-        self.covered.set_calendar(calendar);
+        self.covered.give_calendar(calendar);
         self
+    }
+
+    /// Gives the series another calendar, in one durable transaction: what the one before judged is judged anew. What is
+    /// stored stays.
+    ///
+    /// # Errors
+    /// [What a write can fail with](crate::Store#what-a-write-can-fail-with).
+    pub fn set_calendar(&self, calendar: Calendar) -> Result<()> {
+        self.check_given("set calendar")?;
+        self.commit("set calendar", |batch| self.covered.set_calendar(batch, calendar))
     }
 
     /// Asks fetchers in this way, in place of the store's.
@@ -133,7 +140,7 @@ impl<'a> BarSeries<'a> {
 
     /// The same series, of bars that were aggregated.
     pub(crate) fn aggregated(&self, id: SeriesId) -> BarSeries<'a> {
-        BarSeries { covered: self.covered.sibling(coverage_key(&id), id.timeframe), id }
+        BarSeries { covered: self.covered.sibling(CoveredId::Bars(id.clone()), id.timeframe), id }
     }
 
     /// Aggregates are made, not written.
@@ -148,8 +155,9 @@ impl<'a> BarSeries<'a> {
     }
 
     /// Writes bars, in one durable transaction. A bar that is there already gets the new values, and what it had before
-    /// can be read as it was known (see [Looking ahead](#looking-ahead)). The ledger learns that the sessions of these
-    /// bars, from the first bar to the last, need not be fetched; one bar is enough for a session.
+    /// can be read as it was known (see [Looking ahead](#looking-ahead)). The ledger learns of the time that these bars
+    /// cover, and of no other: a writer who knows that they are all there is says so with
+    /// [`write_covering`](Self::write_covering).
     ///
     /// # Errors
     /// `InvalidInput`, naming the row, for bars that are not in order, that repeat a timestamp, or have
@@ -168,7 +176,25 @@ impl<'a> BarSeries<'a> {
         let rows = prepare(&self.id, bars, bad_rows)?;
         self.commit("write bars", |batch| {
             let written = self.apply(batch, &rows, None)?;
-            self.covered.note_write(batch, &rows.at)?;
+            self.covered.note_write(batch, &rows.at, None)?;
+            Ok(written)
+        })
+    }
+
+    /// Writes bars that are all there is in `interval`, in one durable transaction: none of it is fetched from then on.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a bar that lies outside of `interval`; otherwise as for [`write`](Self::write).
+    pub fn write_covering(&self, bars: &Bars, interval: Interval<Timestamp>) -> Result<RowChanges> {
+        self.check_given("write bars")?;
+        let rows = prepare(&self.id, bars, BadRows::Refuse)?;
+        if let Some(at) = rows.at.iter().find(|at| !interval.contains(**at)) {
+            let message = format!("the bar at {at} lies outside of {interval}");
+            return Err(Error::invalid("write bars", self.id.to_string(), message));
+        }
+        self.commit("write bars", |batch| {
+            let written = self.apply(batch, &rows, None)?;
+            self.covered.note_write(batch, &rows.at, Some(interval))?;
             Ok(written)
         })
     }
@@ -276,19 +302,26 @@ impl<'a> BarSeries<'a> {
     pub fn gaps(&self, interval: Interval<Timestamp>) -> Result<Vec<crate::market::calendar::Session>> {
         self.check_sessions("look for gaps")?;
         let snapshot = self.covered.market.core.snapshot()?;
-        let ledger = self.covered.record_in(&snapshot)?.ledger;
-        let until = classify::complete_until(self.covered.calendar(), self.timeframe(), self.covered.market.core.now());
-        let over = Interval::new(interval.start(), interval.end().min(until).max(interval.start()))?;
+        let judged = self.covered.judged_in(&snapshot, &snapshot)?;
+        let judge = self.covered.judge(&judged, self.covered.market.core.now());
+        let until = judge.complete_until(None);
+        let over = Interval::between(interval.start(), interval.end().min(until).max(interval.start()));
         let (at, _) = read::field(&snapshot, &self.id, over, Field::Volume)?;
-        let is_known = |span| ledger.within(span).iter().all(|stretch| stretch.coverage == Coverage::KnownEmpty);
-        let windows = classify::windows(self.covered.calendar(), self.timeframe(), over, &at);
-        Ok(windows.filter(|window| window.is_empty && !is_known(window.span)).map(|window| window.session).collect())
+        let is_empty = |window: &Window| {
+            // A long bar may begin before the session that it is of.
+            let reach = if self.timeframe().is_daily() { Duration::ZERO } else { self.timeframe().duration() };
+            let next = at.partition_point(|at| at.after(reach) <= window.span.start() && *at < window.span.start());
+            at.get(next).is_none_or(|at| *at >= window.span.end())
+        };
+        let is_known = |span| judged.record.ledger.within(span).iter().all(|part| part.coverage == Coverage::Empty);
+        let windows = judge.windows(over).filter(|window| is_empty(window) && !is_known(window.span));
+        Ok(windows.filter_map(|window| window.session).collect())
     }
 
-    /// Sessions judge bars of a session and shorter.
+    /// Refuses bars longer than a day: gaps and loads are computed per session.
     pub(crate) fn check_sessions(&self, operation: &'static str) -> Result<()> {
         if self.timeframe().is_longer_than_a_day() {
-            let message = "bars of more than a day are no matter of sessions: load daily ones, and resample them";
+            let message = "sessions apply to bars of a day or shorter; load daily bars and resample them";
             return Err(Error::invalid(operation, self.id.to_string(), message));
         }
         Ok(())
@@ -303,8 +336,8 @@ impl<'a> BarSeries<'a> {
     pub fn intraday_gaps(&self, interval: Interval<Timestamp>, shortest: Duration) -> Result<Vec<Interval<Timestamp>>> {
         let (at, _) =
             self.covered.market.core.look(|snapshot| read::field(snapshot, &self.id, interval, Field::Volume))?;
-        let mut intraday_gaps = Vec::new();
-        for session in self.covered.calendar().expected(interval, self.timeframe()) {
+        let (calendar, mut intraday_gaps) = (self.covered.calendar()?, Vec::new());
+        for session in calendar.expected(interval, self.timeframe()) {
             let window = session.window(self.timeframe());
             let (start, end) = (window.start().max(interval.start()), window.end().min(interval.end()));
             let from = at.partition_point(|at| *at < start);

@@ -23,6 +23,9 @@ pub(crate) fn prepare(series: &SeriesId, bars: &Bars, bad: BadRows) -> Result<Co
     };
     let mut rows: Vec<(Bar, Flaws)> = Vec::with_capacity(bars.len());
     for (row, bar) in bars.iter().enumerate() {
+        if bad == BadRows::LeaveOut && flaw(series, &bar).is_some() {
+            continue;
+        }
         if bar.at == LAST {
             return refuse(row, &bar, "no interval holds the last moment of time".into());
         }
@@ -49,7 +52,7 @@ pub(crate) fn prepare(series: &SeriesId, bars: &Bars, bad: BadRows) -> Result<Co
         rows.push((bar, flaws));
     }
     let mut columns = Columns::with_capacity(rows.len());
-    if bad == BadRows::Keep {
+    if bad != BadRows::Refuse {
         // Stable: of rows with the same timestamp the one that came last stays last.
         rows.sort_by_key(|(bar, _)| bar.at);
     }
@@ -60,6 +63,18 @@ pub(crate) fn prepare(series: &SeriesId, bars: &Bars, bad: BadRows) -> Result<Co
         }
     }
     Ok(columns)
+}
+
+/// What is wrong with a bar taken alone, in words.
+pub(crate) fn flaw(series: &SeriesId, bar: &Bar) -> Option<String> {
+    if bar.at == LAST {
+        return Some("no interval holds the last moment of time".to_owned());
+    }
+    let mut flaws = bar.flaws();
+    if !series.timeframe.can_begin(bar.at) {
+        flaws |= Flaws::OFF_GRID;
+    }
+    (!flaws.is_empty()).then(|| format!("{}: {}", bar.at, describe(bar, flaws, series)))
 }
 
 fn describe(bar: &Bar, flaws: Flaws, series: &SeriesId) -> String {

@@ -19,6 +19,7 @@ use chrono_tz::Tz;
 use super::timeframe::Timeframe;
 use crate::types::{
     error::{Error, Result},
+    hash::Digest,
     interval::Interval,
     invariant::Invariant,
     key::Label,
@@ -51,11 +52,13 @@ struct Inner {
     hours: Hours,
     /// Its JSON, once somebody asked: every write of a ledger does.
     json: OnceLock<String>,
+    /// BLAKE3 of its JSON.
+    digest: OnceLock<Digest>,
 }
 
 impl Inner {
     fn new(name: Label, version: u32, hours: Hours) -> Self {
-        Self { name, version, hours, json: OnceLock::new() }
+        Self { name, version, hours, json: OnceLock::new(), digest: OnceLock::new() }
     }
 }
 
@@ -189,6 +192,24 @@ impl Calendar {
         let day = at.day().epoch_days();
         let around = (day - 1..=day + 1).filter_map(|day| Day::from_epoch_days(day).ok());
         around.filter_map(|day| self.session(day)).find(|session| session.open <= at && at < session.close)
+    }
+
+    /// A day as the exchange dates it: from midnight to midnight, local time.
+    pub(crate) fn local_day(&self, day: Day) -> Interval<Timestamp> {
+        let midnight = |day: Day| match &self.0.hours {
+            Hours::Exchange(exchange) => {
+                let local = exchange.zone.from_local_datetime(&day.to_date().and_time(NaiveTime::MIN)).earliest();
+                local.and_then(|local| Timestamp::try_from(local.to_utc()).ok()).unwrap_or(day.start())
+            }
+            Hours::Always | Hours::Weekdays => day.start(),
+        };
+        let start = midnight(day);
+        Interval::between(start, midnight(day.next()).max(start))
+    }
+
+    /// BLAKE3 of its JSON.
+    pub(crate) fn digest(&self) -> Digest {
+        *self.0.digest.get_or_init(|| Digest::of(self.json().as_bytes()))
     }
 
     /// Returns the sessions whose bars can lie in `span`.

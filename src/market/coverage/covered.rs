@@ -1,38 +1,94 @@
 //! A series whose coverage is known: what bars and levels have in common.
 
 use super::{
-    CoverageRecord, classify,
+    CalendarId, CoverageRecord, calendar_of,
+    classify::Judge,
     ledger::{Coverage, CoverageSpan},
-    read, read_for, stored_calendar, write,
+    read, write,
 };
 use crate::{
-    engine::{Batch, Snapshot},
-    market::{Market, calendar::Calendar, fetch::policy::FetchPolicy, timeframe::Timeframe},
-    types::{error::Result, interval::Interval, time::Timestamp},
+    engine::{Batch, Reader, Snapshot},
+    market::{
+        Market,
+        bars::{self, bar::Field, key::SeriesId},
+        calendar::Calendar,
+        fetch::policy::FetchPolicy,
+        levels,
+        timeframe::Timeframe,
+    },
+    types::{
+        error::{Error, Result},
+        interval::Interval,
+        key::Symbol,
+        time::Timestamp,
+    },
 };
 
 /// A series of a market, with its ledger, the calendar that says what should be there, and how fetchers are asked.
 #[derive(Clone, Debug)]
 pub(crate) struct CoveredSeries<'a> {
     pub(crate) market: &'a Market,
-    /// Where its ledger lies.
-    key: Vec<u8>,
+    id: CoveredId,
     timeframe: Timeframe,
     calendar: Option<Calendar>,
     policy: Option<FetchPolicy>,
 }
 
+/// Which series it is.
+#[derive(Clone, Debug)]
+pub(crate) enum CoveredId {
+    Bars(SeriesId),
+    Levels(Symbol),
+}
+
+impl CoveredId {
+    /// Where its ledger lies.
+    fn key(&self) -> Vec<u8> {
+        match self {
+            Self::Bars(id) => [b"bars/", id.prefix().as_slice()].concat(),
+            Self::Levels(series) => [b"levels/", series.as_str().as_bytes()].concat(),
+        }
+    }
+
+    /// When its stored rows begin, in `interval`.
+    fn stored_times(&self, snapshot: &Snapshot, interval: Interval<Timestamp>) -> Result<Vec<Timestamp>> {
+        match self {
+            Self::Bars(id) => Ok(bars::read::field(snapshot, id, interval, Field::Volume)?.0),
+            Self::Levels(series) => {
+                let levels = levels::stored::range(snapshot, series, interval.days())?;
+                Ok(levels.days.iter().map(|day| day.start()).collect())
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for CoveredId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bars(id) => id.fmt(f),
+            Self::Levels(series) => series.fmt(f),
+        }
+    }
+}
+
+/// What is known of a series, and the calendar that judges it.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) record: CoverageRecord,
+    pub(crate) calendar: Calendar,
+}
+
 impl<'a> CoveredSeries<'a> {
-    pub(crate) fn new(market: &'a Market, key: Vec<u8>, timeframe: Timeframe) -> Self {
-        Self { market, key, timeframe, calendar: None, policy: None }
+    pub(crate) fn new(market: &'a Market, id: CoveredId, timeframe: Timeframe) -> Self {
+        Self { market, id, timeframe, calendar: None, policy: None }
     }
 
     /// Another series, by the same calendar and policy.
-    pub(crate) fn sibling(&self, key: Vec<u8>, timeframe: Timeframe) -> Self {
-        Self { key, timeframe, ..self.clone() }
+    pub(crate) fn sibling(&self, id: CoveredId, timeframe: Timeframe) -> Self {
+        Self { id, timeframe, ..self.clone() }
     }
 
-    pub(crate) fn set_calendar(&mut self, calendar: Calendar) {
+    pub(crate) fn give_calendar(&mut self, calendar: Calendar) {
         self.calendar = Some(calendar);
     }
 
@@ -44,27 +100,71 @@ impl<'a> CoveredSeries<'a> {
         self.timeframe
     }
 
-    pub(crate) fn calendar(&self) -> &Calendar {
-        self.calendar.as_ref().unwrap_or(&self.market.settings.calendar)
-    }
-
     pub(crate) fn policy(&self) -> &FetchPolicy {
         self.policy.as_ref().unwrap_or(&self.market.settings.fetch)
     }
 
-    /// What a state knows of it.
-    pub(crate) fn record_in(&self, snapshot: &Snapshot) -> Result<CoverageRecord> {
-        read(snapshot, &self.key)
+    /// What judges the series now.
+    pub(crate) fn judge<'b>(&'b self, judged: &'b Judged, now: Timestamp) -> Judge<'b> {
+        let (timeframe, policy) = (self.timeframe, self.policy());
+        Judge { calendar: &judged.calendar, timeframe, policy, learnt_delay: judged.record.learnt_delay, now }
     }
 
-    /// What is known of it.
+    /// What is known of it, as it stands in the file.
     pub(crate) fn record(&self) -> Result<CoverageRecord> {
-        self.market.core.look(|snapshot| self.record_in(snapshot))
+        self.market.core.look(|snapshot| read(snapshot, &self.id.key()))
     }
 
-    /// What is known of it, as far as its calendar can go on with that.
-    pub(crate) fn record_to_go_on_with(&self) -> Result<CoverageRecord> {
-        self.market.core.look(|snapshot| read_for(snapshot, &self.key, self.calendar()))
+    /// What is known of it, and the calendar that goes on with that.
+    pub(crate) fn judged(&self) -> Result<Judged> {
+        self.market.core.look(|snapshot| self.judged_in(snapshot, snapshot))
+    }
+
+    /// The same, in one state of the file: `rows` are read there.
+    pub(crate) fn judged_in(&self, reader: &impl Reader, rows: &Snapshot) -> Result<Judged> {
+        let mut record = read(reader, &self.id.key())?;
+        let calendar = self.calendar_for(reader, &record)?;
+        if record.calendar_id.as_ref().is_some_and(|judge| *judge != CalendarId::of(&calendar)) {
+            record.ledger.judge_anew();
+        }
+        let mut judged = Judged { record, calendar };
+        if judged.record.overclaims {
+            let at = self.id.stored_times(rows, Interval::all_time())?;
+            let mut ledger = judged.record.ledger.clone();
+            ledger.keep_failures();
+            self.judge(&judged, self.market.core.now()).record_write(&mut ledger, &at);
+            judged.record = CoverageRecord { ledger, overclaims: false, ..judged.record };
+        }
+        Ok(judged)
+    }
+
+    /// The calendar of the series: the stored one. Another version of it takes its place; another calendar does not.
+    fn calendar_for(&self, reader: &impl Reader, record: &CoverageRecord) -> Result<Calendar> {
+        let standard = &self.market.settings.calendar;
+        let Some(stored) = &record.calendar_id else {
+            return Ok(self.calendar.as_ref().unwrap_or(standard).clone());
+        };
+        match &self.calendar {
+            Some(given) if given.name().as_str() == stored.name => Ok(given.clone()),
+            Some(given) => {
+                let message = format!(
+                    "its calendar is {stored}, and the call brings {given}; `set_calendar` gives the series another one"
+                );
+                Err(Error::invalid("read calendar", self.id.to_string(), message))
+            }
+            None if standard.name().as_str() == stored.name => Ok(standard.clone()),
+            None => calendar_of(reader, stored),
+        }
+    }
+
+    /// The calendar of the series.
+    pub(crate) fn calendar(&self) -> Result<Calendar> {
+        self.market.core.look(|snapshot| self.calendar_in(snapshot))
+    }
+
+    /// The calendar of the series in one state of the file.
+    pub(crate) fn calendar_in(&self, reader: &impl Reader) -> Result<Calendar> {
+        self.calendar_for(reader, &read(reader, &self.id.key())?)
     }
 
     /// What is known of every part of `interval`, in order.
@@ -72,36 +172,70 @@ impl<'a> CoveredSeries<'a> {
         Ok(self.record()?.ledger.within(interval))
     }
 
-    /// The calendar that judged what is known.
+    /// The calendar that judged what is known, as it was then.
     pub(crate) fn stored_calendar(&self) -> Result<Option<Calendar>> {
-        self.market.core.look(|snapshot| stored_calendar(snapshot, &self.key))
+        self.market.core.look(|snapshot| {
+            let record = read(snapshot, &self.id.key())?;
+            record.calendar_id.map(|stored| calendar_of(snapshot, &stored)).transpose()
+        })
     }
 
-    /// What was known of it before a transaction, as far as its calendar can go on with that.
-    pub(crate) fn record_before(&self, batch: &Batch) -> Result<CoverageRecord> {
-        read_for(batch, &self.key, self.calendar())
+    /// When stored rows begin, in `interval`.
+    pub(crate) fn stored_times(&self, interval: Interval<Timestamp>) -> Result<Vec<Timestamp>> {
+        self.market.core.look(|snapshot| self.id.stored_times(snapshot, interval))
+    }
+
+    /// What was known of it before a transaction.
+    pub(crate) fn judged_before(&self, batch: &Batch) -> Result<Judged> {
+        self.judged_in(batch, batch.before())
     }
 
     /// Writes what is known of it.
-    pub(crate) fn write_record(&self, batch: &Batch, record: &CoverageRecord) -> Result<()> {
-        write(batch, &self.key, record, self.calendar())
+    pub(crate) fn write_judged(&self, batch: &Batch, judged: &Judged) -> Result<()> {
+        write(batch, &self.id.key(), &judged.record, &judged.calendar)
     }
 
-    /// Notes that rows at these times, which ascend, were written.
-    pub(crate) fn note_write(&self, batch: &Batch, at: &[Timestamp]) -> Result<()> {
-        let mut record = self.record_before(batch)?;
-        let before = record.ledger.clone();
-        classify::record_write(&mut record.ledger, self.calendar(), self.timeframe, at);
-        if record.ledger != before {
-            self.write_record(batch, &record)?;
+    /// Notes that rows at these times, which ascend, were written; and, if the writer says so, that they are all there
+    /// is in an interval.
+    pub(crate) fn note_write(
+        &self,
+        batch: &Batch,
+        at: &[Timestamp],
+        covered: Option<Interval<Timestamp>>,
+    ) -> Result<()> {
+        let mut judged = self.judged_before(batch)?;
+        let before = judged.record.ledger.clone();
+        let mut ledger = before.clone();
+        match covered {
+            Some(interval) => {
+                let coverage = if at.is_empty() { Coverage::Empty } else { Coverage::Present };
+                ledger.mark(interval, coverage);
+            }
+            None => self.judge(&judged, self.market.core.now()).record_write(&mut ledger, at),
+        }
+        ledger.bound();
+        let is_new = judged.record.calendar_id.is_none();
+        if ledger != before || is_new {
+            judged.record.ledger = ledger;
+            self.write_judged(batch, &judged)?;
         }
         Ok(())
     }
 
     /// Notes that nothing is known of `interval`.
     pub(crate) fn note_missing(&self, batch: &Batch, interval: Interval<Timestamp>) -> Result<()> {
-        let mut record = self.record_before(batch)?;
-        record.ledger.mark(interval, Coverage::Missing);
-        self.write_record(batch, &record)
+        let mut judged = self.judged_before(batch)?;
+        judged.record.ledger.mark(interval, Coverage::Missing);
+        self.write_judged(batch, &judged)
+    }
+
+    /// Gives the series another calendar, and forgets what the one before judged.
+    pub(crate) fn set_calendar(&self, batch: &Batch, calendar: Calendar) -> Result<()> {
+        let anyhow = Self { calendar: None, ..self.clone() };
+        let Judged { mut record, calendar: before } = anyhow.judged_before(batch)?;
+        if before != calendar {
+            record.ledger.judge_anew();
+        }
+        self.write_judged(batch, &Judged { record, calendar })
     }
 }

@@ -5,14 +5,58 @@ use std::time::Duration;
 use crate::types::{interval::Interval, time::Timestamp};
 
 /// What is known of a stretch of time.
+///
+/// An empty answer is evidence and not proof: it alone never makes a session [`Empty`](Self::Empty).
+///
+/// | state | what it claims | what ends it |
+/// |---|---|---|
+/// | `Present` | a call asked for exactly this, or wrote it, and what there is is stored | `remove`, `mark_missing` |
+/// | `Provisional` | the same, but it was fetched before its publication delay was over | the next load from `confirm_at` on |
+/// | `Due` | a session says that there should be rows; asked for, and not there yet | rows that come; a week after the session, `AssumedEmpty` |
+/// | `Empty` | no session in it, or the vendor says so for good | another calendar |
+/// | `AssumedEmpty` | whole sessions for which nothing came, long after they were due | asked for again after a day, a week, a month, then monthly |
+/// | `Unjudged` | the calendar does not know these days; asked for, and nothing came | rows that come; a week later, `AssumedEmpty` |
+/// | `Failed` | the call failed | asked for again from `retry_at` on |
+/// | `Missing` | nothing: no call asked for it | a load |
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Coverage {
-    /// It was asked for, or written, and what there is of it is stored.
+    /// A call asked for exactly this, or wrote it, and what there is of it is stored. A minute without a trade, inside
+    /// a session that has bars, is among it.
     Present,
-    /// It was asked for, and there is nothing: a holiday, a halt, the time before a listing.
-    KnownEmpty,
-    /// It was asked for in vain, and is asked for again from `retry_at` on.
+    /// Stored, and fetched so early that it may still change: asked for once more from `confirm_at` on.
+    Provisional {
+        /// When to ask again.
+        confirm_at: Timestamp,
+    },
+    /// There is nothing: no session, or the vendor says so for good.
+    Empty,
+    /// A session says that there should be rows, and they were not there yet.
+    Due {
+        /// When to ask again.
+        retry_at: Timestamp,
+        /// In how many loads it was asked for in vain.
+        attempts: u32,
+        /// When it was last asked for.
+        asked_at: Timestamp,
+    },
+    /// Sessions for which nothing came, long after they were due.
+    AssumedEmpty {
+        /// When to ask again.
+        retry_at: Timestamp,
+        /// In how many loads it was asked for in vain since it was long due.
+        attempts: u32,
+    },
+    /// Days that the calendar does not know, for which nothing came yet.
+    Unjudged {
+        /// When to ask again.
+        retry_at: Timestamp,
+        /// In how many loads it was asked for in vain.
+        attempts: u32,
+        /// When it was last asked for.
+        asked_at: Timestamp,
+    },
+    /// The call failed, and is made again from `retry_at` on.
     Failed {
         /// When to ask again.
         retry_at: Timestamp,
@@ -21,7 +65,7 @@ pub enum Coverage {
         /// What came instead of data.
         reason: String,
     },
-    /// Nobody asked for it.
+    /// No call asked for it.
     Missing,
 }
 
@@ -30,10 +74,19 @@ impl Coverage {
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
         match self {
-            Self::Present | Self::KnownEmpty => false,
-            Self::Failed { retry_at, .. } => *retry_at <= now,
+            Self::Present | Self::Empty => false,
+            Self::Provisional { confirm_at: at }
+            | Self::Due { retry_at: at, .. }
+            | Self::AssumedEmpty { retry_at: at, .. }
+            | Self::Unjudged { retry_at: at, .. }
+            | Self::Failed { retry_at: at, .. } => *at <= now,
             Self::Missing => true,
         }
+    }
+
+    /// Whether rows are stored, as far as there are any.
+    pub(crate) fn is_stored(&self) -> bool {
+        matches!(self, Self::Present | Self::Provisional { .. })
     }
 }
 
@@ -46,6 +99,9 @@ pub struct CoverageSpan {
     /// What is known.
     pub coverage: Coverage,
 }
+
+/// Stretches of one ledger: bars that a live feed writes one by one, seconds apart, make one each.
+const SPANS_MAX: usize = 20_000;
 
 /// Disjoint stretches in order of time; what is not in it is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -135,18 +191,27 @@ impl Ledger {
         due
     }
 
-    /// How often `interval` was asked for in vain: the most of any part of it.
-    pub(crate) fn attempts(&self, interval: Interval<Timestamp>) -> u32 {
-        let attempts = |stretch: &CoverageSpan| match stretch.coverage {
-            Coverage::Failed { attempts, .. } => attempts,
-            _ => 0,
-        };
-        self.within(interval).iter().map(attempts).max().unwrap_or(0)
+    /// Forgets the shortest stretches that are present, if there are too many: what is forgotten is fetched again.
+    pub(crate) fn bound(&mut self) {
+        if self.stretches.len() <= SPANS_MAX {
+            return;
+        }
+        let length = |span: &CoverageSpan| span.interval.end().since(span.interval.start());
+        let mut lengths: Vec<Duration> = self.stretches.iter().map(length).collect();
+        lengths.sort_unstable();
+        let limit = lengths.get(SPANS_MAX / 2).copied().unwrap_or_default();
+        self.stretches.retain(|span| span.coverage != Coverage::Present || length(span) > limit);
     }
 
-    /// Forgets what was found to be empty.
-    pub(crate) fn doubt_empty(&mut self) {
-        self.stretches.retain(|stretch| stretch.coverage != Coverage::KnownEmpty);
+    /// Forgets everything but failures.
+    pub(crate) fn keep_failures(&mut self) {
+        self.stretches.retain(|stretch| matches!(stretch.coverage, Coverage::Failed { .. }));
+    }
+
+    /// Forgets what a calendar said, and keeps what is stored and what failed.
+    pub(crate) fn judge_anew(&mut self) {
+        self.stretches
+            .retain(|stretch| stretch.coverage.is_stored() || matches!(stretch.coverage, Coverage::Failed { .. }));
     }
 }
 
@@ -175,8 +240,17 @@ pub(crate) fn call_count(interval: Interval<Timestamp>, max_request_span: Option
     u64::try_from(nanos.div_ceil(span)).unwrap_or(u64::MAX)
 }
 
-/// Joins neighbours of `due` where one call for both, and for what lies between them, takes fewer calls than two.
-pub(crate) fn join(due: &[Interval<Timestamp>], max_request_span: Option<Duration>) -> Vec<Interval<Timestamp>> {
+/// Rows that a call may bring again where that saves another call.
+const ROWS_BETWEEN_MAX: u32 = 10;
+
+/// Joins neighbours of `due` where one call for both, and for what lies between them, takes fewer calls than two; also
+/// without a limit on a call, where so little lies between them that asking for it again costs less than a call.
+pub(crate) fn join(
+    due: &[Interval<Timestamp>],
+    max_request_span: Option<Duration>,
+    row: Duration,
+) -> Vec<Interval<Timestamp>> {
+    let little = row.saturating_mul(ROWS_BETWEEN_MAX);
     let mut joined: Vec<Interval<Timestamp>> = Vec::new();
     for &next in due {
         match joined.last_mut() {
@@ -184,7 +258,9 @@ pub(crate) fn join(due: &[Interval<Timestamp>], max_request_span: Option<Duratio
                 let both = Interval::between(last.start(), next.end());
                 let count = |interval| call_count(interval, max_request_span);
                 // Without a limit on a call everything between would be asked for again, however much that is.
-                if max_request_span.is_some() && count(both) < count(*last).saturating_add(count(next)) {
+                let is_limited = max_request_span.is_some();
+                let is_near = is_limited || next.start().since(last.end()) <= little;
+                if is_near && count(both) < count(*last).saturating_add(count(next)) {
                     *last = both;
                 } else {
                     joined.push(next);
@@ -218,12 +294,11 @@ mod tests {
     fn only_what_is_due_is_asked_for() {
         let mut ledger = Ledger::default();
         ledger.mark(between(10, 20), Coverage::Present);
-        ledger.mark(between(20, 30), Coverage::KnownEmpty);
+        ledger.mark(between(20, 30), Coverage::Empty);
         ledger.mark(between(30, 40), failed(100));
         let due = |now| ledger.due(between(0, 50), at(now));
         assert_eq!(due(99), [between(0, 10), between(40, 50)]);
         assert_eq!(due(100), [between(0, 10), between(30, 50)]);
-        assert_eq!(ledger.attempts(between(0, 50)), 1);
     }
 
     #[test]
@@ -240,9 +315,11 @@ mod tests {
     #[test]
     fn calls_are_joined_where_that_saves_one() {
         let max = Some(Duration::from_nanos(10));
-        assert_eq!(join(&[between(0, 3), between(5, 9)], max), [between(0, 9)]);
-        assert_eq!(join(&[between(0, 3), between(15, 19)], max), [between(0, 3), between(15, 19)]);
-        assert_eq!(join(&[between(0, 3), between(5, 9)], None).len(), 2);
+        let joined = |due: &[Interval<Timestamp>], max| join(due, max, Duration::from_nanos(1));
+        assert_eq!(joined(&[between(0, 3), between(5, 9)], max), [between(0, 9)]);
+        assert_eq!(joined(&[between(0, 3), between(15, 19)], max), [between(0, 3), between(15, 19)]);
+        assert_eq!(joined(&[between(0, 3), between(5, 9), between(19, 20)], None), [between(0, 20)]);
+        assert_eq!(joined(&[between(0, 3), between(5, 9), between(20, 21)], None).len(), 2);
         let split: Vec<_> = calls(between(0, 25), max).collect();
         assert_eq!(split, [between(0, 10), between(10, 20), between(20, 25)]);
         assert_eq!(calls(between(0, 25), None).collect::<Vec<_>>(), [between(0, 25)]);
@@ -267,7 +344,7 @@ mod tests {
             for (start, len, kind) in marks {
                 let coverage = match kind {
                     0 => Coverage::Present,
-                    1 => Coverage::KnownEmpty,
+                    1 => Coverage::Empty,
                     2 => failed(7),
                     _ => Coverage::Missing,
                 };

@@ -5,4 +5,4 @@ pub(crate) mod covered;
 pub(crate) mod ledger;
 pub(crate) mod stored;
 
-pub(crate) use stored::{CoverageRecord, read, read_for, stored_calendar, write};
+pub(crate) use stored::{CalendarId, CoverageRecord, calendar_of, read, write};

@@ -15,6 +15,7 @@ use crate::{
     },
 };
 
+/// What releases before wrote: they took an empty answer for proof, and a session with one bar for whole.
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct CoverageV1 {
     starts: Vec<i64>,
@@ -35,6 +36,37 @@ struct CoverageV1 {
 crate::format::record::schema!(CoverageV1, "modelkeep.coverage", 1);
 
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct CoverageV2 {
+    starts: Vec<i64>,
+    ends: Vec<i64>,
+    states: Vec<u8>,
+    /// Of those that are asked for again, in order: when.
+    retries: Vec<i64>,
+    /// Of those that count how often they were asked for, in order.
+    attempts: Vec<u32>,
+    /// Of those that are due or unjudged, in order: when they were last asked for.
+    asked: Vec<i64>,
+    /// Of those that failed, in order.
+    reasons: Vec<String>,
+    calendar: String,
+    calendar_version: u32,
+    calendar_hash: [u8; 32],
+    calls: u64,
+    call_nanos: u64,
+    learnt_delay_nanos: u64,
+}
+
+crate::format::record::schema!(CoverageV2, "modelkeep.coverage", 2);
+
+const PRESENT: u8 = 0;
+const EMPTY: u8 = 1;
+const FAILED: u8 = 2;
+const PROVISIONAL: u8 = 3;
+const DUE: u8 = 4;
+const ASSUMED_EMPTY: u8 = 5;
+const UNJUDGED: u8 = 6;
+
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct CalendarV1 {
     json: String,
 }
@@ -45,22 +77,32 @@ crate::format::record::schema!(CalendarV1, "modelkeep.calendar", 1);
 #[derive(Debug, Default)]
 pub(crate) struct CoverageRecord {
     pub(crate) ledger: Ledger,
-    calendar_id: Option<CalendarId>,
+    pub(crate) calendar_id: Option<CalendarId>,
     pub(crate) calls: u64,
     pub(crate) call_time: Duration,
+    /// The longest publication delay that was seen.
+    pub(crate) learnt_delay: Duration,
+    /// An older release wrote it, which claimed more than it knew.
+    pub(crate) overclaims: bool,
 }
 
-#[derive(Debug, PartialEq)]
-struct CalendarId {
-    name: String,
-    version: u32,
+/// Which calendar judged a series.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CalendarId {
+    pub(crate) name: String,
+    pub(crate) version: u32,
     hash: Digest,
 }
 
 impl CalendarId {
-    fn of(calendar: &Calendar) -> Self {
-        let hash = Digest::of(calendar.json().as_bytes());
-        Self { name: calendar.name().to_string(), version: calendar.version(), hash }
+    pub(crate) fn of(calendar: &Calendar) -> Self {
+        Self { name: calendar.name().to_string(), version: calendar.version(), hash: calendar.digest() }
+    }
+}
+
+impl std::fmt::Display for CalendarId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} v{}", self.name, self.version)
     }
 }
 
@@ -72,31 +114,37 @@ impl CoverageRecord {
     }
 }
 
-/// Reads the record under `key` for `calendar` to go on with: what another one, or another version of it, found to be
-/// empty is not known any more.
-pub(crate) fn read_for(reader: &impl Reader, key: &[u8], calendar: &Calendar) -> Result<CoverageRecord> {
-    let mut record = read(reader, key)?;
-    if record.calendar_id.as_ref().is_some_and(|judge| *judge != CalendarId::of(calendar)) {
-        record.ledger.doubt_empty();
-    }
-    Ok(record)
-}
-
 /// Reads the record under `key`: an empty one when there is none.
 pub(crate) fn read(reader: &impl Reader, key: &[u8]) -> Result<CoverageRecord> {
-    let Some(record) = sealed::record::<CoverageV1>(reader, Table::Coverage, key)? else {
+    let Some((value, _)) = reader.get(Table::Coverage, key)? else {
         return Ok(CoverageRecord::default());
     };
     let broken = || Error::corrupt("read coverage", hex(key), "the ledger breaks its own rules");
-    let mut failures = record.retries.into_iter().zip(record.attempts).zip(record.reasons);
+    let (record, overclaims) = match sealed::open_record::<CoverageV2>(Table::Coverage, key, &value) {
+        Ok(record) => (record, false),
+        Err(err) => match sealed::open_record::<CoverageV1>(Table::Coverage, key, &value) {
+            Ok(old) => (CoverageV2::from(old), true),
+            Err(_) => return Err(err),
+        },
+    };
+    let (mut retries, mut attempts) =
+        (record.retries.into_iter().map(Timestamp::from_nanos), record.attempts.into_iter());
+    let (mut asked, mut reasons) = (record.asked.into_iter().map(Timestamp::from_nanos), record.reasons.into_iter());
     let mut stretches = Vec::with_capacity(record.starts.len());
     for ((start, end), state) in record.starts.into_iter().zip(record.ends).zip(record.states) {
+        let mut retry = || retries.next().ok_or_else(broken);
+        let mut attempt = || attempts.next().ok_or_else(broken);
+        let mut asked_at = || asked.next().ok_or_else(broken);
         let coverage = match state {
-            0 => Coverage::Present,
-            1 => Coverage::KnownEmpty,
-            2 => {
-                let ((retry, attempts), reason) = failures.next().ok_or_else(broken)?;
-                Coverage::Failed { retry_at: Timestamp::from_nanos(retry), attempts, reason }
+            PRESENT => Coverage::Present,
+            EMPTY => Coverage::Empty,
+            PROVISIONAL => Coverage::Provisional { confirm_at: retry()? },
+            DUE => Coverage::Due { retry_at: retry()?, attempts: attempt()?, asked_at: asked_at()? },
+            ASSUMED_EMPTY => Coverage::AssumedEmpty { retry_at: retry()?, attempts: attempt()? },
+            UNJUDGED => Coverage::Unjudged { retry_at: retry()?, attempts: attempt()?, asked_at: asked_at()? },
+            FAILED => {
+                let reason = reasons.next().ok_or_else(broken)?;
+                Coverage::Failed { retry_at: retry()?, attempts: attempt()?, reason }
             }
             _ => return Err(broken()),
         };
@@ -112,45 +160,85 @@ pub(crate) fn read(reader: &impl Reader, key: &[u8]) -> Result<CoverageRecord> {
         }),
         calls: record.calls,
         call_time: Duration::from_nanos(record.call_nanos),
+        learnt_delay: Duration::from_nanos(record.learnt_delay_nanos),
+        overclaims,
     })
+}
+
+impl From<CoverageV1> for CoverageV2 {
+    fn from(old: CoverageV1) -> Self {
+        Self {
+            starts: old.starts,
+            ends: old.ends,
+            states: old.states,
+            retries: old.retries,
+            attempts: old.attempts,
+            asked: Vec::new(),
+            reasons: old.reasons,
+            calendar: old.calendar,
+            calendar_version: old.calendar_version,
+            calendar_hash: old.calendar_hash,
+            calls: old.calls,
+            call_nanos: old.call_nanos,
+            learnt_delay_nanos: 0,
+        }
+    }
 }
 
 /// Writes the record under `key`, judged by `calendar`, which is stored with it.
 pub(crate) fn write(batch: &Batch, key: &[u8], record: &CoverageRecord, calendar: &Calendar) -> Result<()> {
     let calendar_id = CalendarId::of(calendar);
-    let stretches = record.ledger.stretches();
-    let state = |stretch: &CoverageSpan| match stretch.coverage {
-        Coverage::Present => 0,
-        Coverage::KnownEmpty => 1,
-        Coverage::Failed { .. } => 2,
-        Coverage::Missing => unreachable!("a ledger has no spans for what is missing"),
-    };
-    let mut record = CoverageV1 {
-        starts: stretches.iter().map(|stretch| stretch.interval.start().as_nanos()).collect(),
-        ends: stretches.iter().map(|stretch| stretch.interval.end().as_nanos()).collect(),
-        states: stretches.iter().map(state).collect(),
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let mut row = CoverageV2 {
+        starts: Vec::new(),
+        ends: Vec::new(),
+        states: Vec::new(),
         retries: Vec::new(),
         attempts: Vec::new(),
+        asked: Vec::new(),
         reasons: Vec::new(),
         calendar: calendar_id.name.clone(),
         calendar_version: calendar_id.version,
         calendar_hash: *calendar_id.hash.as_bytes(),
         calls: record.calls,
-        call_nanos: u64::try_from(record.call_time.as_nanos()).unwrap_or(u64::MAX),
+        call_nanos: nanos(record.call_time),
+        learnt_delay_nanos: nanos(record.learnt_delay),
     };
-    for stretch in stretches {
-        if let Coverage::Failed { retry_at, attempts, reason } = &stretch.coverage {
-            record.retries.push(retry_at.as_nanos());
-            record.attempts.push(*attempts);
-            record.reasons.push(reason.clone());
-        }
+    for CoverageSpan { interval, coverage } in record.ledger.stretches() {
+        row.starts.push(interval.start().as_nanos());
+        row.ends.push(interval.end().as_nanos());
+        row.push_state(coverage);
     }
-    batch.put_record(Table::Coverage, key, &record)?;
+    batch.put_record(Table::Coverage, key, &row)?;
     let row = calendar_row(&calendar_id);
     if batch.get(Table::Calendars, &row)?.is_none() {
         batch.put_record(Table::Calendars, &row, &CalendarV1 { json: calendar.to_json() })?;
     }
     Ok(())
+}
+
+impl CoverageV2 {
+    fn push_state(&mut self, coverage: &Coverage) {
+        let (state, retry, attempts, asked) = match coverage {
+            Coverage::Present => (PRESENT, None, None, None),
+            Coverage::Empty => (EMPTY, None, None, None),
+            Coverage::Provisional { confirm_at } => (PROVISIONAL, Some(confirm_at), None, None),
+            Coverage::Due { retry_at, attempts, asked_at } => (DUE, Some(retry_at), Some(attempts), Some(asked_at)),
+            Coverage::AssumedEmpty { retry_at, attempts } => (ASSUMED_EMPTY, Some(retry_at), Some(attempts), None),
+            Coverage::Unjudged { retry_at, attempts, asked_at } => {
+                (UNJUDGED, Some(retry_at), Some(attempts), Some(asked_at))
+            }
+            Coverage::Failed { retry_at, attempts, reason } => {
+                self.reasons.push(reason.clone());
+                (FAILED, Some(retry_at), Some(attempts), None)
+            }
+            Coverage::Missing => unreachable!("a ledger has no spans for what is missing"),
+        };
+        self.states.push(state);
+        self.retries.extend(retry.map(|at| at.as_nanos()));
+        self.attempts.extend(attempts);
+        self.asked.extend(asked.map(|at| at.as_nanos()));
+    }
 }
 
 /// Name, version and the front of the hash: a calendar that changed without a new version has a row of its own.
@@ -172,21 +260,17 @@ pub(crate) fn calendars(reader: &impl Reader) -> Result<Vec<Calendar>> {
     rows.iter()
         .map(|(row, value)| {
             let record = sealed::open_record::<CalendarV1>(Table::Calendars, row, value)?;
-            Calendar::from_json(&record.json)
-                .map_err(|err| Error::corrupt("read calendar", hex(row), "it breaks its own rules").with_source(err))
+            open_calendar(row, &record)
         })
         .collect()
 }
 
-/// The calendar that judged the record under `key`, as it was then; `None` when there is no record.
-pub(crate) fn stored_calendar(reader: &impl Reader, key: &[u8]) -> Result<Option<Calendar>> {
-    let Some(calendar_id) = read(reader, key)?.calendar_id else {
-        return Ok(None);
-    };
-    let row = calendar_row(&calendar_id);
+/// The calendar of this id, as it was when it judged.
+pub(crate) fn calendar_of(reader: &impl Reader, calendar_id: &CalendarId) -> Result<Calendar> {
+    let row = calendar_row(calendar_id);
     let broken = || Error::corrupt("read calendar", hex(&row), "the calendar that judged a series is not there");
     let record = sealed::record::<CalendarV1>(reader, Table::Calendars, &row)?.ok_or_else(broken)?;
-    open_calendar(&row, &record).map(Some)
+    open_calendar(&row, &record)
 }
 
 fn open_calendar(row: &[u8], record: &CalendarV1) -> Result<Calendar> {

@@ -4,18 +4,28 @@
 //! answer is committed with what it says of its interval as it arrives, so that a load that was interrupted goes on
 //! where it stopped.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use super::fetcher::{BarFetcher, FetchReport, LevelFetcher, Loaded};
+use super::{
+    answer::Answer,
+    fetcher::{BarFetcher, LevelFetcher},
+    report::{FetchReport, LeftOut, Loaded, Unjudged},
+};
 use crate::{
     engine::Batch,
     market::{
         Market,
-        bars::{columns::Bars, key::SeriesId, series::BarSeries, validate::prepare},
+        bars::{
+            bar::BadRows,
+            columns::Bars,
+            key::SeriesId,
+            series::BarSeries,
+            validate::{flaw, prepare},
+        },
         coverage::{
-            CoverageRecord, classify,
-            covered::CoveredSeries,
-            ledger::{self, Coverage, CoverageSpan},
+            classify::{self, BarGrid, Judge},
+            covered::{CoveredSeries, Judged},
+            ledger::{self, Coverage},
         },
         fetch::requests::{self, FetchError, Response},
         levels::{series::LevelSeries, stored, values::Levels},
@@ -57,19 +67,21 @@ impl FlightKey for LoadKey {
 
 /// What can be loaded.
 trait SeriesSource: Sync {
-    /// What an answer holds.
+    /// The rows of an answer.
     type Response: Send;
     /// Rows that were looked at: in order, each time once.
     type Rows;
 
     fn covered(&self) -> &CoveredSeries<'_>;
     fn load(&self) -> LoadKey;
-    fn fetch(&self, asked: Interval<Timestamp>) -> std::result::Result<Self::Response, FetchError>;
-    /// Leaves out what was not asked for; the error says which row cannot be right.
+    fn fetch(&self, asked: Interval<Timestamp>) -> std::result::Result<Answer<Self::Response>, FetchError>;
+    /// Leaves out what was not asked for, what `belongs` nowhere, and, if the policy says so, what cannot be right; the
+    /// error says which row cannot.
     fn normalise(
         &self,
         answer: Self::Response,
         asked: Interval<Timestamp>,
+        belongs: &dyn Fn(Timestamp) -> bool,
         report: &mut FetchReport,
     ) -> Result<Self::Rows>;
     fn times(rows: &Self::Rows) -> Vec<Timestamp>;
@@ -84,151 +96,202 @@ fn fetch_missing<S: SeriesSource>(source: &S, interval: Interval<Timestamp>) -> 
     let load = source.load();
     let _flight = market.loads.acquire(&load)?;
     let now = core.now();
-    let mut record = covered.record_to_go_on_with()?;
+    let mut judged = covered.judged()?;
     let mut report = FetchReport::default();
-    let over = clip_to_closed(source, interval, now, &mut report);
-    let due = missing(source, &record, over, now);
-    let policy = source.covered().policy();
-    let max_request_span = policy.max_request_span.map(|span| span.max(source.covered().timeframe().duration()));
-    let joined = ledger::join(&due, max_request_span);
-    let count =
-        joined.iter().fold(0_u64, |sum, asked| sum.saturating_add(ledger::call_count(*asked, max_request_span)));
-    if count > LOAD_CALLS_MAX {
-        let message = format!(
-            "{count} calls of {:?} each exceed the limit of {LOAD_CALLS_MAX}",
-            max_request_span.unwrap_or_default()
-        );
-        return Err(Error::new(ErrorKind::LimitExceeded, "load", load.to_string(), message));
-    }
-    let split = joined.into_iter().flat_map(|asked| ledger::calls(asked, max_request_span));
-    let calls: Vec<_> = split.filter(|asked| is_expected(source, *asked)).collect();
+    let grid = bar_grid(covered, &judged, now)?;
+    let over = clip_to_closed(&covered.judge(&judged, now), interval, grid, &mut report);
+    let due = missing(&covered.judge(&judged, now), &judged, over, grid);
+    let policy = covered.policy();
+    let max_request_span = policy.max_request_span.map(|span| span.max(covered.timeframe().duration()));
+    let calls_for = |due: &[Interval<Timestamp>], judged: &Judged| {
+        let joined = ledger::join(due, max_request_span, covered.timeframe().duration());
+        let count =
+            joined.iter().fold(0_u64, |sum, asked| sum.saturating_add(ledger::call_count(*asked, max_request_span)));
+        if count > LOAD_CALLS_MAX {
+            let span = max_request_span.unwrap_or_default();
+            let message = format!("{count} calls of {span:?} each exceed the limit of {LOAD_CALLS_MAX}");
+            return Err(Error::new(ErrorKind::LimitExceeded, "load", load.to_string(), message));
+        }
+        let split = joined.into_iter().flat_map(|asked| ledger::calls(asked, max_request_span));
+        let judge = covered.judge(judged, now);
+        Ok(split.filter(|asked| judge.expects(*asked)).collect::<Vec<_>>())
+    };
+    let mut calls = calls_for(&due, &judged)?;
     report.calls_saved = ledger::call_count(over, max_request_span).saturating_sub(calls.len() as u64);
-    if !calls.is_empty() {
-        // A call that nobody can write down would be made again and again.
+    // An answer may be a page of a longer one: then the rest is asked for.
+    while !calls.is_empty() {
+        // Fail before fetching when the answer could not be stored.
         core.check_writable("load")?;
         let me = std::thread::current().id();
+        let mut rest = Vec::new();
         requests::run(
             calls,
             policy,
             &**core.clock(),
             |asked| single_flight::on_behalf_of(me, || source.fetch(asked)),
-            |answer| commit_response(source, answer, &due, &mut report),
+            |answer| {
+                rest.extend(commit_response(source, answer, &due, &mut report)?);
+                Ok(())
+            },
         )?;
-        record = covered.record()?;
+        judged = covered.judged()?;
+        rest.sort_unstable_by_key(Interval::start);
+        calls = calls_for(&rest, &judged)?;
     }
-    report.gaps = gaps(source, &record, over);
+    let grid = bar_grid(covered, &judged, now)?;
+    judge_result(&covered.judge(&judged, now), &judged, over, grid, &mut report);
     let saved = u32::try_from(report.calls_saved).unwrap_or(u32::MAX);
-    report.time_saved = record.mean_call().saturating_mul(saved);
+    report.time_saved = judged.record.mean_call().saturating_mul(saved);
     report.time = core.clock().monotonic().saturating_sub(start);
     Ok(report)
 }
 
+/// Where bars that follow no fixed grid begin, by those that are stored.
+fn bar_grid(covered: &CoveredSeries<'_>, judged: &Judged, now: Timestamp) -> Result<Option<BarGrid>> {
+    const RECENT: Duration = Duration::from_secs(10 * 24 * 3600);
+    if covered.timeframe().is_daily() || covered.timeframe().grid().is_some() {
+        return Ok(None);
+    }
+    let stored = covered.stored_times(Interval::between(now.before(RECENT), now))?;
+    Ok(covered.judge(judged, now).grid_of(&stored))
+}
+
 /// The part of `interval` that is over.
-fn clip_to_closed<S: SeriesSource>(
-    source: &S,
+fn clip_to_closed(
+    judge: &Judge<'_>,
     interval: Interval<Timestamp>,
-    now: Timestamp,
+    grid: Option<BarGrid>,
     report: &mut FetchReport,
 ) -> Interval<Timestamp> {
-    let until = classify::complete_until(source.covered().calendar(), source.covered().timeframe(), now);
+    let until = judge.complete_until(grid);
     if interval.end() <= until {
         return interval;
     }
     let end = until.max(interval.start());
-    report.not_yet = Interval::new(end, interval.end()).ok();
-    Interval::new(interval.start(), end).unwrap_or(interval)
+    report.not_yet = Some(Interval::between(end, interval.end()));
+    Interval::between(interval.start(), end)
 }
 
 /// What has to be asked for: not where an exchange is known to be closed.
-fn missing<S: SeriesSource>(
-    source: &S,
-    record: &CoverageRecord,
+fn missing(
+    judge: &Judge<'_>,
+    judged: &Judged,
     over: Interval<Timestamp>,
-    now: Timestamp,
+    grid: Option<BarGrid>,
 ) -> Vec<Interval<Timestamp>> {
-    let mut due = record.ledger.due(over, now);
-    due.retain(|part| is_expected(source, *part));
+    let mut due = judged.record.ledger.due(over, judge.now);
+    due.retain(|part| judge.expects(*part) && grid.is_none_or(|grid| !grid.covers(*part, judge)));
     due
 }
 
-/// Whether there can be data in `part`: there is a session in it, or the calendar does not know.
-fn is_expected<S: SeriesSource>(source: &S, part: Interval<Timestamp>) -> bool {
-    let (known, days) = (source.covered().calendar().known(), part.days());
-    let is_known = known.start() <= days.start() && days.end() <= known.end();
-    !is_known || source.covered().calendar().expected(part, source.covered().timeframe()).next().is_some()
+/// Says what is still not there, and what nobody can say.
+fn judge_result(
+    judge: &Judge<'_>,
+    judged: &Judged,
+    over: Interval<Timestamp>,
+    grid: Option<BarGrid>,
+    report: &mut FetchReport,
+) {
+    for span in judged.record.ledger.within(over) {
+        match span.coverage {
+            Coverage::Present | Coverage::Provisional { .. } | Coverage::Empty | Coverage::Unjudged { .. } => {}
+            Coverage::AssumedEmpty { .. } if judge.expects(span.interval) => report.assumed_empty.push(span),
+            Coverage::AssumedEmpty { .. } => {}
+            Coverage::Due { .. } | Coverage::Failed { .. } | Coverage::Missing => {
+                if judge.can_begin_in(span.interval, grid) {
+                    report.gaps.push(span);
+                }
+            }
+        }
+    }
+    let (known, days) = (judge.calendar.known(), over.days());
+    if !over.is_empty() && (days.start() < known.start() || known.end() < days.end()) {
+        report.unjudged = Some(Unjudged { interval: over, calendar: judge.calendar.to_string(), known });
+    }
 }
 
-fn gaps<S: SeriesSource>(source: &S, record: &CoverageRecord, over: Interval<Timestamp>) -> Vec<CoverageSpan> {
-    let is_gap = |stretch: &CoverageSpan| match stretch.coverage {
-        Coverage::Present | Coverage::KnownEmpty => false,
-        Coverage::Failed { .. } | Coverage::Missing => is_expected(source, stretch.interval),
-    };
-    record.ledger.within(over).into_iter().filter(is_gap).collect()
-}
-
-/// Commits one answer, and what it says.
+/// Commits one answer, and what it says. Returns what is still to be asked for, if it was a page of a longer one.
 fn commit_response<S: SeriesSource>(
     source: &S,
-    answer: Response<S::Response>,
+    answer: Response<Answer<S::Response>>,
     due: &[Interval<Timestamp>],
     report: &mut FetchReport,
-) -> Result<()> {
+) -> Result<Option<Interval<Timestamp>>> {
     let Response { asked, result, attempts, time } = answer;
+    let covered = source.covered();
+    let core = &covered.market.core;
+    let now = core.now();
     report.calls += u64::from(attempts);
+    let left_out = report.left_out.len();
     let (result, pause) = match result {
-        Ok(answer) => (source.normalise(answer, asked, report), None),
+        Ok(answer) => {
+            let judged = covered.judged()?;
+            let judge = covered.judge(&judged, now);
+            let Answer { rows, more_from, is_final } = answer;
+            let rows = source.normalise(rows, asked, &|at| judge.belongs(at), report);
+            (rows.map(|rows| (rows, more_from.filter(|at| *at > asked.start()), is_final)), None)
+        }
         Err(error) => {
             let pause = error.pause();
             let message = if attempts == 1 { error.to_string() } else { format!("asked {attempts} times: {error}") };
             (Err(Error::new(ErrorKind::Io, "fetch", source.load().to_string(), message)), pause)
         }
     };
-    let covered = source.covered();
-    let core = &covered.market.core;
-    let now = core.now();
-    let (calendar, policy) = (covered.calendar(), covered.policy());
     let change = |batch: &Batch| {
-        let mut record = covered.record_before(batch)?;
-        record.calls += u64::from(attempts);
-        record.call_time += time;
+        let mut judged = covered.judged_before(batch)?;
+        judged.record.calls += u64::from(attempts);
+        judged.record.call_time += time;
+        let mut ledger = judged.record.ledger.clone();
+        let parts = due.iter().filter_map(|part| overlap(*part, asked));
+        let mut rest = None;
         match &result {
-            Ok(rows) => {
+            Ok((rows, more_from, is_final)) => {
                 source.write(batch, rows)?;
                 let times = S::times(rows);
+                let judge = covered.judge(&judged, now);
+                let page_end = more_from.or_else(|| if *is_final { None } else { judge.page_end(asked, &times) });
+                let page_end = page_end.filter(|end| *end < asked.end());
+                rest = page_end.map(|end| Interval::between(end, asked.end()));
+                let page = Interval::between(asked.start(), page_end.unwrap_or(asked.end()));
+                let mut learnt = None;
                 // What lies between, and was asked for to save a call, is what it was.
-                for part in due.iter().filter_map(|part| overlap(*part, asked)) {
+                for part in parts.filter_map(|part| overlap(part, page)) {
                     let first = times.partition_point(|at| *at < part.start());
                     let end = times.partition_point(|at| *at < part.end());
                     let times = times.get(first..end).always("times ascend");
-                    classify::record_response(
-                        &mut record.ledger,
-                        calendar,
-                        covered.timeframe(),
-                        part,
-                        times,
-                        policy,
-                        now,
-                    );
+                    learnt = learnt.max(judge.record_response(&mut ledger, part, times));
+                    if *is_final {
+                        classify::record_final(&mut ledger, part);
+                    }
                 }
+                for row in report.left_out.get(left_out..).unwrap_or_default() {
+                    let row_span = Interval::between(row.at, row.at.after(covered.timeframe().duration()));
+                    let spans: Vec<_> = overlap(row_span, asked).into_iter().collect();
+                    classify::record_failure(&mut ledger, &spans, &row.reason, None, covered.policy(), now);
+                }
+                judged.record.learnt_delay = judged.record.learnt_delay.max(learnt.unwrap_or_default());
             }
             Err(error) => {
-                let parts: Vec<_> = due.iter().filter_map(|part| overlap(*part, asked)).collect();
-                classify::record_failure(&mut record.ledger, &parts, error.message(), pause, policy, now);
+                let parts: Vec<_> = parts.collect();
+                classify::record_failure(&mut ledger, &parts, error.message(), pause, covered.policy(), now);
             }
         }
-        covered.write_record(batch, &record)
+        ledger.bound();
+        judged.record.ledger = ledger;
+        covered.write_judged(batch, &judged)?;
+        Ok(rest)
     };
-    core.commit("load", change)?;
+    let rest = core.commit("load", change)?;
     match &result {
-        Ok(rows) => report.fetched += S::times(rows).len() as u64,
+        Ok((rows, ..)) => report.fetched += S::times(rows).len() as u64,
         Err(error) => tracing::warn!(series = %source.load(), %asked, %error, "could not be fetched"),
     }
-    Ok(())
+    Ok(rest)
 }
 
 fn overlap(a: Interval<Timestamp>, b: Interval<Timestamp>) -> Option<Interval<Timestamp>> {
     let (start, end) = (a.start().max(b.start()), a.end().min(b.end()));
-    if start < end { Interval::new(start, end).ok() } else { None }
+    (start < end).then(|| Interval::between(start, end))
 }
 
 struct BarSource<'a, F> {
@@ -248,13 +311,22 @@ impl<F: BarFetcher> SeriesSource for BarSource<'_, F> {
         LoadKey::Bars(self.series.id.clone())
     }
 
-    fn fetch(&self, asked: Interval<Timestamp>) -> std::result::Result<Bars, FetchError> {
+    fn fetch(&self, asked: Interval<Timestamp>) -> std::result::Result<Answer<Bars>, FetchError> {
         self.fetcher.fetch(self.series.symbol(), self.series.timeframe(), asked)
     }
 
-    fn normalise(&self, answer: Bars, asked: Interval<Timestamp>, report: &mut FetchReport) -> Result<Self::Rows> {
+    fn normalise(
+        &self,
+        answer: Bars,
+        asked: Interval<Timestamp>,
+        belongs: &dyn Fn(Timestamp) -> bool,
+        report: &mut FetchReport,
+    ) -> Result<Self::Rows> {
         let mut rows: Vec<_> = answer.iter().filter(|bar| asked.contains(bar.at)).collect();
         report.outside += (answer.len() - rows.len()) as u64;
+        let inside = rows.len();
+        rows.retain(|bar| belongs(bar.at));
+        report.outside_sessions += (inside - rows.len()) as u64;
         // Vendors sort as they like; what repeats a timestamp comes later because it is newer.
         rows.sort_by_key(|bar| bar.at);
         let before = rows.len();
@@ -262,7 +334,17 @@ impl<F: BarFetcher> SeriesSource for BarSource<'_, F> {
         rows.dedup_by_key(|bar| bar.at);
         rows.reverse();
         report.duplicates += (before - rows.len()) as u64;
-        prepare(&self.series.id, &rows.into_iter().collect(), self.series.covered.policy().bad_rows)
+        let bad_rows = self.series.covered.policy().bad_rows;
+        if bad_rows == BadRows::LeaveOut {
+            rows.retain(|bar| match flaw(&self.series.id, bar) {
+                None => true,
+                Some(reason) => {
+                    report.left_out.push(LeftOut { at: bar.at, reason });
+                    false
+                }
+            });
+        }
+        prepare(&self.series.id, &rows.into_iter().collect(), bad_rows)
     }
 
     fn times(rows: &Self::Rows) -> Vec<Timestamp> {
@@ -275,11 +357,15 @@ impl<F: BarFetcher> SeriesSource for BarSource<'_, F> {
 }
 
 impl BarSeries<'_> {
-    /// Returns the bars of `interval`: from disk, and from the fetcher what is missing. What was asked for in vain is
-    /// not asked for again before its time, by whoever; callers that want the same at once make one of them fetch.
+    /// Returns the bars of `interval`: from disk, and from the fetcher what is missing. A stretch that was asked for in
+    /// vain is not asked for again before its time ([`Coverage`](crate::market::Coverage) has a table); concurrent calls
+    /// for one series fetch once.
     ///
     /// What cannot be fetched is not an error: the report names the gaps, and [`Loaded::complete`] insists on none.
-    /// Bars that are not over yet are not asked for. Answers are committed as they arrive.
+    /// Bars that are not over yet are not asked for. Answers are committed as they arrive. An answer that may be a page
+    /// of a longer one is followed by a call for the rest.
+    ///
+    /// Blocks until the last answer is stored. Several calls run on threads of their own, a single one on this thread.
     ///
     /// ```
     /// use modelkeep::{Day, Interval, Store, Symbol, Timestamp, market::{Bar, Bars, FetchError, Timeframe}};
@@ -343,7 +429,7 @@ impl<F: LevelFetcher> SeriesSource for LevelSource<'_, F> {
         LoadKey::Levels(self.series.series.clone())
     }
 
-    fn fetch(&self, asked: Interval<Timestamp>) -> std::result::Result<Vec<(Day, f64)>, FetchError> {
+    fn fetch(&self, asked: Interval<Timestamp>) -> std::result::Result<Answer<Vec<(Day, f64)>>, FetchError> {
         self.fetcher.fetch(&self.series.series, asked.days())
     }
 
@@ -351,12 +437,24 @@ impl<F: LevelFetcher> SeriesSource for LevelSource<'_, F> {
         &self,
         answer: Self::Response,
         asked: Interval<Timestamp>,
+        belongs: &dyn Fn(Timestamp) -> bool,
         report: &mut FetchReport,
     ) -> Result<Self::Rows> {
         let days = asked.days();
         let all = answer.len();
-        let inside: Vec<_> = answer.into_iter().filter(|(day, _)| days.contains(*day)).collect();
+        let mut inside: Vec<_> = answer.into_iter().filter(|(day, _)| days.contains(*day)).collect();
         report.outside += (all - inside.len()) as u64;
+        let within = inside.len();
+        inside.retain(|(day, _)| belongs(day.start()));
+        report.outside_sessions += (within - inside.len()) as u64;
+        if self.series.covered.policy().bad_rows == BadRows::LeaveOut {
+            inside.retain(|(day, level)| {
+                if !level.is_finite() {
+                    report.left_out.push(LeftOut { at: day.start(), reason: format!("the level of {day} is {level}") });
+                }
+                level.is_finite()
+            });
+        }
         let rows: std::collections::BTreeMap<Day, f64> = inside.iter().copied().collect();
         report.duplicates += (inside.len() - rows.len()) as u64;
         let rows: Vec<_> = rows.into_iter().collect();

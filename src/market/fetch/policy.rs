@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, sync::Arc, thread, time::Duration};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _};
 
-use crate::market::bars::bar::BadRows;
+use crate::market::{bars::bar::BadRows, timeframe::Timeframe};
 
 /// How a fetcher is asked, and what its answers count for. Clones share one rate limit: use one policy per vendor.
 ///
@@ -29,8 +29,11 @@ pub struct FetchPolicy {
     pause_min: Duration,
     pub(crate) pause_max: Duration,
     pub(crate) retry_failed_after: Duration,
-    pub(crate) empty_attempts: u32,
-    pub(crate) publication_delay: Duration,
+    pub(crate) assume_empty_after: Duration,
+    publication_delay: Duration,
+    /// Of single timeframes.
+    publication_delays: Vec<(Timeframe, Duration)>,
+    pub(crate) extended_hours: bool,
     pub(crate) bad_rows: BadRows,
     limiter: Option<Arc<DefaultDirectRateLimiter>>,
 }
@@ -44,9 +47,11 @@ impl Default for FetchPolicy {
             pause_min: Duration::from_millis(200),
             pause_max: Duration::from_secs(30),
             retry_failed_after: Duration::from_secs(15 * 60),
-            empty_attempts: 3,
+            assume_empty_after: Duration::from_secs(7 * 24 * 3600),
             publication_delay: Duration::from_secs(15 * 60),
-            bad_rows: BadRows::Refuse,
+            publication_delays: Vec::new(),
+            extended_hours: false,
+            bad_rows: BadRows::LeaveOut,
             limiter: None,
         }
     }
@@ -97,25 +102,46 @@ impl FetchPolicy {
         self
     }
 
-    /// How often a session may come back empty, although the calendar expects bars, before it counts as known to be
-    /// empty: a halt, the time before a listing. Default: 3.
-    pub fn empty_attempts(mut self, attempts: u32) -> Self {
-        self.empty_attempts = attempts.max(1);
+    /// How long after its close a session that comes back empty counts as due, and is asked for again and again; after
+    /// that it is [assumed to be empty](crate::market::Coverage::AssumedEmpty). Default: a week.
+    pub fn assume_empty_after(mut self, time: Duration) -> Self {
+        self.assume_empty_after = time;
         self
     }
 
-    /// How long after the close of a session its last bars may still be on their way: what is not there by then counts
-    /// as not there. Default: 15 minutes.
+    /// How long after the close of a session its last rows may still be on their way. Default: 15 minutes. Where rows
+    /// are seen to come later, the longer delay is learnt for their series, up to a day.
     pub fn publication_delay(mut self, time: Duration) -> Self {
         self.publication_delay = time;
         self
     }
 
-    /// What becomes of fetched rows that cannot be right. Default: [`BadRows::Refuse`], which fails the call that they
-    /// came with, and names the row.
+    /// The same for bars of one timeframe; levels have that of days.
+    pub fn publication_delay_of(mut self, timeframe: Timeframe, time: Duration) -> Self {
+        self.publication_delays.retain(|(known, _)| *known != timeframe);
+        self.publication_delays.push((timeframe, time));
+        self
+    }
+
+    /// Whether bars before the open and after the close are wanted, on days with a session: from midnight to midnight,
+    /// as the exchange dates it. Default: no; then they are left out and counted in the report, but for bars that begin
+    /// at the close, as the closing auction's do.
+    pub fn extended_hours(mut self, wanted: bool) -> Self {
+        self.extended_hours = wanted;
+        self
+    }
+
+    /// What becomes of fetched rows that cannot be right. Default: [`BadRows::LeaveOut`], which keeps the others and
+    /// puts the row into the report. [`BadRows::Refuse`] fails the call that they came with, and names the row.
     pub fn bad_rows(mut self, bad_rows: BadRows) -> Self {
         self.bad_rows = bad_rows;
         self
+    }
+
+    /// The publication delay of bars of this length.
+    pub(crate) fn delay_of(&self, timeframe: Timeframe) -> Duration {
+        let own = self.publication_delays.iter().find(|(known, _)| *known == timeframe);
+        own.map_or(self.publication_delay, |(_, delay)| *delay)
     }
 
     /// The pauses before a call is made again.

@@ -5,7 +5,10 @@ use crate::{
     market::{
         Market,
         calendar::Calendar,
-        coverage::{covered::CoveredSeries, ledger::CoverageSpan},
+        coverage::{
+            covered::{CoveredId, CoveredSeries},
+            ledger::CoverageSpan,
+        },
         fetch::policy::FetchPolicy,
         levels::{
             stored,
@@ -61,8 +64,7 @@ impl Market {
     /// Returns the series of this name, which need not have levels yet.
     pub(crate) fn levels(&self, series: &str) -> Result<LevelSeries<'_>> {
         let series = Symbol::new(series)?;
-        let key = [b"levels/", series.as_str().as_bytes()].concat();
-        Ok(LevelSeries { covered: CoveredSeries::new(self, key, Timeframe::DAY), series })
+        Ok(LevelSeries { covered: CoveredSeries::new(self, CoveredId::Levels(series.clone()), Timeframe::DAY), series })
     }
 
     /// Returns every series that has levels, or the errors that keep them from being read.
@@ -72,11 +74,19 @@ impl Market {
 }
 
 impl LevelSeries<'_> {
-    /// Judges by this calendar which levels there should be, in place of the store's.
+    /// Says which calendar the series has, as [`BarSeries::calendar`](crate::market::BarSeries::calendar) does.
     #[must_use]
     pub fn calendar(mut self, calendar: Calendar) -> Self {
-        self.covered.set_calendar(calendar);
+        self.covered.give_calendar(calendar);
         self
+    }
+
+    /// Gives the series another calendar, as [`BarSeries::set_calendar`](crate::market::BarSeries::set_calendar) does.
+    ///
+    /// # Errors
+    /// What a write can fail with.
+    pub fn set_calendar(&self, calendar: Calendar) -> Result<()> {
+        self.covered.market.core.commit("set calendar", |batch| self.covered.set_calendar(batch, calendar))
     }
 
     /// Asks fetchers in this way, in place of the store's.
@@ -157,7 +167,7 @@ impl LevelSeries<'_> {
             let done = stored::upsert(batch, &self.series, rows)?;
             let mut at: Vec<_> = rows.iter().map(|(day, _)| day.start()).collect();
             at.sort_unstable();
-            self.covered.note_write(batch, &at)?;
+            self.covered.note_write(batch, &at, None)?;
             Ok(done)
         };
         self.covered.market.core.commit("write levels", change)
@@ -192,7 +202,7 @@ impl LevelSeries<'_> {
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn gaps(&self, range: Interval<Day>) -> Result<Vec<Interval<Day>>> {
-        self.gaps_among(range, self.covered.calendar().sessions(range).map(|session| session.day))
+        self.gaps_among(range, self.covered.calendar()?.sessions(range).map(|session| session.day))
     }
 
     /// Returns the runs of the given session days, in ascending order, that lie in `range` and have no level.

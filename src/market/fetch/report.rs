@@ -1,0 +1,151 @@
+//! What a load says about itself.
+
+use std::time::Duration;
+
+use crate::{
+    market::coverage::ledger::{Coverage, CoverageSpan},
+    types::{
+        error::{Error, ErrorKind, Result},
+        interval::Interval,
+        time::{Day, Timestamp},
+    },
+};
+
+/// What a load did. Rows are bars, or levels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FetchReport {
+    /// Rows that were on disk.
+    pub from_disk: u64,
+    /// Rows that were fetched.
+    pub fetched: u64,
+    /// Calls that were made, those that were made again included.
+    pub calls: u64,
+    /// Calls that loading all of the interval would have taken, less those that were made.
+    pub calls_saved: u64,
+    /// How long the load took.
+    pub time: Duration,
+    /// What the saved calls would have taken, by the mean of all calls for this series so far.
+    pub time_saved: Duration,
+    /// Fetched rows that lay outside of what was asked for, and were left out.
+    pub outside: u64,
+    /// Fetched rows that lay outside of sessions, and were left out:
+    /// [`FetchPolicy::extended_hours`](crate::market::FetchPolicy::extended_hours) keeps them on days with a session.
+    pub outside_sessions: u64,
+    /// Fetched rows that cannot be right, and were left out.
+    pub left_out: Vec<LeftOut>,
+    /// Fetched rows that another one with the same timestamp took the place of.
+    pub duplicates: u64,
+    /// What is missing still, though the calendar expects data, and why.
+    pub gaps: Vec<CoverageSpan>,
+    /// Sessions that are assumed to be empty, because nothing came long after they were due.
+    pub assumed_empty: Vec<CoverageSpan>,
+    /// That the interval holds days which the calendar does not know.
+    pub unjudged: Option<Unjudged>,
+    /// The end of the interval, as far as it is not over yet and was not asked for.
+    pub not_yet: Option<Interval<Timestamp>>,
+}
+
+/// A fetched row that was left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeftOut {
+    /// When it begins.
+    pub at: Timestamp,
+    /// What is wrong with it, with its values.
+    pub reason: String,
+}
+
+/// Days that the calendar of a series does not know: nobody can say whether all of them is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unjudged {
+    /// The interval that was loaded.
+    pub interval: Interval<Timestamp>,
+    /// The calendar.
+    pub calendar: String,
+    /// The days that it knows.
+    pub known: Interval<Day>,
+}
+
+/// Data, and what it took to have it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Loaded<T> {
+    /// What was loaded, for messages.
+    pub(crate) subject: String,
+    /// All there is now.
+    pub data: T,
+    /// What it took.
+    pub report: FetchReport,
+}
+
+impl<T> Loaded<T> {
+    /// Returns whether nothing is missing, as far as can be said: no gap, no session that is only assumed to be empty,
+    /// and no day that the calendar does not know. Inside a session that has bars, a stretch without one counts as
+    /// there once the session has ended; [`BarSeries::intraday_gaps`](crate::market::BarSeries::intraday_gaps) lists
+    /// them.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.report.gaps.is_empty() && self.report.assumed_empty.is_empty() && self.report.unjudged.is_none()
+    }
+
+    /// Accepts that sessions are assumed to be empty.
+    #[must_use]
+    pub fn accept_assumed_empty(mut self) -> Self {
+        self.report.assumed_empty.clear();
+        self
+    }
+
+    /// Accepts days that the calendar does not know.
+    #[must_use]
+    pub fn accept_unjudged(mut self) -> Self {
+        self.report.unjudged = None;
+        self
+    }
+
+    /// Returns the data if nothing is missing: see [`is_complete`](Self::is_complete).
+    ///
+    /// # Errors
+    /// `NotFound`, naming the first gap and why it is there, the first sessions that are only assumed to be empty, or
+    /// the calendar and the days that it knows.
+    pub fn complete(self) -> Result<T> {
+        let Some(message) = self.why_incomplete() else {
+            return Ok(self.data);
+        };
+        Err(Error::new(ErrorKind::NotFound, "load", self.subject, message))
+    }
+
+    fn why_incomplete(&self) -> Option<String> {
+        let FetchReport { gaps, assumed_empty, unjudged, .. } = &self.report;
+        let of = |spans: &[CoverageSpan], one: &str, many: &str| {
+            if spans.len() == 1 { one.to_owned() } else { format!("{} {many}, the first", spans.len()) }
+        };
+        if let Some(gap) = gaps.first() {
+            let why = match &gap.coverage {
+                Coverage::Failed { retry_at, reason, .. } => {
+                    format!("{reason}; to be asked for again from {retry_at} on")
+                }
+                Coverage::Due { retry_at, attempts, .. } => {
+                    format!("not there yet, asked for {attempts} times; to be asked for again from {retry_at} on")
+                }
+                _ => "nobody asked for it".to_owned(),
+            };
+            return Some(format!("{} at {}: {why}", of(gaps, "a gap", "gaps"), gap.interval));
+        }
+        if let Some(assumed) = assumed_empty.first() {
+            let (what, interval) = (of(assumed_empty, "sessions", "stretches of sessions"), assumed.interval);
+            return Some(format!(
+                "{what} at {interval}: no answer brought anything, so that they are assumed to be empty; accept that \
+                 with `accept_assumed_empty`, or `mark_missing` to ask again"
+            ));
+        }
+        unjudged.as_ref().map(|unjudged| {
+            let Unjudged { interval, calendar, known } = unjudged;
+            format!(
+                "the calendar {calendar} knows {known} and not all of {interval}: nobody can say what is missing; accept \
+                 that with `accept_unjudged`, or use a calendar that knows these days"
+            )
+        })
+    }
+}
