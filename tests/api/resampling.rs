@@ -57,7 +57,8 @@ fn only_what_changed_is_gone_through_and_written() {
     series.remove(between("2018-01-05", "2018-01-06")).unwrap();
     assert_eq!(series.resample(Timeframe::HOUR).unwrap().written.removed, 24);
     // Another calendar, other hours.
-    let nyse = series.clone().calendar(Calendar::nyse()).resample(Timeframe::HOUR).unwrap();
+    series.set_calendar(Calendar::nyse()).unwrap();
+    let nyse = store.bars("BTC-USD", Timeframe::MINUTE).unwrap().resample(Timeframe::HOUR).unwrap();
     assert!(nyse.bars.range(all_time()).unwrap().timestamps()[0] == at("2018-01-02T14:30:00Z"));
 }
 
