@@ -294,8 +294,8 @@ impl<'a> BarSeries<'a> {
         Ok(())
     }
 
-    /// Returns the stretches within sessions, as far as they lie in `interval`, of at least `shortest` that no bar
-    /// covers. A load takes a session with a bar for complete, because a thinly traded symbol has minutes without one;
+    /// Returns the stretches of trading, as far as they lie in `interval`, of at least `shortest` that no bar covers.
+    /// Breaks of a session are none. A load takes a session with a bar for complete, because a thinly traded symbol has minutes without one;
     /// this finds what a vendor cut off. [`mark_missing`](Self::mark_missing) such a stretch to have it fetched again.
     ///
     /// # Errors
@@ -304,8 +304,8 @@ impl<'a> BarSeries<'a> {
         let (at, _) =
             self.covered.market.core.look(|snapshot| read::field(snapshot, &self.id, interval, Field::Volume))?;
         let mut intraday_gaps = Vec::new();
-        for session in self.covered.calendar().expected(interval, self.timeframe()) {
-            let window = session.window(self.timeframe());
+        let sessions = self.covered.calendar().expected(interval, self.timeframe());
+        for window in sessions.flat_map(|session| session.windows(self.timeframe())) {
             let (start, end) = (window.start().max(interval.start()), window.end().min(interval.end()));
             let from = at.partition_point(|at| *at < start);
             let bars = at.iter().skip(from).take_while(|at| **at < end).copied();
