@@ -127,6 +127,13 @@ CORRECTIONS = [
         close_at("America/Chicago", "08:30"),
         "CME Group announcement of 2024-12-30: mourning; one reference has a usual day, one none",
     ),
+    (
+        "nyse",
+        "1999-12-31",
+        "2000-01-01",
+        close_at("America/New_York", "13:00"),
+        "closed at one on the last day of the century; the other reference has it",
+    ),
     ("hong_kong", "2023-09-01", "2023-09-02", None, "closed for typhoon Saola; the other reference has it"),
     ("hong_kong", "2023-09-08", "2023-09-09", None, "closed for a rainstorm; the other reference has it"),
 ]
@@ -337,6 +344,14 @@ def differences(found, expected):
     }
 
 
+def show(times):
+    """One session in a line."""
+    if times is None:
+        return "none"
+    short = lambda at: at.strftime("%dT%H:%M")  # noqa: E731
+    return f"{short(times[0])} {short(times[1])}" + "".join(f" but {short(a)} {short(b)}" for a, b in times[2])
+
+
 def check(names):
     failed = 0
     for name in names:
@@ -352,7 +367,7 @@ def check(names):
         )
         for what, days in differ.items():
             for day in days:
-                print(f"  {what} {day}: found {found.get(day)}, expected {expected.get(day)}")
+                print(f"  {what} {day}: found {show(found.get(day))}, expected {show(expected.get(day))}")
         for other, sessions in venue["others"]:
             differ = {what: days for what, days in differences(found, sessions(*venue["known"])).items() if days}
             shown = [f"{what} {len(days)} ({days[0]} to {days[-1]})" for what, days in differ.items()]

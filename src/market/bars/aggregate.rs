@@ -168,19 +168,21 @@ impl<'a> Buckets<'a> {
         let days = Interval::between(first, end);
         let open = self.calendar.sessions(days).next().map_or(replaced.start(), |session| session.open);
         let close = self.calendar.sessions(days).last().map_or(replaced.end(), |session| session.close);
-        (Interval::between(open, close), replaced)
+        // What lies outside of sessions is counted, so all of `span` is read.
+        (Interval::between(open.min(span.start()), close.max(span.end())), replaced)
     }
 }
 
 /// Aggregates bars that are in order: first open, highest high, lowest low, last close, sum of the volume. Returns also
-/// how many bars lie outside of sessions, or in their breaks.
-pub(crate) fn aggregate(bars: &Bars, buckets: &mut Buckets<'_>) -> (Columns, u64) {
+/// how many bars of `span` lie outside of sessions, or in their breaks: whole aggregates reach into the chunks beside
+/// it, which count their own.
+pub(crate) fn aggregate(bars: &Bars, buckets: &mut Buckets<'_>, span: Interval<Timestamp>) -> (Columns, u64) {
     let mut columns = Columns::default();
     let mut outside = 0;
     let mut current: Option<Bar> = None;
     for bar in bars.iter() {
         let Some(at) = buckets.of(bar.at) else {
-            outside += 1;
+            outside += u64::from(span.contains(bar.at));
             continue;
         };
         match &mut current {

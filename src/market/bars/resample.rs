@@ -98,9 +98,10 @@ impl<'a> BarSeries<'a> {
             let mut buckets = Buckets::new(self.covered.calendar(), self.timeframe(), target);
             for period in &stale {
                 let (start, end) = self.id.period().span(*period);
-                let (around, replaced) = buckets.around(Interval::new(start, end)?);
+                let span = Interval::new(start, end)?;
+                let (around, replaced) = buckets.around(span);
                 let bars = read::range(snapshot, &self.id, around)?;
-                let (rows, left_out) = aggregate::aggregate(&bars, &mut buckets);
+                let (rows, left_out) = aggregate::aggregate(&bars, &mut buckets, span);
                 outside += left_out;
                 written += series.apply(batch, &rows, Some(replaced))?;
             }
