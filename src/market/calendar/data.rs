@@ -111,7 +111,7 @@ struct File {
 enum HoursFile {
     Always {},
     Weekdays {},
-    Exchange(ExchangeFile),
+    Exchange(Box<ExchangeFile>),
 }
 
 #[derive(Deserialize)]

@@ -28,11 +28,17 @@ use crate::types::{
 
 /// A trading calendar. Clones are cheap.
 ///
-/// [`nyse`](Self::nyse) and [`nasdaq`](Self::nasdaq) know 1999 to 2030: the holidays by the exchange's rules, the early
-/// closes, and the days on which it stayed closed for mourning, attacks and storms, as the NYSE announced them. What
-/// they say was compared, opens and closes of every day from 1999 to October 2027, with the calendar XNYS of the Python
-/// package `exchange_calendars` 4.13.2 (Apache-2.0), and with the days that the S&P 500 has a level on from 1999 to
-/// 2018. Days after the present follow the rules as they are.
+/// Built in are the NYSE and Nasdaq, Xetra, London, Sydney, Hong Kong, Tokyo, equity index futures in Chicago, the currency
+/// market, and markets that never close. Each says what it knows, from when to when, and what it does not know; days
+/// after the present follow the rules as they are. Others are read [from JSON](Self::from_json).
+///
+/// Open, close and breaks of every session to the end of 2027 (currencies 2040) were compared with the Python packages
+/// `exchange_calendars` 4.13.2 (Apache-2.0) and `pandas_market_calendars` 5.5.0 (MIT): 90,579 days with 64,930 sessions,
+/// without a difference to the reference of each calendar, where 1,767 sessions were corrected by announcements of
+/// the exchanges. DESIGN.md has the numbers of each calendar, and where the packages differ from each other. The NYSE was
+/// also compared with the days that the S&P 500 has a level on from 1999 to 2018.
+///
+/// A session belongs to the day on which it closes, and may have breaks: see [`Session`].
 ///
 /// ```
 /// use modelkeep::market::Calendar;
