@@ -81,6 +81,18 @@ fn what_cannot_be_made_is_refused() {
     for target in ["1m", "30s", "90s"] {
         assert_eq!(refused(target.parse().unwrap()), ErrorKind::InvalidInput, "{target}");
     }
+    // More than a day, and no number of days: of sessions, and by the clock.
+    for calendar in [Calendar::nyse(), Calendar::forex(), Calendar::always_open()] {
+        let series = series.clone().calendar(calendar);
+        for target in ["25h", "36h", "90h", "1441m"] {
+            let err = series.resample(target.parse().unwrap()).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::InvalidInput, "{target}");
+            assert!(err.message().contains("whole days (1d, 2d, 7d"), "{err}");
+        }
+        for target in ["23h", "24h", "48h", "7d"] {
+            series.resample(target.parse().unwrap()).unwrap();
+        }
+    }
     let hours = series.resample(Timeframe::HOUR).unwrap().bars;
     assert_eq!(hours.write(&Bars::default()).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(hours.remove(all_time()).unwrap_err().kind(), ErrorKind::InvalidInput);
@@ -116,7 +128,6 @@ fn sessions_that_begin_on_the_day_before_in_utc_are_whole() {
     }
 }
 
-/// Edits: where, how long, at what price, or whether to delete.
 /// A week that begins in one month and ends in the next: minutes of a month are a chunk.
 #[test]
 fn an_aggregate_that_two_chunks_share_is_made_of_both() {
@@ -139,17 +150,92 @@ fn an_aggregate_that_two_chunks_share_is_made_of_both() {
     assert_eq!(found.volume()[0], minutes.volume().iter().sum::<f64>());
 }
 
+/// Starts and numbers of bars of aggregates of minute bars with a volume of 1, as `MM-DDTHH:MM count`.
+fn counted(series: &modelkeep::market::BarSeries<'_>, target: &str) -> (Vec<String>, u64) {
+    let found = series.resample(target.parse().unwrap()).unwrap();
+    let bars = found.bars.range(all_time()).unwrap();
+    (bars.iter().map(|bar| format!("{} {}", &bar.at.to_string()[5..16], bar.volume)).collect(), found.outside)
+}
+
+fn minutes_of_volume_one(start: &str, count: i64) -> Bars {
+    let start = at(start).as_nanos();
+    (0..count).map(|n| Bar { volume: 1.0, ..bar(Timestamp::from_nanos(start + n * MINUTE), 5000 + n % 17) }).collect()
+}
+
+#[test]
+fn hours_begin_anew_after_lunch() {
+    let store = Store::in_memory().unwrap();
+    let series = store.bars("0700.HK", Timeframe::MINUTE).unwrap().calendar(Calendar::hong_kong());
+    // From 9:20 to 16:10, lunch included.
+    series.write(&minutes_of_volume_one("2024-06-03T01:20:00Z", 410)).unwrap();
+    let (hours, outside) = counted(&series, "1h");
+    assert_eq!(
+        hours,
+        ["06-03T01:30 60", "06-03T02:30 60", "06-03T03:30 30", "06-03T05:00 60", "06-03T06:00 60", "06-03T07:00 60"]
+    );
+    assert_eq!(outside, 10 + 60 + 10);
+    assert_eq!(counted(&series, "4h").0, ["06-03T01:30 150", "06-03T05:00 180"]);
+    assert_eq!(counted(&series, "1d"), (vec!["06-03T00:00 330".to_owned()], 80));
+}
+
+#[test]
+fn sessions_over_midnight_are_one_day() {
+    let store = Store::in_memory().unwrap();
+    let series = store.bars("ES", Timeframe::MINUTE).unwrap().calendar(Calendar::cme_equity_futures());
+    // Two sessions, Thursday to Friday evening in Chicago, over the end of a month, with the hour between them.
+    series.write(&minutes_of_volume_one("2024-10-30T22:00:00Z", 47 * 60)).unwrap();
+    assert_eq!(counted(&series, "1d"), (vec!["10-31T00:00 1380".to_owned(), "11-01T00:00 1380".to_owned()], 60));
+    let (hours, outside) = counted(&series, "5h");
+    let starts = ["22:00 300", "03:00 300", "08:00 300", "13:00 300", "18:00 180"];
+    let days = ["10-30", "10-31", "10-31", "10-31", "10-31", "10-31", "11-01", "11-01", "11-01", "11-01"];
+    let expected: Vec<_> =
+        days.iter().zip(starts.iter().cycle()).map(|(day, start)| format!("{day}T{start}")).collect();
+    assert_eq!((hours, outside), (expected, 60));
+    // A minute of November changes a bar that began in October.
+    let one = Bar { volume: 3.0, ..bar(at("2024-11-01T01:30:00Z"), 9000) };
+    series.write(&[one].into_iter().collect()).unwrap();
+    assert_eq!(counted(&series, "5h").0[5], "10-31T22:00 302");
+    assert_eq!(counted(&series, "1d").0, ["10-31T00:00 1380", "11-01T00:00 1382"]);
+}
+
+/// A session that begins where another ends, shortly after the end of a month: minutes of a month are a chunk.
+#[test]
+fn an_aggregate_ends_with_its_session() {
+    let calendar = seamless();
+    let store = Store::in_memory().unwrap();
+    let series = store.bars("EURUSD", Timeframe::MINUTE).unwrap().calendar(calendar);
+    series.write(&minutes_of_volume_one("2024-10-31T00:30:00Z", 2 * 24 * 60)).unwrap();
+    let starts = ["00:30 420", "07:30 420", "14:30 420", "21:30 180"];
+    let expected = |days: [&str; 2]| -> Vec<String> {
+        days.iter().flat_map(|day| starts.iter().map(move |start| format!("{day}T{start}"))).collect()
+    };
+    assert_eq!(counted(&series, "7h"), (expected(["10-31", "11-01"]), 0));
+    // A minute of October: the bar from 21:30 is three hours long, and the one after it is left alone.
+    series.write(&[Bar { volume: 2.0, ..bar(at("2024-10-31T22:00:00Z"), 9000) }].into_iter().collect()).unwrap();
+    let (hours, _) = counted(&series, "7h");
+    assert_eq!((hours[3].as_str(), hours[4].as_str()), ("10-31T21:30 181", "11-01T00:30 420"));
+}
+
+/// Sessions of 24 hours, each of which begins at 00:30 UTC where the last one ends.
+fn seamless() -> Calendar {
+    let json = r#"{"name":"seamless","version":1,"hours":"exchange","zone":"UTC","open":"00:30","close":"00:30",
+        "opens_day_before":true,"first":"2015-01-01","end":"2030-01-01"}"#;
+    Calendar::from_json(json).unwrap()
+}
+
+/// Edits: where, how long, at what price, or whether to delete.
 fn edits() -> impl Strategy<Value = Vec<(i64, i64, i64, bool)>> {
     prop::collection::vec((0i64..150_000, 1i64..3_000, 0i64..300, prop::bool::weighted(0.3)), 1..6)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn aggregates_are_what_a_full_recomputation_makes(edits in edits(), exchange in any::<bool>(), target in 0usize..4) {
-        let calendar = if exchange { Calendar::nyse() } else { Calendar::always_open() };
-        let target: Timeframe = ["5m", "1h", "1d", "7d"][target].parse().unwrap();
+    fn aggregates_are_what_a_full_recomputation_makes(edits in edits(), calendar in 0usize..4, target in 0usize..5) {
+        let calendar =
+            [Calendar::nyse(), Calendar::always_open(), seamless(), Calendar::hong_kong()][calendar].clone();
+        let target: Timeframe = ["5m", "1h", "7h", "1d", "7d"][target].parse().unwrap();
         let store = Store::in_memory().unwrap();
         let series = store.bars("X", Timeframe::MINUTE).unwrap().calendar(calendar.clone());
         let start = at("2018-10-01").as_nanos();

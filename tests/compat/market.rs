@@ -130,7 +130,10 @@ fn check(store: &Store) {
         let is_restated = symbol == "CENTS" && timeframe == Timeframe::DAY;
         assert_eq!(now.get(1).unwrap() == restated(), is_restated);
     }
-    let hours = store.bars("CENTS", Timeframe::MINUTE).unwrap().resample(Timeframe::HOUR).unwrap();
+    // The calendar of then: version 1 in the golden file, which a read-only store cannot bring up to date.
+    let minutes = store.bars("CENTS", Timeframe::MINUTE).unwrap();
+    let judge = minutes.stored_calendar().unwrap().unwrap();
+    let hours = minutes.calendar(judge.clone()).resample(Timeframe::HOUR).unwrap();
     assert_eq!((hours.chunks_read, hours.bars.range(year()).unwrap().len()), (0, 14));
     let features = store.features("CENTS", &spec()).unwrap();
     let found = features.get_or_compute(year(), |_| unreachable!("it is stored")).unwrap();
@@ -141,7 +144,11 @@ fn check(store: &Store) {
     let known = nobody.coverage(year()).unwrap();
     let Coverage::Failed { attempts: 1, reason, retry_at } = &known[0].coverage else { panic!("{known:?}") };
     assert_eq!((reason.as_str(), retry_at.to_string().as_str()), ("no route", "2019-01-02T01:15:00Z"));
-    assert_eq!(nobody.stored_calendar().unwrap().unwrap(), Calendar::nyse());
+    assert_eq!(nobody.stored_calendar().unwrap().unwrap(), judge);
+    // Version 1 of the NYSE's calendar is, but for its name, the one that Nasdaq still has: byte for byte.
+    let is_of_then = judge.to_json() == Calendar::nasdaq().to_json().replace("nasdaq", "nyse");
+    assert!(is_of_then || judge == Calendar::nyse(), "{}", judge.to_json());
+    assert_eq!(is_of_then, judge.version() == 1);
     let january = Interval::parse("2018-01-01", "2018-02-01").unwrap();
     assert_eq!(store.levels("VIX").unwrap().coverage(january).unwrap()[0].coverage, Coverage::Empty);
 }

@@ -176,10 +176,26 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "whole-aggregates",
         "src/market/bars/resample.rs",
-        "let (around, replaced) = buckets.around(Interval::new(start, end)?);",
-        "let (around, replaced) = (Interval::new(start, end)?, Interval::new(start, end)?);",
+        "let (around, replaced) = buckets.around(span);",
+        "let (around, replaced) = (span, span);",
         "api",
         &["resampling::an_aggregate_that_two_chunks_share_is_made_of_both"],
+    ),
+    plain(
+        "aggregates-end-with-trading",
+        "src/market/bars/aggregate.rs",
+        "start.after(self.target.duration()).min(trading.end())",
+        "start.after(self.target.duration())",
+        "api",
+        &["resampling::an_aggregate_ends_with_its_session"],
+    ),
+    plain(
+        "lunch-is-no-trading",
+        "src/market/bars/aggregate.rs",
+        "(session.day, session.trading_at(at)?)",
+        "(session.day, Interval::between(session.open, session.close))",
+        "api",
+        &["resampling::hours_begin_anew_after_lunch"],
     ),
     plain(
         "one-load-at-a-time",

@@ -1,8 +1,9 @@
 //! Bars made of shorter bars: hours of minutes, days of hours.
 //!
-//! Aggregates of an exchange follow its sessions: an hour begins at the open and every hour after it, a day is a
-//! session, and bars outside of sessions do not count. Where a calendar has no sessions, aggregates follow the clock in
-//! UTC. Weeks, and other numbers of days, are counted from a Monday.
+//! Aggregates of an exchange follow its sessions: an hour begins at the open and every hour after it, and anew after a
+//! break; a day is a session; bars outside of sessions and in breaks do not count. So no aggregate of less than a day
+//! reaches beyond a break, a close or midnight of another session. Where a calendar has no sessions, aggregates follow
+//! the clock in UTC. Weeks, and other numbers of days, are counted from a Monday.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use crate::{
             bar::Bar,
             columns::{Bars, Columns},
         },
-        calendar::{Calendar, Session},
+        calendar::Calendar,
         timeframe::Timeframe,
     },
     types::{
@@ -69,6 +70,13 @@ pub(crate) fn check(source: &SeriesId, target: Timeframe) -> Result<SeriesId> {
     if to <= from || !to.is_multiple_of(from) {
         return refuse(format!("{target} is no multiple of {}", source.timeframe));
     }
+    if target.is_daily() && !target.as_nanos().is_multiple_of(DAY.unsigned_abs()) {
+        // Bars of a day and more are labelled by days, and sessions are not cut across days.
+        return refuse(format!(
+            "{target} is more than a day and no number of days: aggregates are whole days (1d, 2d, 7d ...), or shorter \
+             than one"
+        ));
+    }
     Ok(SeriesId { symbol: source.symbol.clone(), timeframe: target, source: Some(source.timeframe) })
 }
 
@@ -77,34 +85,43 @@ pub(crate) struct Buckets<'a> {
     calendar: &'a Calendar,
     source: Timeframe,
     target: Timeframe,
-    /// The session that the last bar was in: the next is usually in it, too.
-    session: Option<Session>,
+    /// The trading that the last bar was in, and the day of its session: the next is usually in it, too.
+    trading: Option<(Day, Interval<Timestamp>)>,
 }
 
 const DAY: i64 = 86_400_000_000_000;
 
 impl<'a> Buckets<'a> {
     pub(crate) fn new(calendar: &'a Calendar, source: Timeframe, target: Timeframe) -> Self {
-        Self { calendar, source, target, session: None }
+        Self { calendar, source, target, trading: None }
     }
 
-    /// The timestamp of the aggregate that a bar at `at` belongs to; `None` outside of sessions.
+    /// The timestamp of the aggregate that a bar at `at` belongs to; `None` where there is no trading.
     pub(crate) fn of(&mut self, at: Timestamp) -> Option<Timestamp> {
+        self.bucket(at).map(|(start, _)| start)
+    }
+
+    /// The timestamp of the aggregate that a bar at `at` belongs to, and where the next one can begin.
+    fn bucket(&mut self, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
         // Bars of a day know no hours.
         if !self.calendar.has_sessions() || self.source.is_daily() {
             return Some(self.by_clock(at));
         }
-        let session = match self.session {
-            Some(session) if session.open <= at && at < session.close => session,
-            _ => self.calendar.session_at(at)?,
+        let (day, trading) = match self.trading {
+            Some((day, trading)) if trading.contains(at) => (day, trading),
+            _ => {
+                let session = self.calendar.session_at(at)?;
+                (session.day, session.trading_at(at)?)
+            }
         };
-        self.session = Some(session);
+        self.trading = Some((day, trading));
         if self.target.is_daily() {
-            return Some(self.days_with(session.day).0.start());
+            let (first, end) = self.days_with(day);
+            return Some((first.start(), end.start()));
         }
-        let length = self.length();
-        let start = session.open.as_nanos() + (at.as_nanos() - session.open.as_nanos()) / length * length;
-        Some(Timestamp::from_nanos(start))
+        let (length, open) = (self.length(), trading.start().as_nanos());
+        let start = Timestamp::from_nanos(open + (at.as_nanos() - open) / length * length);
+        Some((start, start.after(self.target.duration()).min(trading.end())))
     }
 
     /// The days that an aggregate of days covers, the last one not included.
@@ -120,11 +137,13 @@ impl<'a> Buckets<'a> {
         i64::try_from(self.target.as_nanos()).unwrap_or(i64::MAX)
     }
 
-    fn by_clock(&self, at: Timestamp) -> Timestamp {
-        if self.target.is_daily() && self.target.as_nanos().is_multiple_of(DAY.unsigned_abs()) {
-            return self.days_with(at.day()).0.start();
+    fn by_clock(&self, at: Timestamp) -> (Timestamp, Timestamp) {
+        if self.target.is_daily() {
+            let (first, end) = self.days_with(at.day());
+            return (first.start(), end.start());
         }
-        Timestamp::from_nanos(at.as_nanos().div_euclid(self.length()).saturating_mul(self.length()))
+        let start = Timestamp::from_nanos(at.as_nanos().div_euclid(self.length()).saturating_mul(self.length()));
+        (start, start.after(self.target.duration()))
     }
 
     /// The bars that have to be read to aggregate those of `span` anew, and the aggregates that they replace: whole
@@ -132,16 +151,16 @@ impl<'a> Buckets<'a> {
     pub(crate) fn around(&mut self, span: Interval<Timestamp>) -> (Interval<Timestamp>, Interval<Timestamp>) {
         let last = Timestamp::from_nanos(span.end().as_nanos().saturating_sub(1));
         if !self.target.is_daily() {
-            // An aggregate that begins before `span` ends with its session, or after its length: bars of the next one
-            // do no harm, for they are read and replaced as well, or not at all.
+            // An aggregate ends after its length, or with the trading: behind a close or a break another one may begin
+            // at once, and would be replaced by a part of itself.
             let start = self.of(span.start()).map_or(span.start(), |at| at.min(span.start()));
-            let end = self.of(last).map_or(span.end(), |at| at.after(self.target.duration()).max(span.end()));
+            let end = self.bucket(last).map_or(span.end(), |(_, end)| end.max(span.end()));
             return (Interval::between(start, end), Interval::between(start, end));
         }
-        // A session can begin on the day before its own, in UTC, and end on the day after.
+        // A session can begin two days before its own, in UTC, and end on the day after.
         let around = |day: Day, days: i32| day.plus_days(days).unwrap_or(day);
         let (first, _) = self.days_with(around(span.start().day(), -1));
-        let (_, end) = self.days_with(around(last.day(), 1));
+        let (_, end) = self.days_with(around(last.day(), 2));
         let replaced = Interval::between(first.start(), end.start());
         if !self.calendar.has_sessions() || self.source.is_daily() {
             return (replaced, replaced);
@@ -149,19 +168,21 @@ impl<'a> Buckets<'a> {
         let days = Interval::between(first, end);
         let open = self.calendar.sessions(days).next().map_or(replaced.start(), |session| session.open);
         let close = self.calendar.sessions(days).last().map_or(replaced.end(), |session| session.close);
-        (Interval::between(open, close), replaced)
+        // What lies outside of sessions is counted, so all of `span` is read.
+        (Interval::between(open.min(span.start()), close.max(span.end())), replaced)
     }
 }
 
 /// Aggregates bars that are in order: first open, highest high, lowest low, last close, sum of the volume. Returns also
-/// how many bars lie outside of sessions.
-pub(crate) fn aggregate(bars: &Bars, buckets: &mut Buckets<'_>) -> (Columns, u64) {
+/// how many bars of `span` lie outside of sessions, or in their breaks: whole aggregates reach into the chunks beside
+/// it, which count their own.
+pub(crate) fn aggregate(bars: &Bars, buckets: &mut Buckets<'_>, span: Interval<Timestamp>) -> (Columns, u64) {
     let mut columns = Columns::default();
     let mut outside = 0;
     let mut current: Option<Bar> = None;
     for bar in bars.iter() {
         let Some(at) = buckets.of(bar.at) else {
-            outside += 1;
+            outside += u64::from(span.contains(bar.at));
             continue;
         };
         match &mut current {

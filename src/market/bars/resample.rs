@@ -22,7 +22,7 @@ pub struct Resampled<'a> {
     pub written: RowChanges,
     /// Chunks of the source that were gone through, because they had changed.
     pub chunks_read: u64,
-    /// Bars, of those gone through, that lie outside of sessions and are in no aggregate. Many of them say that
+    /// Bars, of those gone through, that lie outside of sessions or in a break, and are in no aggregate. Many say that
     /// timestamps are local times, or that the calendar is of another exchange.
     pub outside: u64,
 }
@@ -31,8 +31,9 @@ impl<'a> BarSeries<'a> {
     /// Returns these bars aggregated to a longer timeframe, stored, and brought up to date: only chunks that changed
     /// since the last time are gone through, and only aggregates that differ are written.
     ///
-    /// Where the calendar has sessions, an hour begins at the open and every hour after it, a day is a session, and
-    /// bars outside of sessions do not count. Otherwise aggregates follow the clock in UTC, days from midnight to
+    /// Where the calendar has sessions, an hour begins at the open and every hour after it, and anew after a break; a day
+    /// is a session, by the day on which it closes; and bars outside of sessions or in breaks do not count. The last
+    /// hour before a break or a close may be shorter. Otherwise aggregates follow the clock in UTC, days from midnight to
     /// midnight. Seven days are a week that begins on a Monday. The first and the last aggregate are of the bars that
     /// there are.
     ///
@@ -61,7 +62,8 @@ impl<'a> BarSeries<'a> {
     /// ```
     ///
     /// # Errors
-    /// `InvalidInput` unless the timeframe is a multiple of this one, and when these bars are aggregates themselves.
+    /// `InvalidInput` unless the timeframe is a multiple of this one, for one of more than a day that is no number of
+    /// days (36 hours), and when these bars are aggregates themselves.
     /// `Corrupt` when a chunk is damaged, or [what a write can fail with](crate::Store#what-a-write-can-fail-with).
     pub fn resample(&self, target: Timeframe) -> Result<Resampled<'a>> {
         let id = aggregate::check(&self.id, target)?;
@@ -97,9 +99,10 @@ impl<'a> BarSeries<'a> {
             let mut buckets = Buckets::new(&judge, self.timeframe(), target);
             for period in &stale {
                 let (start, end) = self.id.period().span(*period);
-                let (around, replaced) = buckets.around(Interval::new(start, end)?);
+                let span = Interval::new(start, end)?;
+                let (around, replaced) = buckets.around(span);
                 let bars = read::range(snapshot, &self.id, around)?;
-                let (rows, left_out) = aggregate::aggregate(&bars, &mut buckets);
+                let (rows, left_out) = aggregate::aggregate(&bars, &mut buckets, span);
                 outside += left_out;
                 written += series.apply(batch, &rows, Some(replaced))?;
             }

@@ -16,7 +16,7 @@ use crate::{
             bar::{BadRows, Bar, Field},
             columns::{Bars, Columns},
         },
-        calendar::Calendar,
+        calendar::{Calendar, Session},
         coverage::{
             classify::Window,
             covered::{CoveredId, CoveredSeries},
@@ -299,7 +299,7 @@ impl<'a> BarSeries<'a> {
     ///
     /// # Errors
     /// As for [`range`](Self::range); `InvalidInput` for bars of more than a day.
-    pub fn gaps(&self, interval: Interval<Timestamp>) -> Result<Vec<crate::market::calendar::Session>> {
+    pub fn gaps(&self, interval: Interval<Timestamp>) -> Result<Vec<Session>> {
         self.check_sessions("look for gaps")?;
         let snapshot = self.covered.market.core.snapshot()?;
         let judged = self.covered.judged_in(&snapshot, &snapshot)?;
@@ -314,8 +314,15 @@ impl<'a> BarSeries<'a> {
             at.get(next).is_none_or(|at| *at >= window.span.end())
         };
         let is_known = |span| judged.record.ledger.within(span).iter().all(|part| part.coverage == Coverage::Empty);
-        let windows = judge.windows(over).filter(|window| is_empty(window) && !is_known(window.span));
-        Ok(windows.filter_map(|window| window.session).collect())
+        let mut gaps: Vec<Session> = Vec::new();
+        let windows: Vec<Window> = judge.windows(over).collect();
+        // A session with a break has two windows.
+        for parts in windows.chunk_by(|a, b| a.session == b.session) {
+            if parts.iter().all(is_empty) && !parts.iter().all(|part| is_known(part.span)) {
+                gaps.extend(parts.first().and_then(|part| part.session));
+            }
+        }
+        Ok(gaps)
     }
 
     /// Refuses bars longer than a day: gaps and loads are computed per session.
@@ -327,8 +334,8 @@ impl<'a> BarSeries<'a> {
         Ok(())
     }
 
-    /// Returns the stretches within sessions, as far as they lie in `interval`, of at least `shortest` that no bar
-    /// covers. A load takes a session with a bar for complete, because a thinly traded symbol has minutes without one;
+    /// Returns the stretches of trading, as far as they lie in `interval`, of at least `shortest` that no bar covers.
+    /// Breaks of a session are none. A load takes a session with a bar for complete, because a thinly traded symbol has minutes without one;
     /// this finds what a vendor cut off. [`mark_missing`](Self::mark_missing) such a stretch to have it fetched again.
     ///
     /// # Errors
@@ -337,8 +344,8 @@ impl<'a> BarSeries<'a> {
         let (at, _) =
             self.covered.market.core.look(|snapshot| read::field(snapshot, &self.id, interval, Field::Volume))?;
         let (calendar, mut intraday_gaps) = (self.covered.calendar()?, Vec::new());
-        for session in calendar.expected(interval, self.timeframe()) {
-            let window = session.window(self.timeframe());
+        let sessions = calendar.expected(interval, self.timeframe());
+        for window in sessions.flat_map(|session| session.windows(self.timeframe())) {
             let (start, end) = (window.start().max(interval.start()), window.end().min(interval.end()));
             let from = at.partition_point(|at| *at < start);
             let bars = at.iter().skip(from).take_while(|at| **at < end).copied();

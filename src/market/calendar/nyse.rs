@@ -1,13 +1,14 @@
 //! The sessions of the New York Stock Exchange from 1999 to 2030: rules, and the days that follow none.
 //!
 //! Holidays are those of NYSE Rule 7.2, early closes as the exchange announces them each year. Sources and the check
-//! against another calendar are named at [`Calendar::nyse`](super::Calendar).
+//! against other calendars are named at [`Calendar`](super::Calendar). Nasdaq has the same days, early closes and usual
+//! hours; what delayed or stopped trading at the NYSE alone is not part of its calendar.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{Datelike, Days, NaiveDate, NaiveTime, Weekday};
 
-use super::Exchange;
+use super::exchange::{Exchange, UsualHours};
 use crate::types::{interval::Interval, invariant::Invariant, time::Day};
 
 const FIRST_YEAR: i32 = 1999;
@@ -30,7 +31,33 @@ const CLOSED: [(i32, u32, u32); 10] = [
 /// Closed early without a rule.
 const EARLY: [(i32, u32, u32); 3] = [(1999, 12, 31), (2003, 12, 26), (2013, 7, 3)];
 
-pub(super) fn exchange() -> Exchange {
+/// Opened late: month and day, hour and minute.
+const LATE: [(i32, u32, u32, u32, u32); 6] = [
+    (2001, 9, 17, 9, 33),  // the first session after the attacks
+    (2001, 10, 8, 9, 31),  // Afghanistan
+    (2002, 9, 11, 12, 0),  // a year after the attacks
+    (2003, 3, 20, 9, 32),  // Iraq
+    (2004, 6, 7, 9, 32),   // death of Ronald Reagan
+    (2006, 12, 27, 9, 32), // death of Gerald Ford
+];
+
+/// Closed at 15:56 on 2005-06-01, when its systems failed.
+const FAILURE: (i32, u32, u32, u32, u32) = (2005, 6, 1, 15, 56);
+
+/// The sessions of the NYSE.
+pub(super) fn nyse() -> Exchange {
+    let at = |(year, month, day, hour, minute)| {
+        let date = NaiveDate::from_ymd_opt(year, month, day)?;
+        Some((Day::try_from(date).ok()?, time(hour, minute)))
+    };
+    let mut exchange = nasdaq();
+    exchange.late.extend(LATE.into_iter().filter_map(at));
+    exchange.early.extend(at(FAILURE));
+    exchange
+}
+
+/// The sessions of Nasdaq.
+pub(super) fn nasdaq() -> Exchange {
     let years = FIRST_YEAR..=LAST_YEAR;
     let dates = |list: &[(i32, u32, u32)]| -> Vec<NaiveDate> {
         list.iter().filter_map(|&(year, month, day)| NaiveDate::from_ymd_opt(year, month, day)).collect()
@@ -46,12 +73,13 @@ pub(super) fn exchange() -> Exchange {
     let known = Interval::parse(&format!("{FIRST_YEAR}-01-01"), &format!("{}-01-01", LAST_YEAR + 1));
     Exchange {
         zone: chrono_tz::America::New_York,
-        open: time(9, 30),
-        close: time(16, 0),
+        usual: UsualHours { open: time(9, 30), opens_day_before: false, close: time(16, 0), breaks: Vec::new() },
+        changes: BTreeMap::new(),
         known: known.always("the years are in order"),
         weekend: vec![Weekday::Sat, Weekday::Sun],
         closed,
         early,
+        late: BTreeMap::new(),
     }
 }
 

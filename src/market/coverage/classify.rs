@@ -27,10 +27,6 @@ const DUE_PAUSE_MIN: Duration = MINUTE;
 const DUE_PAUSE_MAX: Duration = DAY;
 /// What a session that is assumed to be empty is left alone for, after each time that it was asked for in vain.
 const ASSUMED_PAUSES: [Duration; 3] = [DAY, Duration::from_secs(7 * 24 * 3600), Duration::from_secs(30 * 24 * 3600)];
-/// How late rows may be for the delay to be learnt from them: beyond, something was broken.
-const LEARNT_DELAY_MAX: Duration = DAY;
-/// From this long after its close on, one answer says where a session's bars end.
-const TAIL_DELAY: Duration = DAY;
 /// Rows from which an answer may be a page of a longer one.
 const PAGE_ROWS_MIN: usize = 50;
 /// Rows from which an answer that ends within a session may be a page.
@@ -78,16 +74,9 @@ impl Judge<'_> {
                 Window { session: None, whole, span: whole, closed_at: whole.end() }
             })
         };
-        let sessions = self.calendar.expected(self.widened(within), self.timeframe).map(move |session| {
-            let whole = judge.whole(&session);
-            Window {
-                session: Some(session),
-                whole,
-                span: whole,
-                closed_at: session.close.max(judge.last_close(&whole)),
-            }
-        });
-        let all = unjudged(before).chain(sessions).chain(unjudged(after));
+        let sessions = self.calendar.expected(self.widened(within), self.timeframe);
+        let stretches = sessions.flat_map(move |session| judge.stretches(session));
+        let all = unjudged(before).chain(stretches).chain(unjudged(after));
         all.filter_map(move |window| {
             let (start, end) = (window.whole.start().max(within.start()), window.whole.end().min(within.end()));
             // Bars of a day begin with it: who asked from noon on did not ask for today.
@@ -105,23 +94,24 @@ impl Judge<'_> {
         }
     }
 
-    /// The time in which the rows of a session begin.
-    fn whole(&self, session: &Session) -> Interval<Timestamp> {
-        let window = session.window(self.timeframe);
-        if !self.policy.extended_hours || self.timeframe.is_daily() {
-            return window;
-        }
-        let day = self.calendar.local_day(session.day);
-        Interval::between(window.start().min(day.start()), window.end().max(day.end()))
-    }
-
-    /// When the extended hours of a session are over.
-    fn last_close(&self, whole: &Interval<Timestamp>) -> Timestamp {
-        if self.policy.extended_hours && !self.timeframe.is_daily() {
-            whole.end()
-        } else {
-            Timestamp::from_nanos(i64::MIN)
-        }
+    /// The stretches in which the rows of a session begin: its trading, without breaks; with extended hours all of its
+    /// day, local time; and for bars of a day the day that they are labelled by.
+    fn stretches(&self, session: Session) -> impl Iterator<Item = Window> + use<> {
+        let is_daily = self.timeframe.is_daily();
+        let extended = (self.policy.extended_hours && !is_daily).then(|| {
+            let (window, day) = (session.window(self.timeframe), self.calendar.local_day(session.day));
+            // A session that opens in the evening before has no hours before it.
+            if window.start() < day.start() {
+                window
+            } else {
+                Interval::between(day.start(), window.end().max(day.end()))
+            }
+        });
+        let plain = extended.is_none().then(|| session.windows(self.timeframe));
+        extended.into_iter().chain(plain.into_iter().flatten()).map(move |whole| {
+            let closed_at = if is_daily { session.close } else { whole.end() };
+            Window { session: Some(session), whole, span: whole, closed_at }
+        })
     }
 
     /// Whether rows can begin in `part`: there is a session in it, or the calendar does not know.
@@ -139,10 +129,8 @@ impl Judge<'_> {
             return self.calendar.session(at.day()).is_some();
         }
         let around = Interval::between(at.before(MINUTE), at.after(MINUTE));
-        self.calendar.expected(self.widened(around), self.timeframe).any(|session| {
-            let whole = self.whole(&session);
-            whole.contains(at) || at == session.close
-        })
+        let mut sessions = self.calendar.expected(self.widened(around), self.timeframe);
+        sessions.any(|session| at == session.close || self.stretches(session).any(|part| part.whole.contains(at)))
     }
 
     /// Takes note of an answer to `asked` that brought rows `at` these times, which are in order and lie within. Returns
@@ -245,7 +233,7 @@ impl Judge<'_> {
     /// the least that it can be.
     fn has_ended(&self, before: &Ledger, window: &Window, tail: Interval<Timestamp>) -> bool {
         let (closed_at, delay) = (window.closed_at, self.delay());
-        if closed_at.after(TAIL_DELAY.max(delay)) <= self.now {
+        if closed_at.after(self.policy.assume_empty_after.max(delay)) <= self.now {
             return true;
         }
         let was_asked_in_vain = |span: &CoverageSpan| match span.coverage {
@@ -305,7 +293,7 @@ impl Judge<'_> {
             } else {
                 first.after(self.timeframe.duration())
             };
-            Some(asked_at.since(row_end)).filter(|delay| *delay <= LEARNT_DELAY_MAX)
+            Some(asked_at.since(row_end)).filter(|delay| *delay <= self.policy.assume_empty_after)
         });
         shown.max().filter(|delay| *delay > self.delay())
     }

@@ -110,7 +110,8 @@ impl FetchPolicy {
     }
 
     /// How long after the close of a session its last rows may still be on their way. Default: 15 minutes. Where rows
-    /// are seen to come later, the longer delay is learnt for their series, up to a day.
+    /// are seen to come later, the longer delay is learnt for their series, up to
+    /// [`assume_empty_after`](Self::assume_empty_after).
     pub fn publication_delay(mut self, time: Duration) -> Self {
         self.publication_delay = time;
         self
