@@ -27,6 +27,8 @@ const DUE_PAUSE_MIN: Duration = MINUTE;
 const DUE_PAUSE_MAX: Duration = DAY;
 /// What a session that is assumed to be empty is left alone for, after each time that it was asked for in vain.
 const ASSUMED_PAUSES: [Duration; 3] = [DAY, Duration::from_secs(7 * 24 * 3600), Duration::from_secs(30 * 24 * 3600)];
+/// Bars between two answers that say together where the bars of a session end.
+const BARS_BETWEEN_ANSWERS: u32 = 4;
 /// Rows from which an answer may be a page of a longer one.
 const PAGE_ROWS_MIN: usize = 50;
 /// Rows from which an answer that ends within a session may be a page.
@@ -142,12 +144,15 @@ impl Judge<'_> {
         at: &[Timestamp],
     ) -> Option<Duration> {
         let before = ledger.clone();
+        // The rows of this very answer may show that others are still on their way.
+        let shown = self.delay_shown(&before, asked, at);
+        let judge = Self { learnt_delay: self.learnt_delay.max(shown.unwrap_or_default()), ..*self };
         let mut spans: Vec<CoverageSpan> = Vec::new();
         let mut judged_to = asked.start();
-        for window in self.windows(asked) {
+        for window in judge.windows(asked) {
             let rows = rows_in(at, window.span);
             let first = spans.len();
-            self.judge(&before, &window, rows, &mut spans);
+            judge.judge(&before, &window, rows, &mut spans);
             // Between sessions nothing is expected: it goes with what lies before it, so that years are one stretch.
             let neighbour = first.checked_sub(1).or(Some(first)).and_then(|at| spans.get(at));
             let between = match neighbour.map(|span| &span.coverage) {
@@ -170,7 +175,7 @@ impl Judge<'_> {
         if judged_to < asked.end() {
             ledger.mark(Interval::between(judged_to, asked.end()), rest);
         }
-        self.delay_shown(&before, asked, at)
+        shown
     }
 
     /// What an answer says of one session.
@@ -228,20 +233,24 @@ impl Judge<'_> {
         push(known_to, end, self.due(before, window, Interval::between(known_to, end), retry_at));
     }
 
-    /// Whether the rows of a session that has ended end before `tail`. One answer long after the close says so; sooner
-    /// it takes a second one, a publication delay after the first could have brought them: a delay that was learnt is
-    /// the least that it can be.
+    /// Whether the rows of a session that has ended end before `tail`. One answer long after the close says so. Sooner it
+    /// takes another one, so much later that rows which are only late would have begun to come: by some bars, by as long
+    /// as the first was made after the close, and by the publication delay, which is the least that it can be.
     fn has_ended(&self, before: &Ledger, window: &Window, tail: Interval<Timestamp>) -> bool {
         let (closed_at, delay) = (window.closed_at, self.delay());
         if closed_at.after(self.policy.assume_empty_after.max(delay)) <= self.now {
             return true;
         }
-        let was_asked_in_vain = |span: &CoverageSpan| match span.coverage {
-            Coverage::Due { asked_at, .. } | Coverage::Unjudged { asked_at, .. } => asked_at >= closed_at.after(delay),
+        let in_vain_for_long = |span: &CoverageSpan| match span.coverage {
+            Coverage::Due { since, .. } | Coverage::Unjudged { since, .. } => {
+                let since = since.max(closed_at);
+                let bars = self.timeframe.duration().saturating_mul(BARS_BETWEEN_ANSWERS);
+                since.after(bars.max(since.since(closed_at))) <= self.now
+            }
             Coverage::Present | Coverage::AssumedEmpty { .. } => true,
             _ => false,
         };
-        closed_at.after(2 * delay) < self.now && before.within(tail).iter().all(was_asked_in_vain)
+        closed_at.after(2 * delay) < self.now && before.within(tail).iter().all(in_vain_for_long)
     }
 
     /// What is said of a stretch that was asked for in vain: due, and long after it was due assumed to be empty.
@@ -265,10 +274,15 @@ impl Judge<'_> {
             Coverage::Due { attempts, .. } | Coverage::Unjudged { attempts, .. } => attempts,
             _ => 0,
         };
+        let first = |span: &CoverageSpan| match span.coverage {
+            Coverage::Due { since, .. } | Coverage::Unjudged { since, .. } => Some(since),
+            _ => None,
+        };
+        let since = before.within(part).iter().filter_map(first).min().unwrap_or(self.now);
         let (attempts, asked_at) = (most(before, part, asked) + 1, self.now);
         match window.session {
-            Some(_) => Coverage::Due { retry_at, attempts, asked_at },
-            None => Coverage::Unjudged { retry_at, attempts, asked_at },
+            Some(_) => Coverage::Due { retry_at, attempts, since, asked_at },
+            None => Coverage::Unjudged { retry_at, attempts, since, asked_at },
         }
     }
 

@@ -37,6 +37,8 @@ pub enum Coverage {
         retry_at: Timestamp,
         /// In how many loads it was asked for in vain.
         attempts: u32,
+        /// When it was first asked for.
+        since: Timestamp,
         /// When it was last asked for.
         asked_at: Timestamp,
     },
@@ -53,6 +55,8 @@ pub enum Coverage {
         retry_at: Timestamp,
         /// In how many loads it was asked for in vain.
         attempts: u32,
+        /// When it was first asked for.
+        since: Timestamp,
         /// When it was last asked for.
         asked_at: Timestamp,
     },

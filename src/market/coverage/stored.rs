@@ -44,7 +44,7 @@ struct CoverageV2 {
     retries: Vec<i64>,
     /// Of those that count how often they were asked for, in order.
     attempts: Vec<u32>,
-    /// Of those that are due or unjudged, in order: when they were last asked for.
+    /// Of those that are due or unjudged, in order: when they were first and when they were last asked for.
     asked: Vec<i64>,
     /// Of those that failed, in order.
     reasons: Vec<String>,
@@ -139,9 +139,15 @@ pub(crate) fn read(reader: &impl Reader, key: &[u8]) -> Result<CoverageRecord> {
             PRESENT => Coverage::Present,
             EMPTY => Coverage::Empty,
             PROVISIONAL => Coverage::Provisional { confirm_at: retry()? },
-            DUE => Coverage::Due { retry_at: retry()?, attempts: attempt()?, asked_at: asked_at()? },
+            DUE => {
+                let (retry_at, attempts) = (retry()?, attempt()?);
+                Coverage::Due { retry_at, attempts, since: asked_at()?, asked_at: asked_at()? }
+            }
             ASSUMED_EMPTY => Coverage::AssumedEmpty { retry_at: retry()?, attempts: attempt()? },
-            UNJUDGED => Coverage::Unjudged { retry_at: retry()?, attempts: attempt()?, asked_at: asked_at()? },
+            UNJUDGED => {
+                let (retry_at, attempts) = (retry()?, attempt()?);
+                Coverage::Unjudged { retry_at, attempts, since: asked_at()?, asked_at: asked_at()? }
+            }
             FAILED => {
                 let reason = reasons.next().ok_or_else(broken)?;
                 Coverage::Failed { retry_at: retry()?, attempts: attempt()?, reason }
@@ -223,10 +229,12 @@ impl CoverageV2 {
             Coverage::Present => (PRESENT, None, None, None),
             Coverage::Empty => (EMPTY, None, None, None),
             Coverage::Provisional { confirm_at } => (PROVISIONAL, Some(confirm_at), None, None),
-            Coverage::Due { retry_at, attempts, asked_at } => (DUE, Some(retry_at), Some(attempts), Some(asked_at)),
+            Coverage::Due { retry_at, attempts, since, asked_at } => {
+                (DUE, Some(retry_at), Some(attempts), Some([since, asked_at]))
+            }
             Coverage::AssumedEmpty { retry_at, attempts } => (ASSUMED_EMPTY, Some(retry_at), Some(attempts), None),
-            Coverage::Unjudged { retry_at, attempts, asked_at } => {
-                (UNJUDGED, Some(retry_at), Some(attempts), Some(asked_at))
+            Coverage::Unjudged { retry_at, attempts, since, asked_at } => {
+                (UNJUDGED, Some(retry_at), Some(attempts), Some([since, asked_at]))
             }
             Coverage::Failed { retry_at, attempts, reason } => {
                 self.reasons.push(reason.clone());
@@ -237,7 +245,7 @@ impl CoverageV2 {
         self.states.push(state);
         self.retries.extend(retry.map(|at| at.as_nanos()));
         self.attempts.extend(attempts);
-        self.asked.extend(asked.map(|at| at.as_nanos()));
+        self.asked.extend(asked.into_iter().flatten().map(|at| at.as_nanos()));
     }
 }
 
