@@ -113,7 +113,7 @@ fn aggregates_have_features_of_their_own() {
         store.bars("BTC-USD", Timeframe::MINUTE).unwrap().calendar(modelkeep::market::Calendar::always_open());
     minutes.write(&crate::market::minutes("2018-10-15", 60 * 24 * 50)).unwrap();
     store.bars("BTC-USD", Timeframe::DAY).unwrap().write(&days("2018-10-15", "2018-11-15")).unwrap();
-    let resampled = minutes.resample(Timeframe::DAY).unwrap().bars;
+    let resampled = minutes.resample(Timeframe::DAY).unwrap().accept_outside();
     let spec = spec(Timeframe::DAY, Lookback::Bars(WINDOW - 1));
     let of_minutes = resampled.features(&spec).unwrap().get_or_compute(all_time(), windowed).unwrap();
     let given = store.features("BTC-USD", &spec).unwrap().get_or_compute(all_time(), windowed).unwrap();

@@ -15,17 +15,20 @@ fn hours_and_days_of_real_minutes_follow_the_sessions() {
     minutes.import_csv(data("msft_1min.csv"), BadRows::Refuse, |_| ()).unwrap();
     let days = minutes.resample(Timeframe::DAY).unwrap();
     assert_eq!(days.written.added, 20);
-    let day = days.bars.range(between("2022-06-14", "2022-06-15")).unwrap().get(0).unwrap();
+    let day = days.clone().accept_outside().range(between("2022-06-14", "2022-06-15")).unwrap().get(0).unwrap();
     // The daily bar of another file of the same vendor: 243.860001 245.740005 241.509995 244.490005; the close is set
     // by the closing auction, which no minute has.
     assert_eq!((day.open, day.high, day.low), (243.860_001, 245.740_005, 241.509_995));
     assert_eq!(days.outside, 0);
     let hours = minutes.resample(Timeframe::HOUR).unwrap();
-    let first = hours.bars.range(between("2022-06-14", "2022-06-15")).unwrap();
+    let first = hours.clone().accept_outside().range(between("2022-06-14", "2022-06-15")).unwrap();
     let starts: Vec<_> = first.timestamps().iter().map(|at| at.to_string()[11..16].to_owned()).collect();
     assert_eq!(starts, ["13:30", "14:30", "15:30", "16:30", "17:30", "18:30", "19:30"]);
     let volume = |bars: &Bars| bars.volume().iter().sum::<f64>();
-    assert_eq!(volume(&hours.bars.range(all_time()).unwrap()), volume(&minutes.range(all_time()).unwrap()));
+    assert_eq!(
+        volume(&hours.clone().accept_outside().range(all_time()).unwrap()),
+        volume(&minutes.range(all_time()).unwrap())
+    );
 }
 
 #[test]
@@ -59,7 +62,7 @@ fn only_what_changed_is_gone_through_and_written() {
     // Another calendar, other hours.
     series.set_calendar(Calendar::nyse()).unwrap();
     let nyse = store.bars("BTC-USD", Timeframe::MINUTE).unwrap().resample(Timeframe::HOUR).unwrap();
-    assert!(nyse.bars.range(all_time()).unwrap().timestamps()[0] == at("2018-01-02T14:30:00Z"));
+    assert!(nyse.accept_outside().range(all_time()).unwrap().timestamps()[0] == at("2018-01-02T14:30:00Z"));
 }
 
 #[test]
@@ -90,10 +93,10 @@ fn what_cannot_be_made_is_refused() {
             assert!(err.message().contains("whole days (1d, 2d, 7d"), "{err}");
         }
         for target in ["23h", "24h", "48h", "7d"] {
-            series.resample(target.parse().unwrap()).unwrap();
+            drop(series.resample(target.parse().unwrap()).unwrap());
         }
     }
-    let hours = series.resample(Timeframe::HOUR).unwrap().bars;
+    let hours = series.resample(Timeframe::HOUR).unwrap().accept_outside();
     assert_eq!(hours.write(&Bars::default()).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(hours.remove(all_time()).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(hours.resample(Timeframe::DAY).unwrap_err().kind(), ErrorKind::InvalidInput);
@@ -122,8 +125,14 @@ fn sessions_that_begin_on_the_day_before_in_utc_are_whole() {
             let day = sydney.session_at(bar.at).unwrap().day.epoch_days();
             *expected.entry((day - 4).div_euclid(days_each) * days_each + 4).or_default() += bar.volume;
         }
-        let found: std::collections::BTreeMap<i32, f64> =
-            found.bars.range(all_time()).unwrap().iter().map(|bar| (bar.at.day().epoch_days(), bar.volume)).collect();
+        let found: std::collections::BTreeMap<i32, f64> = found
+            .clone()
+            .accept_outside()
+            .range(all_time())
+            .unwrap()
+            .iter()
+            .map(|bar| (bar.at.day().epoch_days(), bar.volume))
+            .collect();
         assert_eq!(found, expected, "{target}");
     }
 }
@@ -137,10 +146,10 @@ fn an_aggregate_that_two_chunks_share_is_made_of_both() {
     let start = at("2018-10-30").as_nanos();
     let time = |n: i64| Timestamp::from_nanos(start + n * MINUTE);
     series.write(&(0..4 * 1440).map(|n| bar(time(n), 5000 + n % 17)).collect()).unwrap();
-    series.resample(week).unwrap();
+    drop(series.resample(week).unwrap());
     // A minute of November.
     series.write(&[bar(time(3 * 1440), 9000)].into_iter().collect()).unwrap();
-    let found = series.resample(week).unwrap().bars.range(all_time()).unwrap();
+    let found = series.resample(week).unwrap().accept_outside().range(all_time()).unwrap();
     let minutes = series.range(all_time()).unwrap();
     assert_eq!(found.len(), 1, "all of it is one week");
     assert_eq!(found.timestamps()[0], at("2018-10-29"));
@@ -153,7 +162,7 @@ fn an_aggregate_that_two_chunks_share_is_made_of_both() {
 /// Starts and numbers of bars of aggregates of minute bars with a volume of 1, as `MM-DDTHH:MM count`.
 fn counted(series: &modelkeep::market::BarSeries<'_>, target: &str) -> (Vec<String>, u64) {
     let found = series.resample(target.parse().unwrap()).unwrap();
-    let bars = found.bars.range(all_time()).unwrap();
+    let bars = found.clone().accept_outside().range(all_time()).unwrap();
     (bars.iter().map(|bar| format!("{} {}", &bar.at.to_string()[5..16], bar.volume)).collect(), found.outside)
 }
 
@@ -247,11 +256,11 @@ proptest! {
                 let rows: Vec<Bar> = (first..first + len).map(|n| bar(time(n), 5000 + cents + n % 17)).collect();
                 series.write(&rows.into_iter().collect()).unwrap();
             }
-            let step_by_step = series.resample(target).unwrap().bars.range(all_time()).unwrap();
+            let step_by_step = series.resample(target).unwrap().accept_outside().range(all_time()).unwrap();
             let fresh = Store::in_memory().unwrap();
             let whole = fresh.bars("X", Timeframe::MINUTE).unwrap().calendar(calendar.clone());
             whole.write(&series.range(all_time()).unwrap()).unwrap();
-            prop_assert_eq!(step_by_step, whole.resample(target).unwrap().bars.range(all_time()).unwrap());
+            prop_assert_eq!(step_by_step, whole.resample(target).unwrap().accept_outside().range(all_time()).unwrap());
         }
     }
 }

@@ -5,7 +5,7 @@
 //! reaches beyond a break, a close or midnight of another session. Where a calendar has no sessions, aggregates follow
 //! the clock in UTC. Weeks, and other numbers of days, are counted from a Monday.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::key::SeriesId;
 use crate::{
@@ -36,26 +36,53 @@ struct AggregateV1 {
 
 crate::format::record::schema!(AggregateV1, "modelkeep.aggregate", 1);
 
+/// The same, and how many bars of each chunk are in no aggregate.
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct AggregateV2 {
+    calendar: [u8; 32],
+    periods: Vec<i64>,
+    hashes: Vec<[u8; 32]>,
+    outside: Vec<u64>,
+}
+
+crate::format::record::schema!(AggregateV2, "modelkeep.aggregate", 2);
+
 /// What an aggregated series was made of: a calendar, and the source's chunks.
 #[derive(Debug, PartialEq)]
 pub(crate) struct AggregateSources {
     pub(crate) calendar: Digest,
     pub(crate) chunks: BTreeMap<i64, Digest>,
+    /// Bars of each chunk that are in no aggregate; `None` where an older release did not count them.
+    pub(crate) outside: Option<BTreeMap<i64, u64>>,
 }
 
 pub(crate) fn read(reader: &impl Reader, series: &SeriesId) -> Result<Option<AggregateSources>> {
-    let record = sealed::record::<AggregateV1>(reader, Table::Aggregates, &series.prefix())?;
-    Ok(record.map(|record| AggregateSources {
-        calendar: Digest::from_bytes(record.calendar),
-        chunks: record.periods.into_iter().zip(record.hashes.into_iter().map(Digest::from_bytes)).collect(),
-    }))
+    let key = series.prefix();
+    let Some((value, _)) = reader.get(Table::Aggregates, &key)? else {
+        return Ok(None);
+    };
+    let chunks = |periods: &[i64], hashes: Vec<[u8; 32]>| {
+        periods.iter().copied().zip(hashes.into_iter().map(Digest::from_bytes)).collect()
+    };
+    let (calendar, chunks, outside) = match sealed::open_record::<AggregateV2>(Table::Aggregates, &key, &value) {
+        Ok(AggregateV2 { calendar, periods, hashes, outside }) => {
+            (calendar, chunks(&periods, hashes), Some(periods.into_iter().zip(outside).collect()))
+        }
+        Err(err) => match sealed::open_record::<AggregateV1>(Table::Aggregates, &key, &value) {
+            Ok(AggregateV1 { calendar, periods, hashes }) => (calendar, chunks(&periods, hashes), None),
+            Err(_) => return Err(err),
+        },
+    };
+    Ok(Some(AggregateSources { calendar: Digest::from_bytes(calendar), chunks, outside }))
 }
 
 pub(crate) fn write(batch: &Batch, series: &SeriesId, made_of: &AggregateSources) -> Result<()> {
-    let record = AggregateV1 {
+    let outside = |period| made_of.outside.as_ref().and_then(|outside| outside.get(period)).copied().unwrap_or(0);
+    let record = AggregateV2 {
         calendar: *made_of.calendar.as_bytes(),
         periods: made_of.chunks.keys().copied().collect(),
         hashes: made_of.chunks.values().map(|hash| *hash.as_bytes()).collect(),
+        outside: made_of.chunks.keys().map(outside).collect(),
     };
     batch.put_record(Table::Aggregates, &series.prefix(), &record)
 }
@@ -110,8 +137,15 @@ impl<'a> Buckets<'a> {
         let (day, trading) = match self.trading {
             Some((day, trading)) if trading.contains(at) => (day, trading),
             _ => {
-                let session = self.calendar.session_at(at)?;
-                (session.day, session.trading_at(at)?)
+                let session = self.calendar.session_of_bar(at)?;
+                // A bar that begins at the close counts with the last one before it.
+                let within = if at == session.close { at.before(Duration::from_nanos(1)) } else { at };
+                let mut trading = session.trading_at(within)?;
+                let closing = trading.end();
+                if closing == session.close && self.calendar.session_of_bar(closing) == Some(session) {
+                    trading = Interval::between(trading.start(), closing.after(Duration::from_nanos(1)));
+                }
+                (session.day, trading)
             }
         };
         self.trading = Some((day, trading));
@@ -120,7 +154,8 @@ impl<'a> Buckets<'a> {
             return Some((first.start(), end.start()));
         }
         let (length, open) = (self.length(), trading.start().as_nanos());
-        let start = Timestamp::from_nanos(open + (at.as_nanos() - open) / length * length);
+        let last = trading.end().before(Duration::from_nanos(2)).max(trading.start());
+        let start = Timestamp::from_nanos(open + (at.min(last).as_nanos() - open) / length * length);
         Some((start, start.after(self.target.duration()).min(trading.end())))
     }
 
@@ -168,6 +203,8 @@ impl<'a> Buckets<'a> {
         let days = Interval::between(first, end);
         let open = self.calendar.sessions(days).next().map_or(replaced.start(), |session| session.open);
         let close = self.calendar.sessions(days).last().map_or(replaced.end(), |session| session.close);
+        // With the bar that begins at the close.
+        let close = close.after(Duration::from_nanos(1));
         // What lies outside of sessions is counted, so all of `span` is read.
         (Interval::between(open.min(span.start()), close.max(span.end())), replaced)
     }
@@ -226,10 +263,11 @@ mod tests {
             "2018-12-24T15:29:00Z",
             "2018-12-24T17:45:00Z",
             "2018-12-24T18:00:00Z",
+            "2018-12-24T18:01:00Z",
         ];
         assert_eq!(
             starts(&Calendar::nyse(), Timeframe::HOUR, &times),
-            ["-", "2018-12-24T14:30:00Z", "2018-12-24T14:30:00Z", "2018-12-24T17:30:00Z", "-"]
+            ["-", "2018-12-24T14:30:00Z", "2018-12-24T14:30:00Z", "2018-12-24T17:30:00Z", "2018-12-24T17:30:00Z", "-"]
         );
         assert_eq!(starts(&Calendar::nyse(), Timeframe::DAY, &times[1..2]), ["2018-12-24T00:00:00Z"]);
         let by_clock = starts(&Calendar::always_open(), Timeframe::HOUR, &times[..2]);

@@ -8,23 +8,62 @@ use super::{
     series::BarSeries,
 };
 use crate::{
-    market::{bars::columns::Columns, timeframe::Timeframe},
-    types::{error::Result, hash::Digest, interval::Interval, row_changes::RowChanges, time::Timestamp},
+    engine::Snapshot,
+    market::{
+        bars::{bar::Field, columns::Columns},
+        calendar::Calendar,
+        timeframe::Timeframe,
+    },
+    types::{
+        error::{Error, Result},
+        hash::Digest,
+        interval::Interval,
+        row_changes::RowChanges,
+        time::Timestamp,
+    },
 };
 
 /// Aggregated bars, and what it took to bring them up to date.
+///
+/// The bars are to be had by [`whole`](Self::whole), which refuses if some bars are in no aggregate, or by
+/// [`accept_outside`](Self::accept_outside).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "the aggregated bars are in it"]
 pub struct Resampled<'a> {
-    /// The aggregated bars: to be read; they cannot be written.
-    pub bars: BarSeries<'a>,
+    bars: BarSeries<'a>,
+    calendar: Calendar,
     /// What changed among them.
     pub written: RowChanges,
     /// Chunks of the source that were gone through, because they had changed.
     pub chunks_read: u64,
-    /// Bars, of those gone through, that lie outside of sessions or in a break, and are in no aggregate. Many say that
+    /// All bars of the source that lie outside of sessions or in a break, and are in no aggregate. Many say that
     /// timestamps are local times, or that the calendar is of another exchange.
     pub outside: u64,
+}
+
+impl<'a> Resampled<'a> {
+    /// Returns the aggregated bars, which can be read and not written, if every bar is in one of them.
+    ///
+    /// # Errors
+    /// `InvalidInput` when some bars lie outside of sessions; the message says how many, and by which calendar.
+    pub fn whole(self) -> Result<BarSeries<'a>> {
+        if self.outside == 0 {
+            return Ok(self.bars);
+        }
+        let message = format!(
+            "{} bars lie outside of the sessions of {}, and are in no aggregate; accept that with `accept_outside`, or \
+             give the series its calendar with `set_calendar`",
+            self.outside, self.calendar
+        );
+        Err(Error::invalid("resample", self.bars.id.to_string(), message))
+    }
+
+    /// Returns the aggregated bars, whatever lies outside of sessions: hours before the open, and after the close.
+    #[must_use]
+    pub fn accept_outside(self) -> BarSeries<'a> {
+        self.bars
+    }
 }
 
 impl<'a> BarSeries<'a> {
@@ -56,7 +95,7 @@ impl<'a> BarSeries<'a> {
     ///
     /// let hours = minutes.resample(Timeframe::HOUR)?;
     /// assert_eq!(hours.written.added, 2);
-    /// assert_eq!(hours.bars.latest()?.unwrap().volume, 120.0);
+    /// assert_eq!(hours.whole()?.latest()?.unwrap().volume, 120.0);
     /// assert_eq!(minutes.resample(Timeframe::HOUR)?.chunks_read, 0); // nothing has changed
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -76,24 +115,33 @@ impl<'a> BarSeries<'a> {
             made_of.calendar == calendar && made_of.chunks == *now
         };
         let chunks = chunks(&snapshot, self, all)?;
-        if aggregate::read(&snapshot, &series.id)?.is_some_and(|made_of| is_current(&made_of, &chunks)) {
-            return Ok(Resampled { bars: series, written: RowChanges::default(), chunks_read: 0, outside: 0 });
+        if let Some(made_of) = aggregate::read(&snapshot, &series.id)?.filter(|made_of| is_current(made_of, &chunks)) {
+            let outside = match made_of.outside {
+                Some(outside) => Some(outside.values().sum()),
+                // An older release did not count them: counted at each call, until the store can be written.
+                None if self.covered.market.core.is_read_only() => Some(self.count_outside(&snapshot, &judge, target)?),
+                None => None,
+            };
+            if let Some(outside) = outside {
+                let written = RowChanges::default();
+                return Ok(Resampled { bars: series, calendar: judge, written, chunks_read: 0, outside });
+            }
         }
         drop(snapshot);
         let (written, chunks_read, outside) = self.commit("resample", |batch| {
             // Writers take turns, so this is what the transaction changes.
             let snapshot = batch.before();
             let chunks = self::chunks(snapshot, self, all)?;
-            let before = aggregate::read(batch, &series.id)?;
-            let (mut written, mut outside) = (RowChanges::default(), 0);
-            let stale: BTreeSet<i64> = match before.filter(|before| before.calendar == calendar) {
-                Some(AggregateSources { chunks: before, .. }) => {
+            let before = aggregate::read(batch, &series.id)?.filter(|before| before.calendar == calendar);
+            let mut written = RowChanges::default();
+            let (stale, mut outside): (BTreeSet<i64>, BTreeMap<i64, u64>) = match before {
+                Some(AggregateSources { chunks: before, outside: Some(outside), .. }) => {
                     let differs = |period: &&i64| before.get(*period) != chunks.get(*period);
-                    before.keys().chain(chunks.keys()).filter(differs).copied().collect()
+                    (before.keys().chain(chunks.keys()).filter(differs).copied().collect(), outside)
                 }
-                None => {
+                _ => {
                     written += series.apply(batch, &Columns::default(), Some(all))?;
-                    chunks.keys().copied().collect()
+                    (chunks.keys().copied().collect(), BTreeMap::new())
                 }
             };
             let mut buckets = Buckets::new(&judge, self.timeframe(), target);
@@ -103,20 +151,26 @@ impl<'a> BarSeries<'a> {
                 let (around, replaced) = buckets.around(span);
                 let bars = read::range(snapshot, &self.id, around)?;
                 let (rows, left_out) = aggregate::aggregate(&bars, &mut buckets, span);
-                outside += left_out;
+                outside.insert(*period, left_out);
                 written += series.apply(batch, &rows, Some(replaced))?;
             }
-            aggregate::write(batch, &series.id, &AggregateSources { calendar, chunks })?;
-            Ok((written, stale.len() as u64, outside))
+            outside.retain(|period, _| chunks.contains_key(period));
+            let all_outside = outside.values().sum();
+            let made_of = AggregateSources { calendar, chunks, outside: Some(outside) };
+            aggregate::write(batch, &series.id, &made_of)?;
+            Ok((written, stale.len() as u64, all_outside))
         })?;
-        Ok(Resampled { bars: series, written, chunks_read, outside })
+        Ok(Resampled { bars: series, calendar: judge, written, chunks_read, outside })
+    }
+
+    /// How many bars are in no aggregate.
+    fn count_outside(&self, snapshot: &Snapshot, judge: &Calendar, target: Timeframe) -> Result<u64> {
+        let (at, _) = read::field(snapshot, &self.id, Interval::all_time(), Field::Volume)?;
+        let mut buckets = Buckets::new(judge, self.timeframe(), target);
+        Ok(at.iter().filter(|at| buckets.of(**at).is_none()).count() as u64)
     }
 }
 
-fn chunks(
-    snapshot: &crate::engine::Snapshot,
-    series: &BarSeries<'_>,
-    interval: Interval<Timestamp>,
-) -> Result<BTreeMap<i64, Digest>> {
+fn chunks(snapshot: &Snapshot, series: &BarSeries<'_>, interval: Interval<Timestamp>) -> Result<BTreeMap<i64, Digest>> {
     Ok(read::chunks(snapshot, &series.id, interval)?.into_iter().map(|chunk| (chunk.period, chunk.hash)).collect())
 }

@@ -75,6 +75,7 @@ impl Calendar {
     /// | `late` | days that open after the usual time | `{"2002-09-11": "12:00"}` |
     /// | `breaks` | up to four stretches without trading within every session that reaches beyond them | `[["12:00", "13:00"]]` |
     /// | `opens_day_before` | whether a session opens on the calendar day before its own: times from `open` on, in `late` and `breaks` too, are of that day. It lasts 24 hours at most. | `true` |
+    /// | `closing_auction` | whether a bar that begins at the close belongs to the session; `true` unless it says otherwise | `false` |
     /// | `changes` | hours that replaced `open`, `close`, `breaks` and `opens_day_before`, from a day on | `{"2024-11-05": {"open": "09:00", "close": "15:30"}}` |
     ///
     /// # Errors
@@ -136,6 +137,12 @@ struct ExchangeFile {
     early: BTreeMap<String, String>,
     #[serde(default)]
     late: BTreeMap<String, String>,
+    #[serde(default = "has_closing_auction")]
+    closing_auction: bool,
+}
+
+fn has_closing_auction() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
@@ -180,6 +187,7 @@ impl ExchangeFile {
             closed: self.closed.iter().map(|text| day("closed", text, refuse)).collect::<Result<_>>()?,
             early: times("early", &self.early)?,
             late: times("late", &self.late)?,
+            closing_auction: self.closing_auction,
         })
     }
 }
@@ -218,6 +226,9 @@ fn write_exchange(exchange: &Exchange, set: &mut impl FnMut(&str, Value)) {
     set("early", times(&exchange.early));
     if !exchange.late.is_empty() {
         set("late", times(&exchange.late));
+    }
+    if !exchange.closing_auction {
+        set("closing_auction", false.into());
     }
     if !exchange.changes.is_empty() {
         let changes = exchange.changes.iter().map(|(day, hours)| {

@@ -29,6 +29,8 @@ pub(super) struct Exchange {
     pub(super) closed: BTreeSet<Day>,
     pub(super) early: BTreeMap<Day, NaiveTime>,
     pub(super) late: BTreeMap<Day, NaiveTime>,
+    /// Whether a bar that begins at the close belongs to the session.
+    pub(super) closing_auction: bool,
 }
 
 /// Hours of every day that has no others.

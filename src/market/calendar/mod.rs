@@ -2,8 +2,8 @@
 //!
 //! A calendar is data: a time zone, usual hours and breaks, closed days, early closes and late opens, within the years
 //! that it knows. It has a name and a version, can be written as JSON and read back, and is stored with the data that
-//! it judged. Time zone rules come from the IANA database. Auctions before the open and after the close are not part of
-//! a session.
+//! it judged. Time zone rules come from the IANA database. A bar that begins at the close, as the closing auction's does,
+//! belongs to the session; an auction before the open does not.
 
 mod data;
 mod exchange;
@@ -14,6 +14,7 @@ mod venues;
 use std::{
     fmt,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use exchange::Exchange;
@@ -128,6 +129,20 @@ impl Calendar {
     #[must_use]
     pub fn session_at(&self, at: Timestamp) -> Option<Session> {
         around(at.day()).filter_map(|day| self.session(day)).find(|session| session.open <= at && at < session.close)
+    }
+
+    /// Returns the session that a bar which begins at `at` belongs to: the one that `at` lies in, or, where there is a
+    /// closing auction, the one that closes then.
+    #[must_use]
+    pub fn session_of_bar(&self, at: Timestamp) -> Option<Session> {
+        self.session_at(at).or_else(|| {
+            let closing = match &self.0.hours {
+                Hours::Exchange(exchange) => exchange.closing_auction,
+                Hours::Always | Hours::Weekdays => false,
+            };
+            let before = at.before(Duration::from_nanos(1));
+            self.session_at(before).filter(|session| closing && session.close == at)
+        })
     }
 
     /// A day as the exchange dates it: from midnight to midnight, local time.

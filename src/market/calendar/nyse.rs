@@ -80,6 +80,7 @@ pub(super) fn nasdaq() -> Exchange {
         closed,
         early,
         late: BTreeMap::new(),
+        closing_auction: true,
     }
 }
 

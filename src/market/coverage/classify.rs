@@ -132,7 +132,8 @@ impl Judge<'_> {
         }
         let around = Interval::between(at.before(MINUTE), at.after(MINUTE));
         let mut sessions = self.calendar.expected(self.widened(around), self.timeframe);
-        sessions.any(|session| at == session.close || self.stretches(session).any(|part| part.whole.contains(at)))
+        let is_within = sessions.any(|session| self.stretches(session).any(|part| part.whole.contains(at)));
+        is_within || self.calendar.session_of_bar(at).is_some_and(|session| session.close == at)
     }
 
     /// Takes note of an answer to `asked` that brought rows `at` these times, which are in order and lie within. Returns
@@ -210,7 +211,12 @@ impl Judge<'_> {
         if is_settled {
             push(start, tail, Coverage::Present);
             let part = Interval::between(tail, end);
-            let coverage = if self.has_ended(before, window, part) {
+            let coverage = if self.is_long_over(window) {
+                Coverage::Present
+            } else if brings_new(before, window.span, rows) {
+                // While rows come, more may follow: from here on it counts as asked for in vain.
+                self.absent(&Ledger::default(), window, part)
+            } else if self.has_ended(before, window, part) {
                 Coverage::Present
             } else {
                 self.absent(before, window, part)
@@ -233,14 +239,15 @@ impl Judge<'_> {
         push(known_to, end, self.due(before, window, Interval::between(known_to, end), retry_at));
     }
 
-    /// Whether the rows of a session that has ended end before `tail`. One answer long after the close says so. Sooner it
-    /// takes another one, so much later that rows which are only late would have begun to come: by some bars, by as long
+    /// Whether a session was over so long ago that one answer says where its rows end.
+    fn is_long_over(&self, window: &Window) -> bool {
+        window.closed_at.after(self.policy.assume_empty_after.max(self.delay())) <= self.now
+    }
+
+    /// Whether the rows of a session that has ended end before `tail`. It takes another answer, so much later that rows which are only late would have begun to come: by some bars, by as long
     /// as the first was made after the close, and by the publication delay, which is the least that it can be.
     fn has_ended(&self, before: &Ledger, window: &Window, tail: Interval<Timestamp>) -> bool {
         let (closed_at, delay) = (window.closed_at, self.delay());
-        if closed_at.after(self.policy.assume_empty_after.max(delay)) <= self.now {
-            return true;
-        }
         let in_vain_for_long = |span: &CoverageSpan| match span.coverage {
             Coverage::Due { since, .. } | Coverage::Unjudged { since, .. } => {
                 let since = since.max(closed_at);
@@ -310,6 +317,22 @@ impl Judge<'_> {
             Some(asked_at.since(row_end)).filter(|delay| *delay <= self.policy.assume_empty_after)
         });
         shown.max().filter(|delay| *delay > self.delay())
+    }
+
+    /// Takes note that an answer was a page that ends within a session: its rest counts as asked for from now on.
+    pub(crate) fn record_page_end(&self, ledger: &mut Ledger, end: Timestamp) {
+        let here = Interval::between(end, end.after(Duration::from_nanos(1)));
+        if let Some(window) =
+            self.windows(here).next().filter(|window| !self.timeframe.is_daily() && window.whole.start() < end)
+        {
+            let rest = Interval::between(end, window.whole.end());
+            let is_open =
+                |span: &CoverageSpan| matches!(span.coverage, Coverage::Due { .. } | Coverage::Unjudged { .. });
+            for span in ledger.within(rest).into_iter().filter(is_open) {
+                let coverage = self.due(&Ledger::default(), &window, span.interval, self.now);
+                ledger.mark(span.interval, coverage);
+            }
+        }
     }
 
     /// Where to go on with an answer that may be a page of a longer one: behind its last row, if sessions that are over
@@ -455,6 +478,12 @@ fn rows_in(at: &[Timestamp], part: Interval<Timestamp>) -> &[Timestamp] {
     let first = at.partition_point(|at| *at < part.start());
     let end = at.partition_point(|at| *at < part.end());
     at.get(first..end.max(first)).always("rows ascend")
+}
+
+/// Whether there are rows where none were stored.
+fn brings_new(before: &Ledger, part: Interval<Timestamp>, rows: &[Timestamp]) -> bool {
+    let is_new = |span: &CoverageSpan| !span.coverage.is_stored() && !rows_in(rows, span.interval).is_empty();
+    before.within(part).iter().any(is_new)
 }
 
 fn most(ledger: &Ledger, part: Interval<Timestamp>, count: impl Fn(&CoverageSpan) -> u32) -> u32 {

@@ -264,6 +264,9 @@ fn commit_response<S: SeriesSource>(
                         classify::record_final(&mut ledger, part);
                     }
                 }
+                if let Some(end) = page_end {
+                    judge.record_page_end(&mut ledger, end);
+                }
                 for row in report.left_out.get(left_out..).unwrap_or_default() {
                     let row_span = Interval::between(row.at, row.at.after(covered.timeframe().duration()));
                     let spans: Vec<_> = overlap(row_span, asked).into_iter().collect();
