@@ -208,3 +208,31 @@ fn methods_of_the_store_have_at_most_three_lines() {
     }
     assert!(methods > 40, "{methods} methods were found");
 }
+
+/// Public methods of the store without an example of their own, and why.
+const NO_EXAMPLE: [(&str, &str); 0] = [];
+
+/// An example is found where the method is found.
+#[test]
+fn public_methods_of_the_store_have_an_example() {
+    let (mut methods, mut missing) = (0, Vec::new());
+    for path in files("src/store") {
+        let mut has_example = false;
+        for line in read(&path).lines().map(str::trim) {
+            if line.starts_with("///") {
+                has_example |= line.contains("```");
+            } else if let Some(rest) = line.strip_prefix("pub fn ") {
+                let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                methods += 1;
+                if !has_example && !NO_EXAMPLE.iter().any(|(excepted, _)| *excepted == name) {
+                    missing.push(format!("{}: {name}", path.display()));
+                }
+                has_example = false;
+            } else if !line.starts_with("#[") {
+                has_example = false;
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no example in the documentation of:\n{}", missing.join("\n"));
+    assert!(methods > 70, "{methods} methods were found");
+}

@@ -58,8 +58,8 @@ use crate::{
 /// [`range`](Self::range) returns what is known now. A vendor that corrects a bar next week changes what `range` says
 /// of last week, and a backtest over it sees what nobody could see. [`range_as_of`](Self::range_as_of) returns what
 /// this store knew at a time: **a bar that was stored later is never in it**, and a bar that was corrected or deleted
-/// later is in it as it was. When a bar was stored is what this store's [`Clock`](crate::clock::Clock) said in the transaction
-/// that wrote it, so a history that was imported today was not known yesterday. To replay a history as if it had come
+/// later is in it as it was. When a bar was stored is what this store's [`Clock`](crate::clock::Clock) said in the
+/// transaction that wrote it, so a history that was imported today was not known yesterday. To replay a history as if it had come
 /// day by day, write it day by day under a [`ManualClock`](crate::clock::ManualClock).
 ///
 /// This is about bars. Features, aggregates and levels are of what is known now: a backtest over restated bars computes
@@ -106,18 +106,43 @@ impl Market {
 
 impl<'a> BarSeries<'a> {
     /// Returns the symbol.
+    ///
+    /// ```
+    /// # use modelkeep::{Store, market::Timeframe};
+    /// # let store = Store::in_memory()?;
+    /// let series = store.bars("SPY", Timeframe::DAY)?;
+    /// assert_eq!(series.symbol().as_str(), "SPY");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn symbol(&self) -> &Symbol {
         &self.id.symbol
     }
 
     /// Returns how long a bar is.
+    ///
+    /// ```
+    /// # use modelkeep::{Store, market::Timeframe};
+    /// # let store = Store::in_memory()?;
+    /// let series = store.bars("SPY", Timeframe::DAY)?;
+    /// assert_eq!(series.timeframe(), Timeframe::DAY);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn timeframe(&self) -> Timeframe {
         self.id.timeframe
     }
 
     /// Judges by this calendar what should be there, in place of the store's.
+    ///
+    /// ```
+    /// # use modelkeep::{Day, Interval, Store, market::{Calendar, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// let coins = store.bars("BTC-USD", Timeframe::DAY)?.calendar(Calendar::always_open());
+    /// let weekend = Interval::<Day>::parse("2018-12-29", "2018-12-31")?.span();
+    /// assert_eq!(coins.gaps(weekend)?.len(), 2); // both days are sessions
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn calendar(mut self, calendar: Calendar) -> Self {
         self.covered.set_calendar(calendar);
@@ -125,6 +150,13 @@ impl<'a> BarSeries<'a> {
     }
 
     /// Asks fetchers in this way, in place of the store's.
+    ///
+    /// ```
+    /// # use modelkeep::{Store, market::{FetchPolicy, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// let series = store.bars("SPY", Timeframe::DAY)?.policy(FetchPolicy::default().concurrency(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn policy(mut self, policy: FetchPolicy) -> Self {
         self.covered.set_policy(policy);
@@ -151,6 +183,18 @@ impl<'a> BarSeries<'a> {
     /// can be read as it was known (see [Looking ahead](#looking-ahead)). The ledger learns that the sessions of these
     /// bars, from the first bar to the last, need not be fetched; one bar is enough for a session.
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// # let at = |n: i64| Timestamp::from_nanos(n * 86_400_000_000_000);
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let series = store.bars("SPY", Timeframe::DAY)?;
+    /// # let three: Bars = (0..3).map(bar).collect();
+    /// assert_eq!(series.write(&three)?.added, 3);
+    /// assert_eq!(series.write(&three)?.unchanged, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `InvalidInput`, naming the row, for bars that are not in order, that repeat a timestamp, or have
     /// [`Flaws`](crate::market::Flaws): nothing is written then. `LimitExceeded` for more than 1,048,576 bars in one chunk.
@@ -160,6 +204,19 @@ impl<'a> BarSeries<'a> {
     }
 
     /// The same, and says what to do with rows that cannot be right.
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// # let at = |n: i64| Timestamp::from_nanos(n * 86_400_000_000_000);
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let series = store.bars("SPY", Timeframe::DAY)?;
+    /// # let three: Bars = (0..3).map(bar).collect();
+    /// let wrong = Bars::from_iter([Bar { high: 0.0, ..bar(1) }]);
+    /// assert!(series.write(&wrong).is_err());
+    /// assert_eq!(series.write_with(&wrong, modelkeep::market::BadRows::Keep)?.flawed, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`write`](Self::write).
@@ -176,6 +233,18 @@ impl<'a> BarSeries<'a> {
     /// Deletes the bars of `interval`, in one durable transaction, and forgets that they need not be fetched. What they
     /// were can be read as it was known. A damaged chunk goes, uncounted, when all of it lies in the interval.
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// # let at = |n: i64| Timestamp::from_nanos(n * 86_400_000_000_000);
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let series = store.bars("SPY", Timeframe::DAY)?;
+    /// # let three: Bars = (0..3).map(bar).collect();
+    /// series.write(&three)?;
+    /// assert_eq!(series.remove(Interval::new(at(1), at(3))?)?.removed, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `Corrupt` for a damaged chunk that lies in the interval in part; otherwise
     /// [what a write can fail with](crate::Store#what-a-write-can-fail-with).
@@ -189,6 +258,19 @@ impl<'a> BarSeries<'a> {
     }
 
     /// Forgets what is known of `interval`, so that it is fetched again. The bars stay.
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// # let at = |n: i64| Timestamp::from_nanos(n * 86_400_000_000_000);
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let series = store.bars("SPY", Timeframe::DAY)?;
+    /// # let three: Bars = (0..3).map(bar).collect();
+    /// series.write(&three)?;
+    /// series.mark_missing(Interval::all_time())?;
+    /// assert_eq!(series.range(Interval::all_time())?.len(), 3); // the bars stay until they are fetched again
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [What a write can fail with](crate::Store#what-a-write-can-fail-with).
@@ -216,6 +298,18 @@ impl<'a> BarSeries<'a> {
     /// Returns the bars that begin in `interval`, in order. Chunks are read in place and decoded once; the parts of a
     /// chunk that lie outside are cut off without copying. Long ranges are decoded on several threads.
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// # let at = |n: i64| Timestamp::from_nanos(n * 86_400_000_000_000);
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let series = store.bars("SPY", Timeframe::DAY)?;
+    /// # let three: Bars = (0..3).map(bar).collect();
+    /// series.write(&three)?;
+    /// assert_eq!(series.range(Interval::new(at(1), at(3))?)?.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `Corrupt` when a chunk is damaged, `Io` when the file cannot be read.
     pub fn range(&self, interval: Interval<Timestamp>) -> Result<Bars> {
@@ -224,6 +318,18 @@ impl<'a> BarSeries<'a> {
 
     /// Returns one column of the bars that begin in `interval`. A close needs no other column, an open the closes, a
     /// high or a low all prices; the volume stands alone.
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// # let at = |n: i64| Timestamp::from_nanos(n * 86_400_000_000_000);
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let series = store.bars("SPY", Timeframe::DAY)?;
+    /// # let three: Bars = (0..3).map(bar).collect();
+    /// series.write(&three)?;
+    /// assert_eq!(series.column(modelkeep::market::Field::Volume, Interval::new(at(1), at(3))?)?.values, [1.0, 2.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`range`](Self::range).
@@ -236,6 +342,20 @@ impl<'a> BarSeries<'a> {
     /// Returns the bars that begin in `interval` as this store knew them at `known_at`: nothing that was stored later,
     /// and what was changed or deleted later as it was.
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, clock::ManualClock, market::{Bar, Bars, Timeframe}};
+    /// # let clock = std::sync::Arc::new(ManualClock::at(Timestamp::from_nanos(10)));
+    /// # let store = Store::options().clock(std::sync::Arc::clone(&clock)).in_memory()?;
+    /// # let bar = |close| Bar { at: Timestamp::from_nanos(0), open: 1.0, high: 3.0, low: 0.5, close, volume: 9.0 };
+    /// let series = store.bars("SPY", Timeframe::DAY)?;
+    /// series.write(&Bars::from_iter([bar(2.0)]))?; // known at 10
+    /// clock.set(Timestamp::from_nanos(20));
+    /// series.write(&Bars::from_iter([bar(2.5)]))?; // restated at 20
+    /// let known = series.range_as_of(Interval::all_time(), Timestamp::from_nanos(15))?;
+    /// assert_eq!(known.close(), [2.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `NotFound` when something that was known then is not kept any more
     /// ([`Options::bar_history`](crate::Options::bar_history)); otherwise as for [`range`](Self::range).
@@ -245,6 +365,18 @@ impl<'a> BarSeries<'a> {
 
     /// Returns the last bar; `None` when there is none.
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// # let at = |n: i64| Timestamp::from_nanos(n * 86_400_000_000_000);
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let series = store.bars("SPY", Timeframe::DAY)?;
+    /// # let three: Bars = (0..3).map(bar).collect();
+    /// series.write(&three)?;
+    /// assert_eq!(series.latest()?, Some(bar(2)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn latest(&self) -> Result<Option<Bar>> {
@@ -253,6 +385,18 @@ impl<'a> BarSeries<'a> {
 
     /// Returns what is known of every part of `interval`, in order.
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// # let at = |n: i64| Timestamp::from_nanos(n * 86_400_000_000_000);
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let series = store.bars("SPY", Timeframe::DAY)?;
+    /// # let three: Bars = (0..3).map(bar).collect();
+    /// series.write(&three)?;
+    /// assert!(!series.coverage(Interval::new(at(0), at(3))?)?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `Corrupt` when the ledger is damaged, `Io` when the file cannot be read.
     pub fn coverage(&self, interval: Interval<Timestamp>) -> Result<Vec<CoverageSpan>> {
@@ -260,6 +404,19 @@ impl<'a> BarSeries<'a> {
     }
 
     /// Returns the calendar that judged what is known, as it was then; `None` when nothing is known.
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// # let at = |n: i64| Timestamp::from_nanos(n * 86_400_000_000_000);
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let series = store.bars("SPY", Timeframe::DAY)?;
+    /// # let three: Bars = (0..3).map(bar).collect();
+    /// assert!(series.stored_calendar()?.is_none());
+    /// series.write(&three)?;
+    /// assert_eq!(series.stored_calendar()?.expect("bars are stored").name().as_str(), "nyse");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `Corrupt` when the ledger or the calendar is damaged, `Io` when the file cannot be read.
@@ -270,6 +427,15 @@ impl<'a> BarSeries<'a> {
     /// Returns the sessions of `interval` that the calendar expects bars in, that have none at all, and that are not
     /// known to be empty; those that are over. For what is missing within sessions see
     /// [`intraday_gaps`](Self::intraday_gaps).
+    ///
+    /// ```
+    /// # use modelkeep::{Day, Interval, Store, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// let december = Interval::<Day>::parse("2018-12-24", "2018-12-28")?.span();
+    /// let gaps = store.bars("SPY", Timeframe::DAY)?.gaps(december)?;
+    /// assert_eq!(gaps.len(), 3); // the 25th is no session
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`range`](Self::range); `InvalidInput` for bars of more than a day.
@@ -297,6 +463,16 @@ impl<'a> BarSeries<'a> {
     /// Returns the stretches within sessions, as far as they lie in `interval`, of at least `shortest` that no bar
     /// covers. A load takes a session with a bar for complete, because a thinly traded symbol has minutes without one;
     /// this finds what a vendor cut off. [`mark_missing`](Self::mark_missing) such a stretch to have it fetched again.
+    ///
+    /// ```
+    /// # use modelkeep::{Day, Interval, Store, market::Timeframe};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// let day = Interval::<Day>::parse("2018-12-24", "2018-12-25")?.span();
+    /// let gaps = store.bars("SPY", Timeframe::MINUTE)?.intraday_gaps(day, Duration::from_secs(600))?;
+    /// assert_eq!(gaps[0].end().to_string(), "2018-12-24T18:00:00Z"); // no bar at all, up to an early close
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`range`](Self::range).
