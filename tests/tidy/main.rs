@@ -182,6 +182,15 @@ fn every_example_is_in_their_index() {
             assert!(index.contains(name), "examples/README.md does not name {name}");
         }
     }
+    // Cargo finds no examples in folders without a main.rs: they are named in its manifest.
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let programs = files("examples/cookbook");
+    for path in &programs {
+        let name = format!("cookbook/{}", path.file_name().unwrap().to_str().unwrap());
+        assert!(index.contains(&format!("({name})")), "examples/README.md does not name {name}");
+        assert!(manifest.contains(&format!("\"examples/{name}\"")), "Cargo.toml does not name {name}");
+    }
+    assert!(programs.len() >= 10, "{} programs", programs.len());
 }
 
 /// Methods of the store hand over: what they do is done below.
