@@ -13,7 +13,7 @@ use modelkeep::{
     market::{BadRows, Bar, BarFetcher, Bars, FetchError, FetchPolicy, Timeframe},
 };
 
-const IBM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/panel/daily/IBM.csv");
+const IBM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/public/IBM.csv");
 
 /// Stands in for a vendor's client. A real one would make an HTTP call here.
 struct Vendor(Bars);

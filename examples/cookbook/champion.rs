@@ -13,7 +13,7 @@ use modelkeep::{
     market::{BadRows, Timeframe},
 };
 
-const IBM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/panel/daily/IBM.csv");
+const IBM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/public/IBM.csv");
 
 /// The daily volatility that is expected.
 #[derive(rkyv::Archive, rkyv::Serialize)]

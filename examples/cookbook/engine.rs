@@ -12,7 +12,7 @@ use modelkeep::{
     market::{BadRows, Bars, Timeframe},
 };
 
-const IBM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/panel/daily/IBM.csv");
+const IBM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/public/IBM.csv");
 const VERSIONS: u64 = 10;
 
 /// The share of days that rose, after days that rose and after days that fell.

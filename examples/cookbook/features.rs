@@ -17,7 +17,7 @@ use modelkeep::{
     market::{BadRows, Bar, Bars, FeatureSpec, Lookback, Timeframe},
 };
 
-const IBM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/panel/daily/IBM.csv");
+const IBM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/public/IBM.csv");
 const WINDOW: usize = 20;
 
 /// How far the close lies above the mean of its window, and the range of the day.

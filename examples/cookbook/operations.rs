@@ -12,7 +12,7 @@ use modelkeep::{
     market::{BadRows, Timeframe},
 };
 
-const IBM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/panel/daily/IBM.csv");
+const IBM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/public/IBM.csv");
 
 #[derive(rkyv::Archive, rkyv::Serialize)]
 struct Closes(Vec<f64>);

@@ -12,7 +12,7 @@ use modelkeep::{
     market::{BadRows, Timeframe},
 };
 
-const IBM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/panel/daily/IBM.csv");
+const IBM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/public/IBM.csv");
 
 /// Everything that the model depends on. Its hash is half of the key: another value is another model.
 #[derive(serde::Serialize)]

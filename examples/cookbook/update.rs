@@ -13,7 +13,7 @@ use modelkeep::{
     training::{Samples, TrainingSet},
 };
 
-const DAILY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/panel/daily");
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/public");
 
 /// The next day's return by the last four days' return: a line through all samples.
 #[derive(rkyv::Archive, rkyv::Serialize)]
@@ -30,7 +30,7 @@ fn samples(store: &Store, symbols: &[&str]) -> Result<TrainingSet, Box<dyn Error
     let mut set = TrainingSet::new();
     for symbol in symbols {
         let series = store.bars(symbol, Timeframe::DAY)?;
-        series.import_csv(format!("{DAILY}/{symbol}.csv"), BadRows::Refuse, |_| {})?;
+        series.import_csv(format!("{FOLDER}/{symbol}.csv"), BadRows::Refuse, |_| {})?;
         let bars = series.range(Interval::all_time())?;
         let mut samples = Samples::new(symbol, &["return4"])?;
         for (week, at) in bars.close().windows(6).zip(&bars.timestamps()[4..]) {
@@ -53,14 +53,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let store = Store::open(folder.path().join("models.redb"))?;
     let key = ModelKey::new("reversal", &["next day", "four days"])?;
 
-    let first = store.update(&key, &samples(&store, &["IBM", "INTC"])?, train)?;
+    let first = store.update(&key, &samples(&store, &["IBM", "MSFT"])?, train)?;
     assert_eq!(first.merge.new_symbols.len(), 2);
 
     // Two new tickers: only they are read; what is stored is merged with them, and the model is trained on all.
-    let new = samples(&store, &["AMD", "DELL"])?;
+    let new = samples(&store, &["AAPL", "GOOG"])?;
     let second = store.update(&key, &new, train)?;
     let names: Vec<&str> = second.merge.new_symbols.iter().map(Symbol::as_str).collect();
-    assert_eq!((names, second.merge.rows.added), (vec!["AMD", "DELL"], new.len() as u64));
+    assert_eq!((names, second.merge.rows.added), (vec!["AAPL", "GOOG"], new.len() as u64));
     assert_eq!(second.model.decision(), &Decision::NewData);
     assert_eq!(second.model.metadata().parent, first.model.version());
 
@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Training from nothing on all four ends with the same bits.
     let scratch = Store::in_memory()?;
-    let whole = scratch.update(&key, &samples(&scratch, &["AMD", "DELL", "IBM", "INTC"])?, train)?;
+    let whole = scratch.update(&key, &samples(&scratch, &["AAPL", "GOOG", "IBM", "MSFT"])?, train)?;
     assert_eq!(whole.model.metadata().model_hash, second.model.metadata().model_hash);
     println!("{} samples, slope {:.4}", second.model.metadata().sample_count, second.model.slope);
     Ok(())

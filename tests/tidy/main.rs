@@ -245,3 +245,54 @@ fn public_methods_of_the_store_have_an_example() {
     assert!(missing.is_empty(), "no example in the documentation of:\n{}", missing.join("\n"));
     assert!(methods > 70, "{methods} methods were found");
 }
+
+/// Where files lie that the published package does not have: see `include` in Cargo.toml.
+const NOT_PUBLISHED: [&str; 11] = [
+    "tests/",
+    "crates/",
+    ".ci/",
+    "benches/compare/",
+    "examples/bounce",
+    "examples/retrain",
+    "examples/data/README.md",
+    "examples/data/daily/",
+    "examples/data/panel/",
+    "examples/data/vix.csv",
+    "examples/common/market.rs",
+];
+
+/// There is no repository that crates.io could resolve links by: they hold within the package.
+#[test]
+fn links_between_published_pages_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages: Vec<String> =
+        ["README.md", "DESIGN.md", "CHANGELOG.md", "examples/README.md", "examples/data/public/README.md"]
+            .map(ToOwned::to_owned)
+            .into();
+    for entry in fs::read_dir(root.join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") {
+            pages.push(format!("docs/{name}"));
+        }
+    }
+    let mut links = 0;
+    for page in pages {
+        let text = fs::read_to_string(root.join(&page)).unwrap();
+        for (at, _) in text.match_indices("](") {
+            let target = text[at + 2..].split([')', '#']).next().unwrap();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            let path = Path::new(&page).parent().unwrap().join(target);
+            let mut inside = PathBuf::new();
+            for part in &path {
+                if part == ".." { assert!(inside.pop(), "{page}: {target}") } else { inside.push(part) }
+            }
+            assert!(root.join(&inside).exists(), "{page} links to {target}, which is not there");
+            let published = !NOT_PUBLISHED.iter().any(|left_out| inside.to_str().unwrap().starts_with(left_out));
+            assert!(published, "{page} links to {target}, which is not published");
+            links += 1;
+        }
+    }
+    assert!(links > 20, "{links} links");
+}
