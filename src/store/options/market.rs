@@ -28,12 +28,13 @@ impl Options {
     /// How fetchers are asked, where a call is not told otherwise. Default: [`FetchPolicy::default`].
     ///
     /// ```
-    /// use std::time::Duration;
-    /// use modelkeep::{Store, market::FetchPolicy};
+    /// use modelkeep::{Day, Interval, Store, Symbol, Timestamp, market::{Bars, FetchError, FetchPolicy, Timeframe}};
     ///
-    /// let five_a_minute = FetchPolicy::default().rate(5, Duration::from_secs(60)).retries(2);
-    /// let store = Store::options().fetch(five_a_minute).in_memory()?;
-    /// # assert!(!store.is_read_only());
+    /// let store = Store::options().fetch(FetchPolicy::default().retries(0)).in_memory()?;
+    /// let busy = |_: &Symbol, _: Timeframe, _: Interval<Timestamp>| Err::<Bars, _>(FetchError::transient("busy"));
+    /// let week = Interval::<Day>::parse("2018-12-17", "2018-12-22")?.span();
+    /// let report = store.load_or_fetch("SPY", Timeframe::DAY, week, &busy)?.report;
+    /// assert_eq!((report.calls, report.gaps.is_empty()), (1, false)); // not asked again at once
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn fetch(mut self, policy: FetchPolicy) -> Self {
@@ -45,10 +46,14 @@ impl Options {
     /// this says.
     ///
     /// ```
-    /// use modelkeep::{Store, market::BarCodec};
+    /// use modelkeep::{Interval, Store, market::{Bar, BarCodec, Bars, Timeframe}};
     ///
     /// let store = Store::options().bar_codec(BarCodec::Pco).in_memory()?; // fewer bytes, slower reads
-    /// # assert!(!store.is_read_only());
+    /// let minutes = store.bars("SPY", Timeframe::MINUTE)?;
+    /// # let at = "2018-12-24T14:30:00Z".parse()?;
+    /// # let bars = Bars::from_iter([Bar { at, open: 240.1, high: 240.3, low: 239.9, close: 240.2, volume: 1e4 }]);
+    /// minutes.write(&bars)?;
+    /// assert_eq!(minutes.range(Interval::all_time())?, bars); // without loss either way
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn bar_codec(mut self, codec: BarCodec) -> Self {
@@ -60,11 +65,17 @@ impl Options {
     /// 65,536 rows beside each chunk. Zero keeps nothing.
     ///
     /// ```
-    /// use std::time::Duration;
-    /// use modelkeep::Store;
-    ///
-    /// let store = Store::options().bar_history(Duration::from_secs(90 * 86_400)).in_memory()?;
-    /// # assert!(!store.is_read_only());
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use modelkeep::{ErrorKind, Interval, Store, Timestamp, clock::ManualClock, market::{Bar, Bars, Timeframe}};
+    /// # let clock = Arc::new(ManualClock::at(Timestamp::from_nanos(10)));
+    /// # let bar = |close| Bar { at: Timestamp::from_nanos(0), open: 1.0, high: 3.0, low: 0.5, close, volume: 9.0 };
+    /// let store = Store::options().bar_history(Duration::ZERO).clock(Arc::clone(&clock)).in_memory()?;
+    /// let series = store.bars("SPY", Timeframe::DAY)?;
+    /// series.write(&Bars::from_iter([bar(2.0)]))?;
+    /// clock.set(Timestamp::from_nanos(20));
+    /// series.write(&Bars::from_iter([bar(2.5)]))?; // what it was is not kept
+    /// let known = series.range_as_of(Interval::all_time(), Timestamp::from_nanos(15));
+    /// assert_eq!(known.unwrap_err().kind(), ErrorKind::NotFound);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn bar_history(mut self, age: Duration) -> Self {

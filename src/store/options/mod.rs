@@ -203,11 +203,17 @@ impl Options {
     /// not ask for the file's lock may come near it. A model of 50 MB then takes some 20 ms to load instead of 0.1.
     ///
     /// ```
-    /// # use modelkeep::Store;
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let key = ModelKey::new("momentum", &())?;
     /// # let folder = tempfile::tempdir()?;
-    /// // For a file on a network share.
     /// let store = Store::options().mapped(false).open(folder.path().join("models.redb"))?;
-    /// # assert!(!store.is_read_only());
+    /// store.publish(&key, NewModel::new(Momentum { weights: vec![0.5; 10_000] }))?;
+    /// store.evict_all();
+    /// assert!(store.get::<Momentum>(&key)?.is_some()); // a copy in memory
+    /// assert_eq!(store.stats().hot_mapped_bytes, 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn mapped(mut self, mapped: bool) -> Self {
