@@ -270,9 +270,9 @@ fn links_between_published_pages_lead_somewhere() {
             .map(ToOwned::to_owned)
             .into();
     for entry in fs::read_dir(root.join("docs")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        if name.ends_with(".md") {
-            pages.push(format!("docs/{name}"));
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            pages.push(format!("docs/{}", path.file_name().unwrap().to_str().unwrap()));
         }
     }
     let mut links = 0;
