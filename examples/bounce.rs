@@ -31,10 +31,11 @@ use std::{error::Error, path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::Parser;
 use dips::{Dip, Rules};
-use market::Bars;
 use model::{BounceModel, Plan, Report};
 use modelkeep::{
-    Day, Freshness, Interval, ModelKey, ModelRef, NewModel, Store, Tier, market::Levels, training::TrainingSet,
+    Day, Freshness, Interval, ModelKey, ModelRef, NewModel, Store, Tier,
+    market::{Bars, Levels},
+    training::TrainingSet,
 };
 use serde::Serialize;
 
@@ -138,7 +139,7 @@ type Scan = (ModelRef<BounceModel>, Vec<Signal>, f64);
 
 /// Bars and VIX in memory, and the rules.
 struct Scanner {
-    bars: Vec<Bars>,
+    bars: Vec<(String, Bars)>,
     vix: Levels,
     range: Interval<Day>,
     config: Config,
@@ -203,7 +204,7 @@ fn run(data: &std::path::Path, path: &std::path::Path) -> Result<Outcome, Box<dy
         key,
         full_key,
         symbols: symbols.len(),
-        bars: scanner.bars.iter().map(Bars::len).sum(),
+        bars: scanner.bars.iter().map(|(_, bars)| bars.len()).sum(),
         vix_days: scanner.vix.len(),
         samples: first.train_samples + first.test_samples,
         first,
@@ -219,15 +220,15 @@ fn run(data: &std::path::Path, path: &std::path::Path) -> Result<Outcome, Box<dy
 }
 
 impl Scanner {
-    /// Reads the bars of `symbols`, and VIX by way of the store.
+    /// Brings the bars of `symbols` and the VIX into the store, and takes them from there.
     fn new(data: &std::path::Path, symbols: &[String], store: &Store) -> Result<Self, Box<dyn Error>> {
-        let bars = symbols.iter().map(|symbol| market::read_bars(data, symbol)).collect::<Result<Vec<_>, _>>()?;
+        let bars = imported(store, data, symbols)?;
         let levels = market::read_vix(data)?;
         store.levels("VIX")?.write(&levels)?;
         let (Some(first), Some(last)) = (levels.first(), levels.last()) else {
             return Err("there are no VIX levels".into());
         };
-        let last_bar = bars.iter().filter_map(|bars| bars.days.last()).max().copied().unwrap_or(last.0);
+        let last_bar = bars.iter().filter_map(|(_, bars)| bars.last()).map(|bar| bar.at.day()).max().unwrap_or(last.0);
         let until = last_bar.min(last.0);
         let range = Interval::new(first.0, until.next())?;
         // The last year that the data reaches well into.
@@ -254,10 +255,10 @@ impl Scanner {
         let started = Instant::now();
         let held = store.get_or_train(key, &Freshness::max_age_hours(24), train)?;
         let mut signals = Vec::new();
-        for bars in &self.bars {
+        for (symbol, bars) in &self.bars {
             for dip in dips::find(bars, &self.vix, &self.config.rules, bars.len().saturating_sub(SCAN_SESSIONS)) {
                 let probability = held.probability(&dip.features);
-                signals.push(Signal { symbol: bars.symbol.clone(), dip, probability });
+                signals.push(Signal { symbol: symbol.clone(), dip, probability });
             }
         }
         signals.sort_by(|a, b| b.dip.day.cmp(&a.dip.day).then(a.symbol.cmp(&b.symbol)));
@@ -279,7 +280,7 @@ impl Scanner {
         Ok((tier, disk, middle(&mut opens), middle(&mut scans)))
     }
 
-    /// Two new tickers: read them, and let the store merge them with what it has.
+    /// Two new tickers: import them, and let the store merge their samples with those that it has.
     fn update(
         &self,
         store: &Store,
@@ -288,7 +289,7 @@ impl Scanner {
         added: &[String],
     ) -> Result<(Report, f64), Box<dyn Error>> {
         let started = Instant::now();
-        let bars = added.iter().map(|symbol| market::read_bars(data, symbol)).collect::<Result<Vec<_>, _>>()?;
+        let bars = imported(store, data, added)?;
         let set = training_set(&bars, &self.vix, &self.config.rules)?;
         let vix = store.levels("VIX")?.seen(self.range)?;
         let mut report = None;
@@ -302,29 +303,37 @@ impl Scanner {
         Ok((report.ok_or("the new tickers brought no samples")?, took))
     }
 
-    /// The same model without a store's help: read all files, compute all features, fit, publish.
+    /// The same model without what the store has kept: import all files into an empty one, compute all features, fit,
+    /// publish.
     fn retrain(
         &self,
         store: &Store,
         data: &std::path::Path,
         added: &[String],
     ) -> Result<(ModelKey, Report, f64), Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let empty = Store::open(folder.path().join("empty.redb"))?;
         let started = Instant::now();
         let all: Vec<String> = self.config.tickers.iter().chain(added).cloned().collect();
-        let scanner = Self::new(data, &all, store)?;
+        let scanner = Self::new(data, &all, &empty)?;
         let key = ModelKey::new("bounce", &scanner.config)?;
         let set = training_set(&scanner.bars, &scanner.vix, &scanner.config.rules)?;
-        let vix = store.levels("VIX")?.seen(scanner.range)?;
+        let vix = empty.levels("VIX")?.seen(scanner.range)?;
         let (trained, report) = model::train(&set, None, &scanner.plan, vix)?;
         store.publish(&key, trained.training_data(set).took(started.elapsed()))?;
         Ok((key, report, micros(started.elapsed())))
     }
 }
 
-fn training_set(bars: &[Bars], vix: &Levels, rules: &Rules) -> modelkeep::error::Result<TrainingSet> {
+/// The bars of these symbols, from their files by way of the store.
+fn imported(store: &Store, data: &std::path::Path, symbols: &[String]) -> Result<Vec<(String, Bars)>, market::BadData> {
+    symbols.iter().map(|symbol| Ok((symbol.clone(), market::import_bars(store, data, symbol)?))).collect()
+}
+
+fn training_set(bars: &[(String, Bars)], vix: &Levels, rules: &Rules) -> modelkeep::error::Result<TrainingSet> {
     let mut set = TrainingSet::new();
-    for bars in bars {
-        set.insert(dips::samples(bars, vix, rules)?)?;
+    for (symbol, bars) in bars {
+        set.insert(dips::samples(symbol, bars, vix, rules)?)?;
     }
     Ok(set)
 }

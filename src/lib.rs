@@ -43,8 +43,9 @@
 //! # Data to train on
 //!
 //! [`Store::load_or_fetch`] is the first place to ask for bars: it returns what is on disk, and asks your fetcher for
-//! what is missing, by a trading [`Calendar`] and a ledger of what was asked for before. [`Store::features`] computes
-//! features where bars changed, and nowhere else. [`BarSeries::range_as_of`] reads bars as they were known at a time,
+//! what is missing, by a trading [`Calendar`](market::Calendar) and a ledger of what was asked for before.
+//! [`Store::features`] computes features where bars changed, and nowhere else.
+//! [`BarSeries::range_as_of`](market::BarSeries::range_as_of) reads bars as they were known at a time,
 //! and never one that was stored later.
 //!
 //! ```
@@ -95,6 +96,17 @@
 //! memory for it, a model that left the file keeps its pages in it until it is let go of. One thing is beyond this
 //! crate: another program that cuts the file, or a disk that cannot read a sector, ends a process that reads there
 //! through a map, by SIGBUS. Where that may happen, use [`Options::mapped`]`(false)`.
+//!
+//! # Threads and async code
+//!
+//! [`Live::load`] never blocks, nor does [`Store::get`] on a hit. Other calls read the file, and writes wait for their
+//! turn and for two syncs: [which call waits for what](guide::blocking), and how to call them from async code.
+//!
+//! # Guides
+//!
+//! * [Which calls block, and on what](guide::blocking)
+//! * [From a folder of pickles and a Redis](guide::from_pickles)
+//! * `examples/cookbook` in the package: ten whole programs of one task each.
 //!
 //! # Memory
 //!
@@ -170,7 +182,8 @@ pub mod admin {
                 aliases::{Alias, AliasMove},
                 quarantine::Quarantined,
             },
-            list::{Filter, Listed, Listing, VersionEntry},
+            filter::Filter,
+            list::{Listed, Listing, VersionEntry},
             manage::{Removal, Removed, RemovedVersion},
             stats::{Stats, TierStats},
         },
@@ -214,6 +227,17 @@ pub mod error {
     //! Results, and what the constructors of times refuse. [`Error`](crate::Error) lies at the root.
 
     pub use crate::types::{error::Result, time::OutOfRange};
+}
+
+#[cfg(any(doc, doctest))]
+pub mod guide {
+    //! Pages beside the reference: the files `docs/*.md` of the package.
+
+    #[doc = include_str!("../docs/blocking.md")]
+    pub mod blocking {}
+
+    #[doc = include_str!("../docs/from-pickles.md")]
+    pub mod from_pickles {}
 }
 
 pub mod prelude {

@@ -3,10 +3,12 @@
 //! A feature of day `t` uses bars up to the close of `t` and VIX closes up to that day, and nothing later; a label uses
 //! the days after `t`. Both say so in one place each, so that it can be checked by reading.
 
-use modelkeep::{Day, market::Levels, training::Samples};
+use modelkeep::{
+    Day,
+    market::{Bars, Levels},
+    training::Samples,
+};
 use serde::Serialize;
-
-use super::market::Bars;
 
 /// What makes a dip, and what makes a bounce. Part of the hashed configuration.
 #[derive(Clone, Debug, Serialize)]
@@ -44,22 +46,22 @@ pub struct Dip {
 
 /// Finds the dips among the bars from index `from` on.
 pub fn find(bars: &Bars, vix: &Levels, rules: &Rules, from: usize) -> Vec<Dip> {
-    let rsi = rsi2(&bars.close);
+    let rsi = rsi2(bars.close());
     (from.max(LOOKBACK)..bars.len())
         .filter_map(|t| {
-            let zscore = zscore5(&bars.close, t)?;
+            let zscore = zscore5(bars.close(), t)?;
             if zscore >= rules.zscore_below || rsi[t] >= rules.rsi2_below {
                 return None;
             }
             let features = features(bars, vix, t, zscore, rsi[t])?;
-            Some(Dip { day: bars.days[t], features, bounced: bounced(bars, t, rules) })
+            Some(Dip { day: bars.timestamps()[t].day(), features, bounced: bounced(bars, t, rules) })
         })
         .collect()
 }
 
 /// The dips whose outcome is known, as training samples.
-pub fn samples(bars: &Bars, vix: &Levels, rules: &Rules) -> modelkeep::error::Result<Samples> {
-    let mut samples = Samples::new(&bars.symbol, &FEATURES)?;
+pub fn samples(symbol: &str, bars: &Bars, vix: &Levels, rules: &Rules) -> modelkeep::error::Result<Samples> {
+    let mut samples = Samples::new(symbol, &FEATURES)?;
     for dip in find(bars, vix, rules, 0) {
         if let Some(bounced) = dip.bounced {
             samples.push(dip.day.start(), &dip.features, f64::from(u8::from(bounced)))?;
@@ -70,13 +72,13 @@ pub fn samples(bars: &Bars, vix: &Levels, rules: &Rules) -> modelkeep::error::Re
 
 /// Everything that is known at the close of day `t`; `None` where a window or a VIX close is missing.
 fn features(bars: &Bars, vix: &Levels, t: usize, zscore: f64, rsi2: f64) -> Option<[f64; 9]> {
-    let close = &bars.close[..=t];
-    let volume = mean(&bars.volume[t - 19..=t]);
+    let (day, close) = (bars.timestamps()[t].day(), &bars.close()[..=t]);
+    let volume = mean(&bars.volume()[t - 19..=t]);
     let returns: Vec<f64> = close[t - 20..].windows(2).map(|pair| (pair[1] / pair[0]).ln()).collect();
-    let known = vix.days.partition_point(|&day| day <= bars.days[t]);
+    let known = vix.days.partition_point(|&known| known <= day);
     let year = vix.levels.get(known.checked_sub(VIX_YEAR)?..known)?;
     let (&last_day, &level) = (vix.days.get(known - 1)?, year.last()?);
-    if bars.days[t].epoch_days() - last_day.epoch_days() > VIX_STALE_DAYS || volume <= 0.0 {
+    if day.epoch_days() - last_day.epoch_days() > VIX_STALE_DAYS || volume <= 0.0 {
         return None;
     }
     let features = [
@@ -84,9 +86,9 @@ fn features(bars: &Bars, vix: &Levels, t: usize, zscore: f64, rsi2: f64) -> Opti
         rsi2,
         close[t] / mean(&close[t - 19..]) - 1.0,
         close[t] / mean(&close[t + 1 - LOOKBACK..]) - 1.0,
-        bars.open[t] / close[t - 1] - 1.0,
+        bars.open()[t] / close[t - 1] - 1.0,
         deviation(&returns) * 252f64.sqrt(),
-        bars.volume[t] / volume,
+        bars.volume()[t] / volume,
         level,
         year.iter().filter(|&&other| other <= level).count() as f64 / year.len() as f64,
     ];
@@ -95,18 +97,18 @@ fn features(bars: &Bars, vix: &Levels, t: usize, zscore: f64, rsi2: f64) -> Opti
 
 /// Whether the price rebounded before it was stopped; `None` while the horizon is not over and neither happened.
 fn bounced(bars: &Bars, t: usize, rules: &Rules) -> Option<bool> {
-    let target = bars.close[t] * (1.0 + rules.rebound_pct / 100.0);
-    let stop = bars.close[t] * (1.0 - rules.stop_pct / 100.0);
+    let target = bars.close()[t] * (1.0 + rules.rebound_pct / 100.0);
+    let stop = bars.close()[t] * (1.0 - rules.stop_pct / 100.0);
     let horizon = t + rules.horizon_days;
     // A label is only given once its whole horizon is there, or quick outcomes would be over-represented at the end.
     if horizon >= bars.len() {
         return None;
     }
     for day in t + 1..=horizon {
-        if bars.low[day] <= stop {
+        if bars.low()[day] <= stop {
             return Some(false);
         }
-        if bars.high[day] >= target {
+        if bars.high()[day] >= target {
             return Some(true);
         }
     }

@@ -1,29 +1,14 @@
-//! Reading daily bars and index levels from CSV files; a bad row is an error with file and line.
+//! Daily bars by way of a store, and index levels from a CSV file; a bad row is an error that names the file.
 
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
 };
 
-use modelkeep::Day;
-
-/// Daily bars of one symbol, in columns `[n]`, in order of the days.
-#[derive(Debug, Default)]
-pub struct Bars {
-    pub symbol: String,
-    pub days: Vec<Day>,
-    pub open: Vec<f64>,
-    pub high: Vec<f64>,
-    pub low: Vec<f64>,
-    pub close: Vec<f64>,
-    pub volume: Vec<f64>,
-}
-
-impl Bars {
-    pub fn len(&self) -> usize {
-        self.days.len()
-    }
-}
+use modelkeep::{
+    Day, Interval, Store,
+    market::{BadRows, Bars, Timeframe},
+};
 
 /// A row, or a file, that is not what it should be.
 #[derive(Debug)]
@@ -64,77 +49,39 @@ pub fn symbols(dir: &Path) -> Result<Vec<String>, BadData> {
     Ok(names)
 }
 
-/// Reads `DIR/daily/SYMBOL.csv`: `date,open,high,low,close,volume`.
-pub fn read_bars(dir: &Path, symbol: &str) -> Result<Bars, BadData> {
+/// Imports `DIR/daily/SYMBOL.csv` (`date,open,high,low,close,volume`) into `store`, and returns the bars that the store
+/// has then. A row that cannot be right is refused, and nothing of the file is written.
+pub fn import_bars(store: &Store, dir: &Path, symbol: &str) -> Result<Bars, BadData> {
     let path = dir.join("daily").join(format!("{symbol}.csv"));
-    let mut bars = Bars { symbol: symbol.to_owned(), ..Bars::default() };
-    read_rows(&path, &["date", "open", "high", "low", "close", "volume"], |day, values| {
-        let [open, high, low, close, volume] = *values else {
-            return Err("expected five numbers after the date".into());
-        };
-        if low > open.min(close) || high < open.max(close) {
-            return Err(format!("low {low} <= open {open}, close {close} <= high {high} does not hold"));
-        }
-        if low <= 0.0 || volume < 0.0 {
-            return Err(format!("a price {low} or a volume {volume} is not possible"));
-        }
-        bars.days.push(day);
-        bars.open.push(open);
-        bars.high.push(high);
-        bars.low.push(low);
-        bars.close.push(close);
-        bars.volume.push(volume);
-        Ok(())
-    })?;
+    let imported = || {
+        let series = store.bars(symbol, Timeframe::DAY)?;
+        series.import_csv(&path, BadRows::Refuse, |_| {})?;
+        series.range(Interval::all_time())
+    };
+    let bars = imported().map_err(|err| bad(&path, None, err.message()))?;
+    if bars.is_empty() {
+        return Err(bad(&path, None, "it has no rows"));
+    }
     Ok(bars)
 }
 
-/// Reads `DIR/vix.csv`: `date,close`.
+/// Reads `DIR/vix.csv`: `date,close`, dates ascending.
 pub fn read_vix(dir: &Path) -> Result<Vec<(Day, f64)>, BadData> {
-    let mut levels = Vec::new();
-    read_rows(&dir.join("vix.csv"), &["date", "close"], |day, values| match *values {
-        [level] if level > 0.0 => {
-            levels.push((day, level));
-            Ok(())
+    let path = dir.join("vix.csv");
+    let mut reader = csv::Reader::from_path(&path).map_err(|err| bad(&path, None, err))?;
+    let mut levels: Vec<(Day, f64)> = Vec::new();
+    for row in reader.deserialize() {
+        let (day, level): (String, f64) =
+            row.map_err(|err: csv::Error| bad(&path, err.position().map(csv::Position::line), &err))?;
+        let line = Some(levels.len() as u64 + 2);
+        let day: Day = day.parse().map_err(|_| bad(&path, line, format!("{day:?} is no date YYYY-MM-DD")))?;
+        if levels.last().is_some_and(|before| before.0 >= day) {
+            return Err(bad(&path, line, format!("{day} is not after the row before it")));
         }
-        _ => Err(format!("expected one positive level, found {values:?}")),
-    })?;
-    Ok(levels)
-}
-
-/// Reads rows of a date and numbers, dates ascending.
-fn read_rows(
-    path: &Path,
-    header: &[&str],
-    mut take: impl FnMut(Day, &[f64]) -> Result<(), String>,
-) -> Result<(), BadData> {
-    let mut reader = csv::Reader::from_path(path).map_err(|err| bad(path, None, err))?;
-    let found = reader.headers().map_err(|err| bad(path, Some(1), err))?;
-    if found.iter().ne(header.iter().copied()) {
-        return Err(bad(path, Some(1), format!("expected the header {}", header.join(","))));
-    }
-    let (mut before, mut values) = (None, Vec::with_capacity(header.len()));
-    for row in reader.records() {
-        let row = row.map_err(|err| bad(path, err.position().map(csv::Position::line), &err))?;
-        let line = row.position().map(csv::Position::line);
-        let mut fields = row.iter();
-        let date = fields.next().unwrap_or_default();
-        let day: Day = date.parse().map_err(|_| bad(path, line, format!("{date:?} is no date YYYY-MM-DD")))?;
-        if before.is_some_and(|before| before >= day) {
-            return Err(bad(path, line, format!("{day} is not after the row before it")));
+        if !(level.is_finite() && level > 0.0) {
+            return Err(bad(&path, line, format!("{level} is no positive level")));
         }
-        before = Some(day);
-        values.clear();
-        for field in fields {
-            match field.parse::<f64>() {
-                Ok(value) if value.is_finite() => values.push(value),
-                _ => return Err(bad(path, line, format!("{field:?} is no finite number"))),
-            }
-        }
-        take(day, &values).map_err(|reason| bad(path, line, reason))?;
+        levels.push((day, level));
     }
-    match before {
-        Some(_) => Ok(()),
-        None => Err(bad(path, None, "it has no rows")),
-    }
+    if levels.is_empty() { Err(bad(&path, None, "it has no rows")) } else { Ok(levels) }
 }

@@ -36,6 +36,18 @@ impl Usage {
 impl Store {
     /// Says what the store takes up. Walks the trees of all tables, which reads every page of the current state.
     ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// # let folder = tempfile::tempdir()?;
+    /// let store = Store::open(folder.path().join("models.redb"))?;
+    /// let usage = store.usage()?;
+    /// assert!(usage.live_bytes() <= usage.file_bytes);
+    /// for table in &usage.tables {
+    ///     println!("{}: {} bytes", table.table, table.stored_bytes);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `Corrupt` or `Io` when a tree cannot be walked.
     pub fn usage(&self) -> Result<Usage> {

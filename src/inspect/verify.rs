@@ -63,6 +63,17 @@ impl Store {
     ///
     /// Reads the whole file. Damage is part of the result and not an error.
     ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// # let store = Store::in_memory()?;
+    /// let found = store.verify()?;
+    /// for damage in &found.damage {
+    ///     println!("{} {}: {}", damage.table, damage.key, damage.reason);
+    /// }
+    /// assert!(found.is_whole());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `Io` when the file cannot be read at all.
     pub fn verify(&self) -> Result<Verification> {

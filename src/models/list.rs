@@ -1,10 +1,9 @@
-//! Finding models: lists, versions, keys by name.
+//! Finding models: lists, versions, keys by name. Which models a list holds is said by [`Filter`].
 
 use std::{
     cmp::Ordering,
     collections::{BTreeSet, VecDeque},
     fmt, mem,
-    time::Duration,
 };
 
 use super::{
@@ -14,102 +13,37 @@ use super::{
         metadata::{self, Metadata, Row},
         quarantine,
     },
+    filter::{Filter, name_prefix},
 };
 use crate::{
     engine::{Rows, Table},
     types::{
         error::{Error, ErrorKind, Result},
-        key::{ConfigHash, Label, ModelKey, ModelName, row::RowKey},
+        key::{ConfigHash, ModelKey, ModelName},
         time::Timestamp,
         version::Version,
     },
 };
 
-/// Which models a list is to hold: all conditions must be met.
-///
-/// ```
-/// use std::time::Duration;
-/// use modelkeep::{Store, admin::Filter};
-///
-/// let store = Store::in_memory()?;
-/// let stale = Filter::all().tag("desk", "equities")?.older_than(Duration::from_secs(7 * 86_400));
-/// for listed in store.list(stale)? {
-///     println!("{}", listed?.key());
-/// }
-/// # Ok::<(), modelkeep::Error>(())
-/// ```
-#[derive(Clone, Debug, Default)]
-#[must_use]
-pub struct Filter {
-    name: Option<ModelName>,
-    tags: Vec<(Label, String)>,
-    older_than: Option<Duration>,
-    younger_than: Option<Duration>,
-}
-
-impl Filter {
-    /// Returns a filter that every model passes.
-    pub fn all() -> Self {
-        Self::default()
-    }
-
-    /// Wants models of this name, under any configuration.
-    ///
-    /// # Errors
-    /// `InvalidInput` when the name breaks the rules of [`ModelName`].
-    pub fn name(mut self, name: &str) -> Result<Self> {
-        self.name = Some(ModelName::new(name)?);
-        Ok(self)
-    }
-
-    /// Wants models with this tag and value.
-    ///
-    /// # Errors
-    /// `InvalidInput` when the tag breaks the rules of [`Label`].
-    pub fn tag(mut self, tag: &str, value: impl Into<String>) -> Result<Self> {
-        self.tags.push((Label::new(tag)?, value.into()));
-        Ok(self)
-    }
-
-    /// Wants models that were last updated longer ago than `age`.
-    pub fn older_than(mut self, age: Duration) -> Self {
-        self.older_than = Some(age);
-        self
-    }
-
-    /// Wants models that were last updated at most `age` ago.
-    pub fn younger_than(mut self, age: Duration) -> Self {
-        self.younger_than = Some(age);
-        self
-    }
-
-    fn passes(&self, row: &Row, now: Timestamp) -> Result<bool> {
-        let age = now.since(row.last_updated);
-        let in_time =
-            self.older_than.is_none_or(|limit| age > limit) && self.younger_than.is_none_or(|limit| age <= limit);
-        if !in_time {
-            return Ok(false);
-        }
-        for (tag, value) in &self.tags {
-            if row.tag(tag.as_str())? != Some(value) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// What the stored keys of the wanted models begin with.
-    fn prefix(&self) -> Vec<u8> {
-        self.name.as_ref().map(name_prefix).unwrap_or_default()
-    }
-}
-
-/// What the stored keys of all models of this name begin with.
-pub(super) fn name_prefix(name: &ModelName) -> Vec<u8> {
-    RowKey::new().text(name.as_str()).into_bytes()
-}
-
 /// A model in a list: what tells it from others, and the metadata of its current version, to be decoded when wanted.
+///
+/// ```
+/// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+/// # #[derive(rkyv::Archive, rkyv::Serialize)]
+/// # struct Momentum { weights: Vec<f64> }
+/// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+/// # let store = Store::in_memory()?;
+/// # let key = ModelKey::new("momentum", &())?;
+/// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+/// use modelkeep::admin::Filter;
+///
+/// let version = store.publish(&key, trained().tag("desk", "equities").metric("auc", 0.61))?;
+/// let listed = store.list(Filter::all())?.next().expect("one model is stored")?;
+/// assert_eq!((listed.name().as_str(), listed.version(), listed.key()), ("momentum", version, &key));
+/// assert_eq!((listed.tag("desk")?, listed.metric("auc")?), (Some("equities"), Some(0.61)));
+/// assert_eq!(listed.metadata()?.config, "null"); // decoded only now
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Listed {
     key: ModelKey,

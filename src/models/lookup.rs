@@ -6,7 +6,7 @@ use super::{
     Models,
     archive::Model,
     catalog::{self, head},
-    list::name_prefix,
+    filter::name_prefix,
     model_ref::ModelRef,
 };
 use crate::{

@@ -5,7 +5,7 @@ use std::{cell::Cell, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use super::{
     Models,
     catalog::{aliases, aliases::Alias, head, head::Head, metadata, quarantine, removal},
-    list::name_prefix,
+    filter::name_prefix,
     tiers::Change,
     training,
 };
@@ -229,6 +229,21 @@ impl Models {
 impl Removal<'_> {
     /// Says what [`run`](Self::run) would remove. It is the run itself, without the commit.
     ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// store.publish(&key, trained())?;
+    /// let removal = store.remove(&key);
+    /// assert_eq!(removal.dry_run()?.versions.len(), 1);
+    /// assert!(store.get::<Momentum>(&key)?.is_some()); // it is still there
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`run`](Self::run).
     pub fn dry_run(&self) -> Result<Removed> {
@@ -237,6 +252,20 @@ impl Removal<'_> {
 
     /// Removes, in one transaction, and returns what was removed. The pages are free for later writes; the file
     /// shrinks when it is compacted.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// store.publish(&key, trained())?;
+    /// let removed = store.remove(&key).run()?;
+    /// assert!(removed.bytes > 0 && store.get::<Momentum>(&key)?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `Pinned`, `ReadOnly`, `Corrupt` when the head of the model is damaged (a publish makes a new one), or [what a

@@ -9,6 +9,7 @@ pub(crate) mod archive;
 pub(crate) mod catalog;
 mod copy;
 mod entry;
+pub(crate) mod filter;
 pub(crate) mod list;
 pub(crate) mod live;
 pub(crate) mod lookup;

@@ -156,6 +156,19 @@ impl<M: Model> ModelRef<M> {
     }
 
     /// Returns the key that it is filed under, with its configuration.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let version = store.publish(&key, NewModel::new(Momentum { weights: vec![0.5] }))?;
+    /// # let model = store.get::<Momentum>(&key)?.expect("it was published");
+    /// assert_eq!((model.key(), model.key().config()), (key, Some("null")));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn key(&self) -> ModelKey {
         let metadata = self.metadata();
@@ -163,30 +176,97 @@ impl<M: Model> ModelRef<M> {
     }
 
     /// Returns where the model came from.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let version = store.publish(&key, NewModel::new(Momentum { weights: vec![0.5] }))?;
+    /// # let model = store.get::<Momentum>(&key)?.expect("it was published");
+    /// use modelkeep::Tier;
+    /// assert_eq!(model.tier(), Tier::Hot);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn tier(&self) -> Tier {
         self.typed.holder().origin().map_or(Tier::Hot, |owned| owned.tier)
     }
 
     /// Returns why it was served or trained.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let version = store.publish(&key, NewModel::new(Momentum { weights: vec![0.5] }))?;
+    /// # let model = store.get::<Momentum>(&key)?.expect("it was published");
+    /// use modelkeep::Decision;
+    /// assert_eq!(model.decision(), &Decision::Fresh);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn decision(&self) -> &Decision {
         self.typed.holder().origin().map_or(&Decision::Fresh, |owned| &owned.decision)
     }
 
     /// Returns what the store knows of it.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let version = store.publish(&key, NewModel::new(Momentum { weights: vec![0.5] }))?;
+    /// # let model = store.get::<Momentum>(&key)?.expect("it was published");
+    /// assert_eq!(model.metadata().schema.name(), "momentum");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.entry().metadata
     }
 
     /// Returns its version; `None` when it was trained and not stored.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let version = store.publish(&key, NewModel::new(Momentum { weights: vec![0.5] }))?;
+    /// # let model = store.get::<Momentum>(&key)?.expect("it was published");
+    /// assert_eq!(model.version(), Some(version));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn version(&self) -> Option<Version> {
         self.entry().metadata.version
     }
 
     /// Returns how long ago it was trained or updated, by the store's clock; zero when that lies in the future.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let version = store.publish(&key, NewModel::new(Momentum { weights: vec![0.5] }))?;
+    /// # let model = store.get::<Momentum>(&key)?.expect("it was published");
+    /// assert!(model.age().as_secs() < 3600);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn age(&self) -> Duration {
         self.entry().clock.now().since(self.entry().metadata.last_updated)
@@ -194,6 +274,19 @@ impl<M: Model> ModelRef<M> {
 
     /// Returns how long it took to read from disk, or from a tier of others, checks included; zero for a model that was
     /// trained here.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let version = store.publish(&key, NewModel::new(Momentum { weights: vec![0.5] }))?;
+    /// # let model = store.get::<Momentum>(&key)?.expect("it was published");
+    /// assert!(model.load_time().is_zero()); // it came from memory, where the publish had put it
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn load_time(&self) -> Duration {
         self.entry().load_time
@@ -201,12 +294,41 @@ impl<M: Model> ModelRef<M> {
 
     /// Returns why the model could not be stored after it was trained, or may be lost if the power fails
     /// ([`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown)); `None` when it was stored, or need not be.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let version = store.publish(&key, NewModel::new(Momentum { weights: vec![0.5] }))?;
+    /// # let model = store.get::<Momentum>(&key)?.expect("it was published");
+    /// if let Some(err) = model.publish_error() {
+    ///     eprintln!("trained, and not stored: {err}");
+    /// }
+    /// # assert!(model.publish_error().is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn publish_error(&self) -> Option<&Error> {
         self.entry().publish_error.get()
     }
 
     /// Returns the archive's bytes: what rkyv wrote, aligned to 64 bytes.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let version = store.publish(&key, NewModel::new(Momentum { weights: vec![0.5] }))?;
+    /// # let model = store.get::<Momentum>(&key)?.expect("it was published");
+    /// assert_eq!(model.archive_bytes().len() as u64, model.metadata().archive_bytes);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn archive_bytes(&self) -> &[u8] {
         self.entry().checked.bytes()

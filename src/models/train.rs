@@ -42,30 +42,66 @@ pub struct Freshness {
 
 impl Freshness {
     /// Returns a freshness that accepts a model of any age.
+    ///
+    /// ```
+    /// # use modelkeep::Freshness;
+    /// assert_eq!(Freshness::any_age(), Freshness::default());
+    /// ```
     #[must_use]
     pub const fn any_age() -> Self {
         Self { max_age: None, force_refresh: false, use_cache: true }
     }
 
     /// Returns a freshness that accepts a model which is at most `age` old.
+    ///
+    /// ```
+    /// # use modelkeep::Freshness;
+    /// # use std::time::Duration;
+    /// assert_eq!(Freshness::max_age(Duration::from_secs(7200)), Freshness::max_age_hours(2));
+    /// ```
     #[must_use]
     pub const fn max_age(age: Duration) -> Self {
         Self { max_age: Some(age), ..Self::any_age() }
     }
 
     /// Returns a freshness that accepts a model which is at most `hours` hours old.
+    ///
+    /// ```
+    /// # use modelkeep::Freshness;
+    /// assert_eq!(Freshness::max_age_hours(24).max_age.map(|age| age.as_secs()), Some(86_400));
+    /// ```
     #[must_use]
     pub const fn max_age_hours(hours: u32) -> Self {
         Self::max_age(Duration::from_secs(hours as u64 * 3600))
     }
 
     /// Returns a freshness that accepts no stored model; the new one is published.
+    ///
+    /// ```
+    /// # use modelkeep::Freshness;
+    /// assert!(Freshness::forced().force_refresh);
+    /// ```
     #[must_use]
     pub const fn forced() -> Self {
         Self { force_refresh: true, ..Self::any_age() }
     }
 
     /// Returns a freshness that leaves the store alone: nothing is read, nothing is written.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// # use modelkeep::{Freshness, ModelRef};
+    /// let train = |_: Option<&ModelRef<Momentum>>| Ok::<_, std::io::Error>(trained());
+    /// assert_eq!(store.get_or_train(&key, &Freshness::bypass(), train)?.version(), None);
+    /// assert!(store.metadata(&key)?.is_none()); // nothing was written
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub const fn bypass() -> Self {
         Self { use_cache: false, ..Self::any_age() }

@@ -8,6 +8,23 @@ use crate::{
 
 impl Store {
     /// Forgets every model in the hot tier. Models that are held stay valid; the file is not touched.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// use modelkeep::Tier;
+    ///
+    /// store.publish(&key, trained())?;
+    /// store.evict_all();
+    /// let model = store.get::<Momentum>(&key)?.expect("the file has it");
+    /// assert_eq!(model.tier(), Tier::Disk);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn evict_all(&self) {
         self.models.clear_memory();
     }
@@ -39,6 +56,16 @@ impl Store {
     /// The same, and says how far it is: after each megabyte, or so. `progress` is called while nobody else may write:
     /// it must not use the store.
     ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// # let folder = tempfile::tempdir()?;
+    /// let store = Store::open(folder.path().join("models.redb"))?;
+    /// let mut last = None;
+    /// store.compact_with(|progress| last = Some(progress.copied_bytes))?;
+    /// assert!(last.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`compact`](Self::compact).
     pub fn compact_with(&self, mut progress: impl FnMut(CompactionProgress)) -> Result<Compacted> {
@@ -53,6 +80,19 @@ impl Store {
     /// Call [`compact`](Self::compact) first: it leaves damaged pages behind, and notes what may have been lost with
     /// them. As long as a damaged page is in the file, what it may have held stays an error. Keep a copy of the file
     /// before; [`verify`](Self::verify) lists what is damaged and what was lost.
+    ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// # let folder = tempfile::tempdir()?;
+    /// let store = Store::open(folder.path().join("models.redb"))?;
+    /// if !store.verify()?.is_whole() {
+    ///     store.compact()?; // after a copy of the file was made
+    ///     store.accept_losses()?;
+    /// }
+    /// # store.accept_losses()?;
+    /// assert!(store.verify()?.is_whole());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [What a write can fail with](crate::Store#what-a-write-can-fail-with).

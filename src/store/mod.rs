@@ -6,6 +6,8 @@ mod admin;
 mod market;
 mod models;
 mod options;
+mod removal;
+mod training;
 mod versions;
 
 use std::{fmt, path::Path, sync::Arc};
@@ -101,6 +103,15 @@ impl Store {
     /// measured, and 1.6 ms for a new file. After a crash the file is repaired first, as quickly. A store that is only
     /// read ([`Options::read_only`]) does without redb, and opens in less than a tenth of a millisecond.
     ///
+    /// ```
+    /// # use modelkeep::{ErrorKind, Store};
+    /// # let folder = tempfile::tempdir()?;
+    /// let path = folder.path().join("models.redb");
+    /// let store = Store::open(&path)?;
+    /// assert_eq!(Store::open(&path).unwrap_err().kind(), ErrorKind::InUse);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `InUse` when another process, or another `Store` in this one, holds the file. `NotAStore` for a file of another
     /// program, `NewerFormat` for one of a newer release, `Truncated` for one that was cut short, `Corrupt` for one
@@ -110,11 +121,24 @@ impl Store {
     }
 
     /// Returns the options, to be changed before [`Options::open`].
+    ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// let store = Store::options().hot_bytes(64 << 20).retention(4).in_memory()?;
+    /// assert_eq!(store.stats().hot_entries, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn options() -> Options {
         Options::default()
     }
 
     /// Makes an empty store in memory: for tests, and for engines that need no persistence.
+    ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// assert_eq!(Store::in_memory()?.path(), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `Io` when there is no memory for it.
@@ -123,12 +147,31 @@ impl Store {
     }
 
     /// Returns the store's file; `None` for a store in memory.
+    ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// # let folder = tempfile::tempdir()?;
+    /// let path = folder.path().join("models.redb");
+    /// let store = Store::open(&path)?;
+    /// assert!(store.path().is_some_and(|path| path.ends_with("models.redb")));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.core.path()
     }
 
     /// Returns which store this is: an id of its own, and when it was created.
+    ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("models.redb");
+    /// let first = Store::open(&path)?.identity()?;
+    /// assert_eq!(Store::open(&path)?.identity()?.id, first.id); // the same file is the same store
+    /// assert_ne!(Store::in_memory()?.identity()?.id, first.id);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `Corrupt` when the row that says so is damaged, `Io` when the file cannot be read.
@@ -137,6 +180,15 @@ impl Store {
     }
 
     /// Returns whether the store was opened read-only.
+    ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("models.redb");
+    /// assert!(!Store::open(&path)?.is_read_only());
+    /// assert!(Store::options().read_only(true).open(&path)?.is_read_only());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.core.is_read_only()

@@ -1,6 +1,4 @@
-//! Models, as a user calls them: found, published, trained, followed.
-
-use std::fmt;
+//! Models, as a user calls them: found, published, followed.
 
 use super::Store;
 use crate::{
@@ -13,15 +11,9 @@ use crate::{
         new_model::NewModel,
         publish::Expect,
         stats::Stats,
-        train::Freshness,
         training::{TrainingSet, TrainingSummary},
-        update::Update,
     },
-    types::{
-        error::{Result, TrainError},
-        key::ModelKey,
-        version::Version,
-    },
+    types::{error::Result, key::ModelKey, version::Version},
 };
 
 impl Store {
@@ -31,6 +23,21 @@ impl Store {
     /// models by Zipf what the processor's caches cost. A load from disk walks to three rows in a map of the file and
     /// leaves the archive there; under [`Verify::Full`](crate::Verify::Full) it is hashed. Small and compressed
     /// archives are copied.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// assert!(store.get::<Momentum>(&key)?.is_none());
+    /// store.publish(&key, trained())?;
+    /// let model = store.get::<Momentum>(&key)?.expect("it was published");
+    /// assert_eq!(model.weights[0].to_native(), 0.5); // read in place
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `SchemaMismatch` when the stored model has another schema than `M`; the message names both. `Corrupt` when the
@@ -69,6 +76,22 @@ impl Store {
 
     /// Returns a certain version of a model; `None` when there is none of that number. Does not use the hot tier.
     ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let first = store.publish(&key, trained())?;
+    /// store.publish(&key, NewModel::new(Momentum { weights: vec![0.75] }))?;
+    /// let old = store.get_version::<Momentum>(&key, first)?.expect("it is kept");
+    /// assert_eq!(old.weights[0].to_native(), 0.5);
+    /// assert!(store.get_version::<Momentum>(&key, first.next().next())?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`get`](Self::get).
     pub fn get_version<M: Model>(&self, key: &ModelKey, version: Version) -> Result<Option<ModelRef<M>>> {
@@ -76,6 +99,20 @@ impl Store {
     }
 
     /// Returns the metadata of the current version; `None` when there is none. The archive is not read.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// store.publish(&key, trained().metric("auc", 0.61).tag("desk", "equities"))?;
+    /// let metadata = store.metadata(&key)?.expect("it was published");
+    /// assert_eq!((metadata.metrics["auc"], metadata.tags["desk"].as_str()), (0.61, "equities"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `Corrupt` when the head or the metadata is damaged, `Io` when the file cannot be read.
@@ -85,6 +122,21 @@ impl Store {
 
     /// Returns the metadata of a certain version; `None` when there is none of that number.
     ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let first = store.publish(&key, trained().metric("auc", 0.58))?;
+    /// let second = store.publish(&key, trained().metric("auc", 0.61))?;
+    /// let auc = |version| Ok::<_, modelkeep::Error>(store.metadata_of(&key, version)?.map(|known| known.metrics["auc"]));
+    /// assert_eq!((auc(first)?, auc(second)?), (Some(0.58), Some(0.61)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`metadata`](Self::metadata).
     pub fn metadata_of(&self, key: &ModelKey, version: Version) -> Result<Option<Metadata>> {
@@ -92,6 +144,20 @@ impl Store {
     }
 
     /// Returns an artifact of a version, checked in full; `None` when the version has none of that name.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let version = store.publish(&key, trained().artifact("report.txt", "all is well"))?;
+    /// assert_eq!(store.artifact(&key, version, "report.txt")?.as_deref(), Some(&b"all is well"[..]));
+    /// assert_eq!(store.artifact(&key, version, "scaler.json")?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `InvalidInput` when the name breaks the rules of [`Label`](crate::Label), `Corrupt` or `Io` when it cannot be
@@ -104,6 +170,24 @@ impl Store {
     ///
     /// It belongs to the key and not to a version: it is what the newest publish or update was trained on.
     ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// use modelkeep::{Timestamp, training::{Samples, TrainingSet}};
+    ///
+    /// let mut samples = Samples::new("AAPL", &["zscore"])?;
+    /// samples.push(Timestamp::from_nanos(1), &[-1.7], 1.0)?;
+    /// let set = TrainingSet::from_samples([samples])?;
+    /// store.publish(&key, trained().training_data(set.clone()))?;
+    /// assert_eq!(store.training_data(&key)?, Some(set));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `Corrupt`, naming the symbol, or `Io` when it cannot be read.
     pub fn training_data(&self, key: &ModelKey) -> Result<Option<TrainingSet>> {
@@ -111,6 +195,25 @@ impl Store {
     }
 
     /// Says what training data is stored for a model, symbol by symbol, without reading the columns.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// # use modelkeep::{Timestamp, training::{Samples, TrainingSet}};
+    /// # let mut samples = Samples::new("AAPL", &["zscore", "rsi2"])?;
+    /// # samples.push(Timestamp::from_nanos(1), &[-1.7, 4.2], 1.0)?;
+    /// # let set = TrainingSet::from_samples([samples])?;
+    /// store.publish(&key, trained().training_data(set))?;
+    /// for summary in store.training_summary(&key)? {
+    ///     assert_eq!((summary.symbol.as_str(), summary.samples, summary.features), ("AAPL", 1, 2));
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`training_data`](Self::training_data).
@@ -120,6 +223,16 @@ impl Store {
 
     /// Returns the versions that were found damaged and are not served.
     ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// let store = Store::in_memory()?;
+    /// for found in store.quarantined()? {
+    ///     println!("{} {}: {}", found.key, found.version, found.reason);
+    /// }
+    /// assert!(store.quarantined()?.is_empty()); // nothing is damaged
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `Io` when the file cannot be read.
     pub fn quarantined(&self) -> Result<Vec<Quarantined>> {
@@ -127,6 +240,21 @@ impl Store {
     }
 
     /// Returns the bytes of a version's archive, decoded and checked in full; `None` when there is none of that number.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let version = store.publish(&key, trained())?;
+    /// let bytes = store.archive_bytes(&key, version)?.expect("it was published");
+    /// let model = store.get::<Momentum>(&key)?.expect("it was published");
+    /// assert_eq!(bytes, model.archive_bytes());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `Corrupt` or `Io` when it cannot be read.
@@ -141,6 +269,21 @@ impl Store {
     /// version before it had. Training data that `trained` does not bring stays stored as it is.
     ///
     /// Costs one transaction: two fsyncs and the archive's bytes.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let model = NewModel::new(Momentum { weights: vec![0.5] })
+    ///     .metric("auc", 0.61)
+    ///     .artifact("report.txt", "all is well");
+    /// assert_eq!(store.publish(&key, model)?.get(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `InvalidInput` when the model refuses itself, when a name breaks the rules of [`Label`](crate::Label), or when
@@ -186,89 +329,22 @@ impl Store {
         self.models.publish(key, Expect::Current(expected), trained)
     }
 
-    /// Returns the current version of a model if it is fresh enough, and otherwise trains, publishes and returns a new
-    /// one. The tier and the decision of the result say which happened, and why.
-    ///
-    /// `train` is given the stored model, if there is one that can be read: an expired one, or the current one of a
-    /// forced refresh. It may use the store, for other models. Callers that want the same key at the same time wait for
-    /// one training. A closure that asks for its own model is refused; one that waits for a thread which does so waits
-    /// for ever.
-    ///
-    /// The closure's types are best written out where the compiler cannot know them: `|prior:
-    /// Option<&ModelRef<MyModel>>| Ok::<_, MyError>(NewModel::new(...))`. What it does not bring, such as tags, the new
-    /// version does not have.
-    ///
-    /// A damaged entry is quarantined and trained anew. A model that was trained and cannot be stored is returned all
-    /// the same, with the reason in [`ModelRef::publish_error`]; it is kept in the hot tier, so that a full disk does
-    /// not make every call train.
-    ///
-    /// # Errors
-    /// [`TrainError::Train`] with what `train` returned, untouched; what was stored before is then still there.
-    /// [`TrainError::Store`] when the trained model refuses itself or cannot be archived, or when `train` asks for
-    /// the model that it is training.
-    pub fn get_or_train<M, E, F>(
-        &self,
-        key: &ModelKey,
-        freshness: &Freshness,
-        train: F,
-    ) -> Result<ModelRef<M>, TrainError<E>>
-    where
-        M: Model,
-        E: fmt::Debug + fmt::Display,
-        F: FnOnce(Option<&ModelRef<M>>) -> Result<NewModel<M>, E>,
-    {
-        self.models.get_or_train(key, freshness, train)
-    }
-
-    /// Merges `new_data` into the training data that is stored for `key`, trains on the merged set, and publishes
-    /// model and set together as a new version.
-    ///
-    /// Rows are merged by symbol and timestamp: new symbols are appended, newer rows replace older ones. `train` gets
-    /// the merged set and the current model. Artifacts, tags and VIX ranges of the current version are taken over,
-    /// unless `train` gives new ones of the same name. When the merge changes nothing and the current model was trained
-    /// on that very set, `train` is not called and [`Update::trained`] is false; after a rollback the stored set is the
-    /// newer one, so that the next update does train.
+    /// Returns a handle that follows the current version of a model, also if there is none yet.
     ///
     /// ```
-    /// # use modelkeep::{
-    /// #     ModelRef, Model, ModelKey, Schema, Store, Timestamp, NewModel, training::{Samples, TrainingSet},
-    /// # };
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
     /// # #[derive(rkyv::Archive, rkyv::Serialize)]
-    /// # struct Mean { mean: f64 }
-    /// # impl Model for Mean { const SCHEMA: Schema = Schema::new("mean", 1); }
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
     /// # let store = Store::in_memory()?;
-    /// # let key = ModelKey::new("mean", &())?;
-    /// let mut samples = Samples::new("AAPL", &["x"])?;
-    /// samples.push(Timestamp::from_nanos(1), &[0.5], 2.0)?;
-    /// let new = TrainingSet::from_samples([samples])?;
-    ///
-    /// let train = |all: &TrainingSet, _prior: Option<&ModelRef<Mean>>| {
-    ///     let (_features, target) = all.to_matrix();
-    ///     let mean = target.iter().sum::<f64>() / target.len() as f64;
-    ///     Ok::<_, std::io::Error>(NewModel::new(Mean { mean }))
-    /// };
-    /// let update = store.update(&key, &new, train)?;
-    /// assert_eq!((update.trained, update.merge.rows.added), (true, 1));
-    /// assert!(!store.update(&key, &new, train)?.trained); // nothing new
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let live = store.live::<Momentum>(&key)?;
+    /// assert!(live.load().is_none()); // nothing is published yet
+    /// store.publish(&key, trained())?;
+    /// assert_eq!(live.load().map(|model| model.weights[0].to_native()), Some(0.5));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    ///
-    /// # Errors
-    /// [`TrainError::Train`] with what `train` returned, untouched. [`TrainError::Store`] when there are no rows at
-    /// all, when the feature names differ from the stored ones, when the stored data is damaged (the symbol is named;
-    /// publish a whole set to replace it), or as for [`get_or_train`](Self::get_or_train). As there, a trained model
-    /// that cannot be stored is returned with the reason attached; that includes a conflict with somebody else's
-    /// publish.
-    pub fn update<M, E, F>(&self, key: &ModelKey, new_data: &TrainingSet, train: F) -> Result<Update<M>, TrainError<E>>
-    where
-        M: Model,
-        E: fmt::Debug + fmt::Display,
-        F: FnOnce(&TrainingSet, Option<&ModelRef<M>>) -> Result<NewModel<M>, E>,
-    {
-        self.models.update(key, new_data, train)
-    }
-
-    /// Returns a handle that follows the current version of a model, also if there is none yet.
     ///
     /// # Errors
     /// As for [`get`](Self::get): what is stored now cannot be read as an `M`.
@@ -277,6 +353,21 @@ impl Store {
     }
 
     /// Returns what the store did since it was opened.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// store.publish(&key, trained())?;
+    /// store.get::<Momentum>(&key)?;
+    /// let stats = store.stats();
+    /// assert_eq!((stats.hot.hits, stats.hot_entries), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.models.stats()

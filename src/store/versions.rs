@@ -1,6 +1,4 @@
-//! Versions of models, as a user calls them: listed, rolled back, named, copied, deleted.
-
-use std::time::Duration;
+//! Versions of models, as a user calls them: listed, rolled back, pinned, named, annotated, copied.
 
 use super::Store;
 use crate::{
@@ -8,8 +6,8 @@ use crate::{
         annotate::Annotation,
         archive::Model,
         catalog::aliases::Alias,
-        list::{Filter, Listing, VersionEntry},
-        manage::Removal,
+        filter::Filter,
+        list::{Listing, VersionEntry},
         model_ref::ModelRef,
     },
     types::{error::Result, key::ModelKey, version::Version},
@@ -19,6 +17,23 @@ impl Store {
     /// Returns the models that pass `filter`, in order of name and config hash. Reads heads and metadata, one model at
     /// a time, and no archive.
     ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// use modelkeep::admin::Filter;
+    ///
+    /// store.publish(&key, trained().tag("desk", "equities"))?;
+    /// for listed in store.list(Filter::all().tag("desk", "equities")?)? {
+    ///     assert_eq!(listed?.key(), &key);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `Io` when the file cannot be read. A damaged row is an `Err` item of the listing.
     pub fn list(&self, filter: Filter) -> Result<Listing> {
@@ -27,6 +42,22 @@ impl Store {
 
     /// Returns the versions of a model, the oldest first.
     ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// store.publish(&key, trained())?;
+    /// store.publish(&key, trained())?;
+    /// let versions = store.versions(&key)?;
+    /// assert_eq!(versions.iter().map(|entry| entry.version.get()).collect::<Vec<_>>(), [1, 2]);
+    /// assert!(versions[1].current);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `Corrupt` when the head or a version's metadata is damaged, `Io` when the file cannot be read.
     pub fn versions(&self, key: &ModelKey) -> Result<Vec<VersionEntry>> {
@@ -34,6 +65,21 @@ impl Store {
     }
 
     /// Returns the key that a person means by `text`: `name`, or `name@` and the first digits of the config hash.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// store.publish(&key, trained())?;
+    /// assert_eq!(store.find_key("momentum")?, key);
+    /// let digits = &key.config_hash().to_string()[..6];
+    /// assert_eq!(store.find_key(&format!("momentum@{digits}"))?, key);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `NotFound` when no model matches, `InvalidInput` when more than one does; the message lists them.
@@ -47,6 +93,21 @@ impl Store {
     /// The stored training data is not rolled back: the next [`update`](Self::update) trains on what the newest publish
     /// left, and on its new rows. To leave bad rows behind, publish with a whole [`TrainingSet`](crate::training::TrainingSet).
     ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let first = store.publish(&key, trained())?;
+    /// let second = store.publish(&key, trained())?;
+    /// assert_eq!(store.rollback(&key)?, first);
+    /// assert_eq!(store.rollback(&key)?, second); // the second rollback undoes the first
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `NotFound` when there is no previous version, `Corrupt` when it is quarantined, or
     /// [what a write can fail with](crate::Store#what-a-write-can-fail-with).
@@ -56,6 +117,22 @@ impl Store {
 
     /// Makes `version` current.
     ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let first = store.publish(&key, trained())?;
+    /// store.publish(&key, trained())?;
+    /// store.publish(&key, trained())?;
+    /// store.rollback_to(&key, first)?;
+    /// assert_eq!(store.get::<Momentum>(&key)?.and_then(|model| model.version()), Some(first));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `NotFound` when there is no such version; otherwise as for [`rollback`](Self::rollback).
     pub fn rollback_to(&self, key: &ModelKey, version: Version) -> Result<()> {
@@ -63,6 +140,21 @@ impl Store {
     }
 
     /// Pins a version: no prune and no retention deletes it, and a removal of the whole model refuses.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let first = store.publish(&key, trained())?;
+    /// store.publish(&key, trained())?;
+    /// store.pin(&key, first)?;
+    /// assert!(store.prune(&key, 1).run()?.versions.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `NotFound` when there is no such version, `LimitExceeded` beyond 1024 pins, or
@@ -72,6 +164,22 @@ impl Store {
     }
 
     /// Takes the pin off a version. Does nothing when there is none.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let first = store.publish(&key, trained())?;
+    /// store.publish(&key, trained())?;
+    /// store.pin(&key, first)?;
+    /// store.unpin(&key, first)?;
+    /// assert_eq!(store.prune(&key, 1).run()?.versions.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`pin`](Self::pin).
@@ -183,6 +291,22 @@ impl Store {
     ///
     /// See [`set_alias`](Self::set_alias) for an example.
     ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let version = store.publish(&key, trained())?;
+    /// store.set_alias(&key, "champion", version)?;
+    /// let champion = store.get_alias::<Momentum>(&key, "champion")?.expect("it is set");
+    /// assert_eq!(champion.version(), Some(version));
+    /// assert!(store.get_alias::<Momentum>(&key, "challenger")?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`get_version`](Self::get_version) and [`alias`](Self::alias).
     pub fn get_alias<M: Model>(&self, key: &ModelKey, name: &str) -> Result<Option<ModelRef<M>>> {
@@ -246,59 +370,5 @@ impl Store {
         destination: &Self,
     ) -> Result<Version> {
         self.models.copy_to::<M>(key, version.into(), &destination.models)
-    }
-
-    /// Deletes one version: archive, metadata, artifacts. Fails with `NotFound` when there is none of this number, and
-    /// with `Pinned` when it is current, is pinned, or has an alias.
-    ///
-    /// ```
-    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
-    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
-    /// # struct Momentum { weights: Vec<f64> }
-    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
-    /// # let store = Store::in_memory()?;
-    /// # let key = ModelKey::new("momentum", &())?;
-    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
-    /// let first = store.publish(&key, trained())?;
-    /// store.publish(&key, trained())?;
-    /// store.remove_version(&key, first).run()?;
-    /// assert_eq!(store.versions(&key)?.len(), 1);
-    /// # Ok::<(), modelkeep::Error>(())
-    /// ```
-    pub fn remove_version(&self, key: &ModelKey, version: Version) -> Removal<'_> {
-        self.models.remove_version(key, version)
-    }
-
-    /// Deletes all but the newest `keep` versions of a model. The current version stays in any case, and so do pinned ones
-    /// and those that an alias leads to; and the one that a rollback leads to unless `keep` is below 2.
-    pub fn prune(&self, key: &ModelKey, keep: usize) -> Removal<'_> {
-        self.models.prune(key, keep)
-    }
-
-    /// Does [`prune`](Self::prune) for every model.
-    pub fn prune_all(&self, keep: usize) -> Removal<'_> {
-        self.models.prune_all(keep)
-    }
-
-    /// Deletes a model: every version, the training data and the history of its aliases, on disk and in memory; nothing,
-    /// if there is none. Fails with `Pinned` when a version is pinned, or an alias leads to one. Its number goes on where it was when the key is published again.
-    pub fn remove(&self, key: &ModelKey) -> Removal<'_> {
-        self.models.remove(key)
-    }
-
-    /// Deletes all models of this name, under every configuration, on disk and in memory. Fails with `Pinned` when a
-    /// version of one of them is pinned or has an alias, and deletes nothing then.
-    ///
-    /// # Errors
-    /// `InvalidInput` when the name breaks the rules of [`ModelName`](crate::ModelName).
-    pub fn invalidate(&self, name: &str) -> Result<Removal<'_>> {
-        self.models.invalidate(name)
-    }
-
-    /// Deletes every version, of any model, that was last updated longer than `older_than` ago, is not pinned and has no alias. A
-    /// model whose current version goes has none until it is published again or rolled back by hand; nothing older
-    /// is put in its place. With the last version of a model its training data goes, too.
-    pub fn prune_older_than(&self, older_than: Duration) -> Removal<'_> {
-        self.models.prune_older_than(older_than)
     }
 }

@@ -9,30 +9,27 @@ pub mod market;
 use std::path::Path;
 
 use example::{Rules, find};
-use market::Bars;
-use modelkeep::market::Levels;
+use modelkeep::{
+    Store,
+    market::{Bars, Levels},
+};
 
 const RULES: Rules = Rules { zscore_below: -1.0, rsi2_below: 20.0, horizon_days: 5, rebound_pct: 2.0, stop_pct: 3.0 };
 
 fn data() -> (Bars, Levels) {
     let dir = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data"));
-    (market::read_bars(dir, "AAPL").unwrap(), market::read_vix(dir).unwrap().into_iter().collect())
+    let store = Store::in_memory().unwrap();
+    (market::import_bars(&store, dir, "AAPL").unwrap(), market::read_vix(dir).unwrap().into_iter().collect())
 }
 
 /// Cuts everything after session `t`.
 fn known_at(bars: &Bars, vix: &Levels, t: usize) -> (Bars, Levels) {
-    let until = t + 1;
-    let bars = Bars {
-        symbol: bars.symbol.clone(),
-        days: bars.days[..until].to_vec(),
-        open: bars.open[..until].to_vec(),
-        high: bars.high[..until].to_vec(),
-        low: bars.low[..until].to_vec(),
-        close: bars.close[..until].to_vec(),
-        volume: bars.volume[..until].to_vec(),
-    };
-    let vix = vix.iter().filter(|(day, _)| *day <= bars.days[t]).collect();
-    (bars, vix)
+    let last = bars.timestamps()[t].day();
+    (bars.slice(0..t + 1), vix.iter().filter(|(day, _)| *day <= last).collect())
+}
+
+fn session(bars: &Bars, day: modelkeep::Day) -> usize {
+    bars.timestamps().binary_search(&day.start()).unwrap()
 }
 
 #[test]
@@ -41,7 +38,7 @@ fn a_signal_is_the_same_when_the_future_is_cut_off() {
     let dips = find(&bars, &vix, &RULES, 0);
     assert!(dips.len() > 50, "{} dips", dips.len());
     for dip in &dips {
-        let t = bars.days.binary_search(&dip.day).unwrap();
+        let t = session(&bars, dip.day);
         let (past, past_vix) = known_at(&bars, &vix, t);
         let again = find(&past, &past_vix, &RULES, t);
         assert_eq!(again.len(), 1, "{}", dip.day);
@@ -54,7 +51,7 @@ fn a_signal_is_the_same_when_the_future_is_cut_off() {
 fn a_label_needs_its_whole_horizon_and_no_more() {
     let (bars, vix) = data();
     for dip in find(&bars, &vix, &RULES, 0).iter().filter(|dip| dip.bounced.is_some()) {
-        let t = bars.days.binary_search(&dip.day).unwrap();
+        let t = session(&bars, dip.day);
         let (enough, enough_vix) = known_at(&bars, &vix, t + RULES.horizon_days);
         assert_eq!(find(&enough, &enough_vix, &RULES, t)[0].bounced, dip.bounced, "{}", dip.day);
         let (short, short_vix) = known_at(&bars, &vix, t + RULES.horizon_days - 1);
@@ -63,26 +60,50 @@ fn a_label_needs_its_whole_horizon_and_no_more() {
 }
 
 #[test]
-fn a_bad_row_is_named_by_file_and_line() {
+fn a_bad_row_is_named_with_its_file() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("daily")).unwrap();
     let path = folder.path().join("daily").join("X.csv");
     let header = "date,open,high,low,close,volume\n2018-01-02,2,3,1,2,10\n";
+    let import = |symbol| {
+        let store = Store::in_memory().unwrap();
+        let text = market::import_bars(&store, folder.path(), symbol).unwrap_err().to_string();
+        assert!(store.bar_series().unwrap().is_empty(), "nothing was written");
+        text
+    };
     for (row, reason) in [
         ("2018-01-03,2,3,1,2", "found record with 5 fields"),
-        ("2018-01-03,2,3,1,two,10", "\"two\" is no finite number"),
-        ("2018-01-03,2,3,1,NaN,10", "\"NaN\" is no finite number"),
-        ("2018-13-03,2,3,1,2,10", "\"2018-13-03\" is no date"),
-        ("2018-01-02,2,3,1,2,10", "is not after the row before it"),
+        ("2018-01-03,2,3,1,two,10", "line 3: close \"two\" is no number"),
+        ("2018-01-03,2,3,1,NaN,10", "not finite"),
+        ("2018-13-03,2,3,1,2,10", "line 3: \"2018-13-03\" is no time"),
+        ("2018-01-02,2,3,1,2,10", "it has the timestamp of the row before it"),
         ("2018-01-03,2,1,1,2,10", "does not hold"),
-        ("2018-01-03,2,3,-1,2,10", "is not possible"),
+        ("2018-01-03,2,3,-1,2,10", "negative"),
     ] {
         std::fs::write(&path, format!("{header}{row}\n")).unwrap();
-        let text = market::read_bars(folder.path(), "X").unwrap_err().to_string();
-        assert!(text.contains("X.csv:3: ") && text.contains(reason), "{row}: {text}");
+        let text = import("X");
+        assert!(text.contains("X.csv: ") && text.contains(reason), "{row}: {text}");
     }
     std::fs::write(&path, "day,open\n").unwrap();
-    assert!(market::read_bars(folder.path(), "X").unwrap_err().to_string().contains("X.csv:1: expected the header"));
-    assert!(market::read_bars(folder.path(), "Y").unwrap_err().to_string().contains("Y.csv"));
+    assert!(import("X").contains("X.csv: line 1: there is no column"));
+    std::fs::write(&path, "date,open,high,low,close,volume\n").unwrap();
+    assert!(import("X").contains("X.csv: it has no rows"));
+    assert!(import("Y").contains("Y.csv: "));
     assert!(market::symbols(&folder.path().join("nowhere")).is_err());
+}
+
+#[test]
+fn a_bad_level_is_named_by_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    for (rows, reason) in [
+        ("2018-01-02,10\n2018-01-03,ten", ":3: "),
+        ("2018-01-02,10\n2018-01-03,-1", ":3: -1 is no positive level"),
+        ("2018-01-02,10\n2018-01-02,11", ":3: 2018-01-02 is not after"),
+        ("2018-02-30,10", ":2: \"2018-02-30\" is no date"),
+        ("", ": it has no rows"),
+    ] {
+        std::fs::write(folder.path().join("vix.csv"), format!("date,close\n{rows}\n")).unwrap();
+        let text = market::read_vix(folder.path()).unwrap_err().to_string();
+        assert!(text.contains("vix.csv") && text.contains(reason), "{rows}: {text}");
+    }
 }

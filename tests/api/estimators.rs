@@ -18,8 +18,9 @@ const TOLERANCE: f64 = 1e-12;
 /// Returns of six stocks on one day, `[n, 6]`, and the return of a seventh on the next.
 fn returns() -> (Array2<f64>, Array1<f64>) {
     let dir = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data"));
+    let store = Store::in_memory().unwrap();
     let closes: Vec<Vec<f64>> = ["AAPL", "AMZN", "GOOG", "META", "MSFT", "NFLX", "SPX"]
-        .map(|symbol| market::read_bars(dir, symbol).unwrap().close)
+        .map(|symbol| market::import_bars(&store, dir, symbol).unwrap().close().to_vec())
         .into();
     let change = |symbol: usize, t: usize| closes[symbol][t] / closes[symbol][t - 1] - 1.0;
     let n = closes[0].len() - 2;

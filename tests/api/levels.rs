@@ -64,9 +64,10 @@ fn the_gaps_are_the_holidays_of_the_exchange() {
         ];
         assert_eq!(text, holidays);
         // Judged by the sessions of the S&P 500 there is no gap.
-        let spx = market::read_bars(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data")), "SPX").unwrap();
+        let data = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data"));
+        let spx = market::import_bars(&modelkeep::Store::in_memory().unwrap(), data, "SPX").unwrap();
         let all = Interval::parse("2014-01-03", "2019-01-01").unwrap();
-        assert!(vix.gaps_among(all, spx.days).unwrap().is_empty());
+        assert!(vix.gaps_among(all, spx.timestamps().iter().map(|at| at.day())).unwrap().is_empty());
     });
 }
 

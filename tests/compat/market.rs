@@ -137,7 +137,7 @@ fn an_older_ledger_is_judged_anew_when_it_is_written() {
         let stored = minutes.range(year()).unwrap();
         let nothing = |_: &Symbol, _: Timeframe, _: Interval<Timestamp>| Err(FetchError::permanent("no route"));
         let first = stored.timestamps()[0];
-        let there = Interval::new(first, first.after(std::time::Duration::from_secs(3600))).unwrap();
+        let there = Interval::new(first, first.after(Duration::from_secs(3600))).unwrap();
         let loaded = minutes.load_or_fetch(there, &nothing).unwrap();
         assert_eq!((loaded.data.len(), loaded.is_complete(), loaded.report.calls), (60, true, 0));
         store.close().unwrap();

@@ -182,6 +182,15 @@ fn every_example_is_in_their_index() {
             assert!(index.contains(name), "examples/README.md does not name {name}");
         }
     }
+    // Cargo finds no examples in folders without a main.rs: they are named in its manifest.
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let programs = files("examples/cookbook");
+    for path in &programs {
+        let name = format!("cookbook/{}", path.file_name().unwrap().to_str().unwrap());
+        assert!(index.contains(&format!("({name})")), "examples/README.md does not name {name}");
+        assert!(manifest.contains(&format!("\"examples/{name}\"")), "Cargo.toml does not name {name}");
+    }
+    assert!(programs.len() >= 10, "{} programs", programs.len());
 }
 
 /// Methods of the store hand over: what they do is done below.
@@ -207,4 +216,83 @@ fn methods_of_the_store_have_at_most_three_lines() {
         }
     }
     assert!(methods > 40, "{methods} methods were found");
+}
+
+/// Public methods of the store without an example of their own, and why.
+const NO_EXAMPLE: [(&str, &str); 0] = [];
+
+/// An example is found where the method is found.
+#[test]
+fn public_methods_of_the_store_have_an_example() {
+    let (mut methods, mut missing) = (0, Vec::new());
+    for path in files("src/store") {
+        let mut has_example = false;
+        for line in read(&path).lines().map(str::trim) {
+            if line.starts_with("///") {
+                has_example |= line.contains("```");
+            } else if let Some(rest) = line.strip_prefix("pub fn ") {
+                let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                methods += 1;
+                if !has_example && !NO_EXAMPLE.iter().any(|(excepted, _)| *excepted == name) {
+                    missing.push(format!("{}: {name}", path.display()));
+                }
+                has_example = false;
+            } else if !line.starts_with("#[") {
+                has_example = false;
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no example in the documentation of:\n{}", missing.join("\n"));
+    assert!(methods > 70, "{methods} methods were found");
+}
+
+/// Where files lie that the published package does not have: see `include` in Cargo.toml.
+const NOT_PUBLISHED: [&str; 11] = [
+    "tests/",
+    "crates/",
+    ".ci/",
+    "benches/compare/",
+    "examples/bounce",
+    "examples/retrain",
+    "examples/data/README.md",
+    "examples/data/daily/",
+    "examples/data/panel/",
+    "examples/data/vix.csv",
+    "examples/common/market.rs",
+];
+
+/// There is no repository that crates.io could resolve links by: they hold within the package.
+#[test]
+fn links_between_published_pages_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages: Vec<String> =
+        ["README.md", "DESIGN.md", "CHANGELOG.md", "examples/README.md", "examples/data/public/README.md"]
+            .map(ToOwned::to_owned)
+            .into();
+    for entry in fs::read_dir(root.join("docs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            pages.push(format!("docs/{}", path.file_name().unwrap().to_str().unwrap()));
+        }
+    }
+    let mut links = 0;
+    for page in pages {
+        let text = fs::read_to_string(root.join(&page)).unwrap();
+        for (at, _) in text.match_indices("](") {
+            let target = text[at + 2..].split([')', '#']).next().unwrap();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            let path = Path::new(&page).parent().unwrap().join(target);
+            let mut inside = PathBuf::new();
+            for part in &path {
+                if part == ".." { assert!(inside.pop(), "{page}: {target}") } else { inside.push(part) }
+            }
+            assert!(root.join(&inside).exists(), "{page} links to {target}, which is not there");
+            let published = !NOT_PUBLISHED.iter().any(|left_out| inside.to_str().unwrap().starts_with(left_out));
+            assert!(published, "{page} links to {target}, which is not published");
+            links += 1;
+        }
+    }
+    assert!(links > 20, "{links} links");
 }

@@ -23,6 +23,14 @@ pub struct Bar {
 
 impl Bar {
     /// Returns what is wrong with the bar taken alone.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, market::{Bar, Flaws}};
+    /// let at = Timestamp::from_nanos(0);
+    /// let bar = Bar { at, open: 2.0, high: 1.0, low: 0.5, close: 1.0, volume: 10.0 };
+    /// assert_eq!(bar.flaws(), Flaws::INCONSISTENT); // the open lies above the high
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn flaws(&self) -> Flaws {
         let values = [self.open, self.high, self.low, self.close, self.volume];
@@ -71,12 +79,23 @@ impl Flaws {
     ];
 
     /// Returns whether there are none.
+    ///
+    /// ```
+    /// # use modelkeep::market::Flaws;
+    /// assert!(Flaws::NONE.is_empty() && !Flaws::NEGATIVE.is_empty());
+    /// ```
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
     /// Returns whether all of `flaws` are among these.
+    ///
+    /// ```
+    /// # use modelkeep::market::Flaws;
+    /// let flaws = Flaws::NEGATIVE | Flaws::UNSORTED;
+    /// assert!(flaws.contains(Flaws::NEGATIVE) && !flaws.contains(Flaws::DUPLICATE));
+    /// ```
     #[must_use]
     pub const fn contains(self, flaws: Self) -> bool {
         self.0 & flaws.0 == flaws.0

@@ -106,6 +106,14 @@ pub struct Bars {
 impl Bars {
     /// Returns bars made of whole columns: timestamps, open, high, low, close and volume, `[n]` each.
     ///
+    /// ```
+    /// # use modelkeep::{Timestamp, market::Bars};
+    /// let at = vec![Timestamp::from_nanos(1), Timestamp::from_nanos(2)];
+    /// let bars = Bars::from_columns(at, vec![1.0; 2], vec![3.0; 2], vec![0.5; 2], vec![2.0; 2], vec![100.0; 2])?;
+    /// assert_eq!(bars.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `InvalidInput` when they have not all the same length.
     pub fn from_columns(
@@ -126,54 +134,124 @@ impl Bars {
     }
 
     /// Returns the number of bars, `n`.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, market::{Bar, Bars}};
+    /// # let at = Timestamp::from_nanos;
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let bars: Bars = (0..3).map(bar).collect();
+    /// assert_eq!(bars.len(), 3);
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
     /// Returns whether there are none.
+    ///
+    /// ```
+    /// # use modelkeep::market::Bars;
+    /// assert!(Bars::default().is_empty());
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
     /// Returns when each bar begins, `[n]`.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, market::{Bar, Bars}};
+    /// # let at = Timestamp::from_nanos;
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let bars: Bars = (0..3).map(bar).collect();
+    /// assert_eq!(bars.timestamps()[2].as_nanos(), 2);
+    /// ```
     #[must_use]
     pub fn timestamps(&self) -> &[Timestamp] {
         self.columns.at.get(self.rows.clone()).always("rows lie in the columns")
     }
 
     /// Returns the first prices, `[n]`.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, market::{Bar, Bars}};
+    /// # let at = Timestamp::from_nanos;
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let bars: Bars = (0..3).map(bar).collect();
+    /// assert_eq!(bars.open(), [1.0; 3]);
+    /// ```
     #[must_use]
     pub fn open(&self) -> &[f64] {
         self.column(Field::Open)
     }
 
     /// Returns the highest prices, `[n]`.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, market::{Bar, Bars}};
+    /// # let at = Timestamp::from_nanos;
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let bars: Bars = (0..3).map(bar).collect();
+    /// assert_eq!(bars.high(), [3.0; 3]);
+    /// ```
     #[must_use]
     pub fn high(&self) -> &[f64] {
         self.column(Field::High)
     }
 
     /// Returns the lowest prices, `[n]`.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, market::{Bar, Bars}};
+    /// # let at = Timestamp::from_nanos;
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let bars: Bars = (0..3).map(bar).collect();
+    /// assert_eq!(bars.low(), [0.5; 3]);
+    /// ```
     #[must_use]
     pub fn low(&self) -> &[f64] {
         self.column(Field::Low)
     }
 
     /// Returns the last prices, `[n]`.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, market::{Bar, Bars}};
+    /// # let at = Timestamp::from_nanos;
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let bars: Bars = (0..3).map(bar).collect();
+    /// assert_eq!(bars.close(), [2.0; 3]);
+    /// ```
     #[must_use]
     pub fn close(&self) -> &[f64] {
         self.column(Field::Close)
     }
 
     /// Returns what was traded, `[n]`.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, market::{Bar, Bars}};
+    /// # let at = Timestamp::from_nanos;
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let bars: Bars = (0..3).map(bar).collect();
+    /// assert_eq!(bars.volume(), [0.0, 1.0, 2.0]);
+    /// ```
     #[must_use]
     pub fn volume(&self) -> &[f64] {
         self.column(Field::Volume)
     }
 
     /// Returns one column, `[n]`.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, market::{Bar, Bars}};
+    /// # let at = Timestamp::from_nanos;
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let bars: Bars = (0..3).map(bar).collect();
+    /// use modelkeep::market::Field;
+    /// assert_eq!(bars.column(Field::Close), bars.close());
+    /// ```
     #[must_use]
     pub fn column(&self, field: Field) -> &[f64] {
         let [open, high, low, close, volume] = &self.columns.values;
@@ -188,12 +266,28 @@ impl Bars {
     }
 
     /// Returns the flaws that bar `row` was stored with.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, market::{Bar, Bars}};
+    /// # let at = Timestamp::from_nanos;
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let bars: Bars = (0..3).map(bar).collect();
+    /// assert!(bars.flaws(0).is_empty()); // what rows were stored with: see `write_with`
+    /// ```
     #[must_use]
     pub fn flaws(&self, row: usize) -> Flaws {
         if row < self.len() { self.columns.flaws_of(self.rows.start + row) } else { Flaws::NONE }
     }
 
     /// Returns how many bars were stored with a flaw.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, market::{Bar, Bars}};
+    /// # let at = Timestamp::from_nanos;
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let bars: Bars = (0..3).map(bar).collect();
+    /// assert_eq!(bars.flawed(), 0);
+    /// ```
     #[must_use]
     pub fn flawed(&self) -> usize {
         // Where no row has a flaw, there is no column of them.
@@ -202,18 +296,42 @@ impl Bars {
     }
 
     /// Returns bar `row`.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, market::{Bar, Bars}};
+    /// # let at = Timestamp::from_nanos;
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let bars: Bars = (0..3).map(bar).collect();
+    /// assert_eq!((bars.get(1), bars.get(3)), (Some(bar(1)), None));
+    /// ```
     #[must_use]
     pub fn get(&self, row: usize) -> Option<Bar> {
         if row < self.len() { self.columns.bar(self.rows.start + row) } else { None }
     }
 
     /// Returns the last bar.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, market::{Bar, Bars}};
+    /// # let at = Timestamp::from_nanos;
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let bars: Bars = (0..3).map(bar).collect();
+    /// assert_eq!(bars.last(), Some(bar(2)));
+    /// ```
     #[must_use]
     pub fn last(&self) -> Option<Bar> {
         self.get(self.len().checked_sub(1)?)
     }
 
     /// Returns the bars, one by one.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, market::{Bar, Bars}};
+    /// # let at = Timestamp::from_nanos;
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let bars: Bars = (0..3).map(bar).collect();
+    /// assert_eq!(bars.iter().map(|bar| bar.volume).sum::<f64>(), 3.0);
+    /// ```
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Bar> {
         (0..self.len())
@@ -221,6 +339,14 @@ impl Bars {
     }
 
     /// Returns the bars of `rows`, as far as they are there, without copying them.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, market::{Bar, Bars}};
+    /// # let at = Timestamp::from_nanos;
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let bars: Bars = (0..3).map(bar).collect();
+    /// assert_eq!(bars.slice(1..9).volume(), [1.0, 2.0]);
+    /// ```
     #[must_use]
     pub fn slice(&self, rows: Range<usize>) -> Self {
         let start = rows.start.min(self.len());

@@ -50,6 +50,18 @@ impl BarSeries<'_> {
     /// for midnight UTC. **A time without an offset is UTC**: the local times of an exchange have to be converted
     /// before.
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, market::{BadRows, Timeframe}};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("SPY.csv");
+    /// # let store = Store::in_memory()?;
+    /// std::fs::write(&path, "date,open,high,low,close,volume\n2018-12-31,249.6,250.2,247.5,249.9,144299400\n")?;
+    /// let series = store.bars("SPY", Timeframe::DAY)?;
+    /// let written = series.import_csv(&path, BadRows::Refuse, |progress| println!("{} rows", progress.rows))?;
+    /// assert_eq!((written.added, series.range(Interval::all_time())?.close()), (1, &[249.9][..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `NotFound` or `Io` when the file cannot be read. `InvalidInput`, naming the line, for what is no time or no
     /// number; and, naming the row, what [`write_with`](Self::write_with) refuses. Nothing is written then.
@@ -70,6 +82,19 @@ impl BarSeries<'_> {
     /// Writes the bars of `interval` to a CSV file, which appears when it is whole, and returns how many there were.
     /// What is read back from it is the same to the last bit, but for the payloads of NaNs. `progress` is called every
     /// 4,096 rows, and at the end.
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, market::{Bar, Bars, Timeframe}};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("SPY.csv");
+    /// # let store = Store::in_memory()?;
+    /// # let at = "2018-12-31T00:00:00Z".parse()?;
+    /// let series = store.bars("SPY", Timeframe::DAY)?;
+    /// series.write(&Bars::from_iter([Bar { at, open: 249.6, high: 250.2, low: 247.5, close: 249.9, volume: 1e6 }]))?;
+    /// assert_eq!(series.export_csv(&path, Interval::all_time(), |_| {})?, 1);
+    /// assert!(std::fs::read_to_string(&path)?.ends_with("2018-12-31,249.6,250.2,247.5,249.9,1000000\n"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`range`](Self::range); `Io` when the file cannot be written.

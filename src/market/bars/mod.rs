@@ -5,6 +5,7 @@ pub(crate) mod bar;
 pub(crate) mod chunk;
 pub(crate) mod columns;
 pub(crate) mod csv;
+pub(crate) mod gaps;
 pub(crate) mod key;
 pub(crate) mod read;
 pub(crate) mod resample;

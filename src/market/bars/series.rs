@@ -1,7 +1,5 @@
 //! Bars, through the store.
 
-use std::time::Duration;
-
 use super::{
     key::SeriesId,
     read::{self, BarSummary},
@@ -16,12 +14,8 @@ use crate::{
             bar::{BadRows, Bar, Field},
             columns::{Bars, Columns},
         },
-        calendar::{Calendar, Session},
-        coverage::{
-            classify::Window,
-            covered::{CoveredId, CoveredSeries},
-            ledger::{Coverage, CoverageSpan},
-        },
+        calendar::Calendar,
+        coverage::covered::{CoveredId, CoveredSeries},
         fetch::policy::FetchPolicy,
         timeframe::Timeframe,
     },
@@ -58,8 +52,8 @@ use crate::{
 /// [`range`](Self::range) returns what is known now. A vendor that corrects a bar next week changes what `range` says
 /// of last week, and a backtest over it sees what nobody could see. [`range_as_of`](Self::range_as_of) returns what
 /// this store knew at a time: **a bar that was stored later is never in it**, and a bar that was corrected or deleted
-/// later is in it as it was. When a bar was stored is what this store's [`Clock`](crate::clock::Clock) said in the transaction
-/// that wrote it, so a history that was imported today was not known yesterday. To replay a history as if it had come
+/// later is in it as it was. When a bar was stored is what this store's [`Clock`](crate::clock::Clock) said in the
+/// transaction that wrote it, so a history that was imported today was not known yesterday. To replay a history as if it had come
 /// day by day, write it day by day under a [`ManualClock`](crate::clock::ManualClock).
 ///
 /// This is about bars. Features, aggregates and levels are of what is known now: a backtest over restated bars computes
@@ -101,12 +95,28 @@ impl Market {
 
 impl<'a> BarSeries<'a> {
     /// Returns the symbol.
+    ///
+    /// ```
+    /// # use modelkeep::{Store, market::Timeframe};
+    /// # let store = Store::in_memory()?;
+    /// let series = store.bars("SPY", Timeframe::DAY)?;
+    /// assert_eq!(series.symbol().as_str(), "SPY");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn symbol(&self) -> &Symbol {
         &self.id.symbol
     }
 
     /// Returns how long a bar is.
+    ///
+    /// ```
+    /// # use modelkeep::{Store, market::Timeframe};
+    /// # let store = Store::in_memory()?;
+    /// let series = store.bars("SPY", Timeframe::DAY)?;
+    /// assert_eq!(series.timeframe(), Timeframe::DAY);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn timeframe(&self) -> Timeframe {
         self.id.timeframe
@@ -115,6 +125,15 @@ impl<'a> BarSeries<'a> {
     /// Says which calendar the series has: what judges what should be there. The first write or load stores it; from
     /// then on every call goes by the stored one, and one that brings a calendar of another name is an error. Another
     /// version of the same calendar takes its place.
+    ///
+    /// ```
+    /// # use modelkeep::{Day, Interval, Store, market::{Calendar, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// let coins = store.bars("BTC-USD", Timeframe::DAY)?.calendar(Calendar::always_open());
+    /// let weekend = Interval::<Day>::parse("2018-12-29", "2018-12-31")?.span();
+    /// assert_eq!(coins.gaps(weekend)?.len(), 2); // both days are sessions
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn calendar(mut self, calendar: Calendar) -> Self {
         self.covered.give_calendar(calendar);
@@ -132,6 +151,13 @@ impl<'a> BarSeries<'a> {
     }
 
     /// Asks fetchers in this way, in place of the store's.
+    ///
+    /// ```
+    /// # use modelkeep::{Store, market::{FetchPolicy, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// let series = store.bars("SPY", Timeframe::DAY)?.policy(FetchPolicy::default().concurrency(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn policy(mut self, policy: FetchPolicy) -> Self {
         self.covered.set_policy(policy);
@@ -159,6 +185,18 @@ impl<'a> BarSeries<'a> {
     /// cover, and of no other: a writer who knows that they are all there is says so with
     /// [`write_covering`](Self::write_covering).
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// # let at = |n: i64| Timestamp::from_nanos(n * 86_400_000_000_000);
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let series = store.bars("SPY", Timeframe::DAY)?;
+    /// # let three: Bars = (0..3).map(bar).collect();
+    /// assert_eq!(series.write(&three)?.added, 3);
+    /// assert_eq!(series.write(&three)?.unchanged, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `InvalidInput`, naming the row, for bars that are not in order, that repeat a timestamp, or have
     /// [`Flaws`](crate::market::Flaws): nothing is written then. `LimitExceeded` for more than 1,048,576 bars in one chunk.
@@ -168,6 +206,19 @@ impl<'a> BarSeries<'a> {
     }
 
     /// The same, and says what to do with rows that cannot be right.
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// # let at = |n: i64| Timestamp::from_nanos(n * 86_400_000_000_000);
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let series = store.bars("SPY", Timeframe::DAY)?;
+    /// # let three: Bars = (0..3).map(bar).collect();
+    /// let wrong = Bars::from_iter([Bar { high: 0.0, ..bar(1) }]);
+    /// assert!(series.write(&wrong).is_err());
+    /// assert_eq!(series.write_with(&wrong, modelkeep::market::BadRows::Keep)?.flawed, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`write`](Self::write).
@@ -202,6 +253,18 @@ impl<'a> BarSeries<'a> {
     /// Deletes the bars of `interval`, in one durable transaction, and forgets that they need not be fetched. What they
     /// were can be read as it was known. A damaged chunk goes, uncounted, when all of it lies in the interval.
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// # let at = |n: i64| Timestamp::from_nanos(n * 86_400_000_000_000);
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let series = store.bars("SPY", Timeframe::DAY)?;
+    /// # let three: Bars = (0..3).map(bar).collect();
+    /// series.write(&three)?;
+    /// assert_eq!(series.remove(Interval::new(at(1), at(3))?)?.removed, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `Corrupt` for a damaged chunk that lies in the interval in part; otherwise
     /// [what a write can fail with](crate::Store#what-a-write-can-fail-with).
@@ -215,6 +278,19 @@ impl<'a> BarSeries<'a> {
     }
 
     /// Forgets what is known of `interval`, so that it is fetched again. The bars stay.
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// # let at = |n: i64| Timestamp::from_nanos(n * 86_400_000_000_000);
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let series = store.bars("SPY", Timeframe::DAY)?;
+    /// # let three: Bars = (0..3).map(bar).collect();
+    /// series.write(&three)?;
+    /// series.mark_missing(Interval::all_time())?;
+    /// assert_eq!(series.range(Interval::all_time())?.len(), 3); // the bars stay until they are fetched again
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [What a write can fail with](crate::Store#what-a-write-can-fail-with).
@@ -242,6 +318,18 @@ impl<'a> BarSeries<'a> {
     /// Returns the bars that begin in `interval`, in order. Chunks are read in place and decoded once; the parts of a
     /// chunk that lie outside are cut off without copying. Long ranges are decoded on several threads.
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// # let at = |n: i64| Timestamp::from_nanos(n * 86_400_000_000_000);
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let series = store.bars("SPY", Timeframe::DAY)?;
+    /// # let three: Bars = (0..3).map(bar).collect();
+    /// series.write(&three)?;
+    /// assert_eq!(series.range(Interval::new(at(1), at(3))?)?.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `Corrupt` when a chunk is damaged, `Io` when the file cannot be read.
     pub fn range(&self, interval: Interval<Timestamp>) -> Result<Bars> {
@@ -250,6 +338,18 @@ impl<'a> BarSeries<'a> {
 
     /// Returns one column of the bars that begin in `interval`. A close needs no other column, an open the closes, a
     /// high or a low all prices; the volume stands alone.
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// # let at = |n: i64| Timestamp::from_nanos(n * 86_400_000_000_000);
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let series = store.bars("SPY", Timeframe::DAY)?;
+    /// # let three: Bars = (0..3).map(bar).collect();
+    /// series.write(&three)?;
+    /// assert_eq!(series.column(modelkeep::market::Field::Volume, Interval::new(at(1), at(3))?)?.values, [1.0, 2.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`range`](Self::range).
@@ -262,6 +362,20 @@ impl<'a> BarSeries<'a> {
     /// Returns the bars that begin in `interval` as this store knew them at `known_at`: nothing that was stored later,
     /// and what was changed or deleted later as it was.
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, clock::ManualClock, market::{Bar, Bars, Timeframe}};
+    /// # let clock = std::sync::Arc::new(ManualClock::at(Timestamp::from_nanos(10)));
+    /// # let store = Store::options().clock(std::sync::Arc::clone(&clock)).in_memory()?;
+    /// # let bar = |close| Bar { at: Timestamp::from_nanos(0), open: 1.0, high: 3.0, low: 0.5, close, volume: 9.0 };
+    /// let series = store.bars("SPY", Timeframe::DAY)?;
+    /// series.write(&Bars::from_iter([bar(2.0)]))?; // known at 10
+    /// clock.set(Timestamp::from_nanos(20));
+    /// series.write(&Bars::from_iter([bar(2.5)]))?; // restated at 20
+    /// let known = series.range_as_of(Interval::all_time(), Timestamp::from_nanos(15))?;
+    /// assert_eq!(known.close(), [2.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `NotFound` when something that was known then is not kept any more
     /// ([`Options::bar_history`](crate::Options::bar_history)); otherwise as for [`range`](Self::range).
@@ -271,92 +385,21 @@ impl<'a> BarSeries<'a> {
 
     /// Returns the last bar; `None` when there is none.
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// # let at = |n: i64| Timestamp::from_nanos(n * 86_400_000_000_000);
+    /// # let bar = |n| Bar { at: at(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: n as f64 };
+    /// # let series = store.bars("SPY", Timeframe::DAY)?;
+    /// # let three: Bars = (0..3).map(bar).collect();
+    /// series.write(&three)?;
+    /// assert_eq!(series.latest()?, Some(bar(2)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn latest(&self) -> Result<Option<Bar>> {
         self.covered.market.core.look(|snapshot| read::latest(snapshot, &self.id))
-    }
-
-    /// Returns what is known of every part of `interval`, in order.
-    ///
-    /// # Errors
-    /// `Corrupt` when the ledger is damaged, `Io` when the file cannot be read.
-    pub fn coverage(&self, interval: Interval<Timestamp>) -> Result<Vec<CoverageSpan>> {
-        self.covered.coverage(interval)
-    }
-
-    /// Returns the calendar that judged what is known, as it was then; `None` when nothing is known.
-    ///
-    /// # Errors
-    /// `Corrupt` when the ledger or the calendar is damaged, `Io` when the file cannot be read.
-    pub fn stored_calendar(&self) -> Result<Option<Calendar>> {
-        self.covered.stored_calendar()
-    }
-
-    /// Returns the sessions of `interval` that the calendar expects bars in, that have none at all, and that are not
-    /// known to be empty; those that are over. For what is missing within sessions see
-    /// [`intraday_gaps`](Self::intraday_gaps).
-    ///
-    /// # Errors
-    /// As for [`range`](Self::range); `InvalidInput` for bars of more than a day.
-    pub fn gaps(&self, interval: Interval<Timestamp>) -> Result<Vec<Session>> {
-        self.check_sessions("look for gaps")?;
-        let snapshot = self.covered.market.core.snapshot()?;
-        let judged = self.covered.judged_in(&snapshot, &snapshot)?;
-        let judge = self.covered.judge(&judged, self.covered.market.core.now());
-        let until = judge.complete_until(None);
-        let over = Interval::between(interval.start(), interval.end().min(until).max(interval.start()));
-        let (at, _) = read::field(&snapshot, &self.id, over, Field::Volume)?;
-        let is_empty = |window: &Window| {
-            // A long bar may begin before the session that it is of.
-            let reach = if self.timeframe().is_daily() { Duration::ZERO } else { self.timeframe().duration() };
-            let next = at.partition_point(|at| at.after(reach) <= window.span.start() && *at < window.span.start());
-            at.get(next).is_none_or(|at| *at >= window.span.end())
-        };
-        let is_known = |span| judged.record.ledger.within(span).iter().all(|part| part.coverage == Coverage::Empty);
-        let mut gaps: Vec<Session> = Vec::new();
-        let windows: Vec<Window> = judge.windows(over).collect();
-        // A session with a break has two windows.
-        for parts in windows.chunk_by(|a, b| a.session == b.session) {
-            if parts.iter().all(is_empty) && !parts.iter().all(|part| is_known(part.span)) {
-                gaps.extend(parts.first().and_then(|part| part.session));
-            }
-        }
-        Ok(gaps)
-    }
-
-    /// Refuses bars longer than a day: gaps and loads are computed per session.
-    pub(crate) fn check_sessions(&self, operation: &'static str) -> Result<()> {
-        if self.timeframe().is_longer_than_a_day() {
-            let message = "sessions apply to bars of a day or shorter; load daily bars and resample them";
-            return Err(Error::invalid(operation, self.id.to_string(), message));
-        }
-        Ok(())
-    }
-
-    /// Returns the stretches of trading, as far as they lie in `interval`, of at least `shortest` that no bar covers.
-    /// Breaks of a session are none. A load takes a session with a bar for complete, because a thinly traded symbol has minutes without one;
-    /// this finds what a vendor cut off. [`mark_missing`](Self::mark_missing) such a stretch to have it fetched again.
-    ///
-    /// # Errors
-    /// As for [`range`](Self::range).
-    pub fn intraday_gaps(&self, interval: Interval<Timestamp>, shortest: Duration) -> Result<Vec<Interval<Timestamp>>> {
-        let (at, _) =
-            self.covered.market.core.look(|snapshot| read::field(snapshot, &self.id, interval, Field::Volume))?;
-        let (calendar, mut intraday_gaps) = (self.covered.calendar()?, Vec::new());
-        let sessions = calendar.expected(interval, self.timeframe());
-        for window in sessions.flat_map(|session| session.windows(self.timeframe())) {
-            let (start, end) = (window.start().max(interval.start()), window.end().min(interval.end()));
-            let from = at.partition_point(|at| *at < start);
-            let bars = at.iter().skip(from).take_while(|at| **at < end).copied();
-            let mut covered = start;
-            for next in bars.chain([end]) {
-                if next > covered && next.since(covered) >= shortest {
-                    intraday_gaps.push(Interval::new(covered, next)?);
-                }
-                covered = next.after(self.timeframe().duration()).max(covered);
-            }
-        }
-        Ok(intraday_gaps)
     }
 }

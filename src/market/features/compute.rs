@@ -61,18 +61,44 @@ pub struct Features {
 
 impl Features {
     /// Returns the number of rows, `n`.
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, market::{Bars, FeatureSpec, Lookback, Timeframe}};
+    /// # let spec = FeatureSpec::new("close", 1, Timeframe::DAY, Lookback::Bars(0), &["close"])?;
+    /// # let store = Store::in_memory()?;
+    /// let close = |bars: &Bars| vec![bars.close().to_vec()];
+    /// assert_eq!(store.features("SPY", &spec)?.get_or_compute(Interval::all_time(), close)?.len(), 0); // no bars yet
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.timestamps.len()
     }
 
     /// Returns whether there are no rows.
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, market::{FeatureSpec, Lookback, Timeframe}};
+    /// # let spec = FeatureSpec::new("close", 1, Timeframe::DAY, Lookback::Bars(0), &["close"])?;
+    /// # let store = Store::in_memory()?;
+    /// assert!(store.features("SPY", &spec)?.get_or_compute(Interval::all_time(), |_| vec![vec![]])?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.timestamps.is_empty()
     }
 
     /// Returns the column of this name, `[n]`.
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, market::{FeatureSpec, Lookback, Timeframe}};
+    /// # let spec = FeatureSpec::new("close", 1, Timeframe::DAY, Lookback::Bars(0), &["close"])?;
+    /// # let store = Store::in_memory()?;
+    /// let features = store.features("SPY", &spec)?.get_or_compute(Interval::all_time(), |_| vec![vec![]])?;
+    /// assert!(features.column("close").is_some() && features.column("open").is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&[f64]> {
         let at = self.names.iter().position(|known| known.as_str() == name)?;
@@ -100,6 +126,15 @@ impl Market {
 
 impl<'a> BarSeries<'a> {
     /// Returns features of these bars, which may be aggregates.
+    ///
+    /// ```
+    /// # use modelkeep::{Store, market::{FeatureSpec, Lookback, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// let spec = FeatureSpec::new("close", 1, Timeframe::DAY, Lookback::Bars(0), &["close"])?;
+    /// assert!(store.bars("SPY", Timeframe::DAY)?.features(&spec).is_ok());
+    /// assert!(store.bars("SPY", Timeframe::HOUR)?.features(&spec).is_err()); // the spec is about days
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `InvalidInput` when the spec is for bars of another timeframe.
@@ -210,6 +245,14 @@ impl FeatureSet<'_> {
     }
 
     /// Removes what is stored of these features, in one durable transaction; returns its bytes.
+    ///
+    /// ```
+    /// # use modelkeep::{Store, market::{FeatureSpec, Lookback, Timeframe}};
+    /// # let spec = FeatureSpec::new("close", 1, Timeframe::DAY, Lookback::Bars(0), &["close"])?;
+    /// # let store = Store::in_memory()?;
+    /// assert_eq!(store.features("SPY", &spec)?.remove()?, 0); // nothing was computed yet
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [What a write can fail with](crate::Store#what-a-write-can-fail-with).

@@ -57,6 +57,13 @@ impl FeatureSpec {
     /// Returns the features `columns` of bars of this timeframe, without parameters. Raise the version whenever the
     /// code that computes them changes what it computes.
     ///
+    /// ```
+    /// # use modelkeep::market::{FeatureSpec, Lookback, Timeframe};
+    /// let spec = FeatureSpec::new("trend", 1, Timeframe::DAY, Lookback::Bars(19), &["zscore20"])?;
+    /// assert!(FeatureSpec::new("trend", 1, Timeframe::DAY, Lookback::All, &["a", "a"]).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `InvalidInput` when a name breaks the rules of [`Label`], when there is no column, or when two have the same
     /// name; `LimitExceeded` beyond 4096 columns.
@@ -86,6 +93,14 @@ impl FeatureSpec {
 
     /// Sets the parameters: any value that serde can serialise, as for [`ModelKey::new`].
     ///
+    /// ```
+    /// # use modelkeep::market::{FeatureSpec, Lookback, Timeframe};
+    /// let spec = FeatureSpec::new("trend", 1, Timeframe::DAY, Lookback::Bars(19), &["zscore"])?;
+    /// let other = spec.clone().params(&[("window", 20)])?;
+    /// assert_ne!(spec.fingerprint(), other.fingerprint());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`ModelKey::new`].
     pub fn params<P: Serialize + ?Sized>(mut self, params: &P) -> Result<Self> {
@@ -103,30 +118,65 @@ impl FeatureSpec {
     }
 
     /// Returns the name.
+    ///
+    /// ```
+    /// # use modelkeep::market::{FeatureSpec, Lookback, Timeframe};
+    /// # let spec = FeatureSpec::new("trend", 1, Timeframe::DAY, Lookback::Bars(19), &["zscore20"])?;
+    /// assert_eq!(spec.name().as_str(), "trend");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn name(&self) -> &Label {
         &self.name
     }
 
     /// Returns the version.
+    ///
+    /// ```
+    /// # use modelkeep::market::{FeatureSpec, Lookback, Timeframe};
+    /// # let spec = FeatureSpec::new("trend", 1, Timeframe::DAY, Lookback::Bars(19), &["zscore20"])?;
+    /// assert_eq!(spec.version(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version
     }
 
     /// Returns the timeframe of the bars.
+    ///
+    /// ```
+    /// # use modelkeep::market::{FeatureSpec, Lookback, Timeframe};
+    /// # let spec = FeatureSpec::new("trend", 1, Timeframe::DAY, Lookback::Bars(19), &["zscore20"])?;
+    /// assert_eq!(spec.timeframe(), Timeframe::DAY);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn timeframe(&self) -> Timeframe {
         self.timeframe
     }
 
     /// Returns how far back the features look.
+    ///
+    /// ```
+    /// # use modelkeep::market::{FeatureSpec, Lookback, Timeframe};
+    /// # let spec = FeatureSpec::new("trend", 1, Timeframe::DAY, Lookback::Bars(19), &["zscore20"])?;
+    /// assert_eq!(spec.lookback(), Lookback::Bars(19));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn lookback(&self) -> Lookback {
         self.lookback
     }
 
     /// Returns the names of the columns.
+    ///
+    /// ```
+    /// # use modelkeep::market::{FeatureSpec, Lookback, Timeframe};
+    /// # let spec = FeatureSpec::new("trend", 1, Timeframe::DAY, Lookback::Bars(19), &["zscore20"])?;
+    /// assert_eq!(spec.columns()[0].as_str(), "zscore20");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn columns(&self) -> &[Label] {
         &self.columns
@@ -134,6 +184,14 @@ impl FeatureSpec {
 
     /// Returns the BLAKE3 hash of name, version, timeframe, lookback, columns and parameters in RFC 8785 form: the key
     /// that the features are stored under.
+    ///
+    /// ```
+    /// # use modelkeep::market::{FeatureSpec, Lookback, Timeframe};
+    /// # let spec = FeatureSpec::new("trend", 1, Timeframe::DAY, Lookback::Bars(19), &["zscore20"])?;
+    /// let newer = FeatureSpec::new("trend", 2, Timeframe::DAY, Lookback::Bars(19), &["zscore20"])?;
+    /// assert_ne!(spec.fingerprint(), newer.fingerprint());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn fingerprint(&self) -> Digest {
         self.fingerprint

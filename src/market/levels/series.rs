@@ -75,6 +75,14 @@ impl Market {
 
 impl LevelSeries<'_> {
     /// Says which calendar the series has, as [`BarSeries::calendar`](crate::market::BarSeries::calendar) does.
+    ///
+    /// ```
+    /// # use modelkeep::{Store, market::Calendar};
+    /// # let store = Store::in_memory()?;
+    /// let vix = store.levels("VIX")?.calendar(Calendar::nyse());
+    /// # assert!(vix.at("2018-12-24".parse()?)?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn calendar(mut self, calendar: Calendar) -> Self {
         self.covered.give_calendar(calendar);
@@ -83,6 +91,19 @@ impl LevelSeries<'_> {
 
     /// Gives the series another calendar, as [`BarSeries::set_calendar`](crate::market::BarSeries::set_calendar) does.
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let vix = store.levels("VIX")?;
+    /// # vix.write(&[("2018-12-21".parse()?, 30.11), ("2018-12-24".parse()?, 36.07)])?;
+    /// # let december = Interval::parse("2018-12-01", "2019-01-01")?;
+    /// use modelkeep::market::Calendar;
+    ///
+    /// vix.set_calendar(Calendar::always_open())?;
+    /// assert_eq!(vix.gaps(Interval::parse("2018-12-21", "2018-12-25")?)?[0].to_string(), "[2018-12-22, 2018-12-24)");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// What a write can fail with.
     pub fn set_calendar(&self, calendar: Calendar) -> Result<()> {
@@ -90,6 +111,14 @@ impl LevelSeries<'_> {
     }
 
     /// Asks fetchers in this way, in place of the store's.
+    ///
+    /// ```
+    /// # use modelkeep::{Store, market::FetchPolicy};
+    /// # let store = Store::in_memory()?;
+    /// let vix = store.levels("VIX")?.policy(FetchPolicy::default().retries(0));
+    /// # assert!(vix.at("2018-12-24".parse()?)?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn policy(mut self, policy: FetchPolicy) -> Self {
         self.covered.set_policy(policy);
@@ -97,6 +126,17 @@ impl LevelSeries<'_> {
     }
 
     /// Returns the last level at or before `day`, never a later one; `None` when there is none in the two years before.
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let vix = store.levels("VIX")?;
+    /// # vix.write(&[("2018-12-21".parse()?, 30.11), ("2018-12-24".parse()?, 36.07)])?;
+    /// # let december = Interval::parse("2018-12-01", "2019-01-01")?;
+    /// assert_eq!(vix.at("2018-12-23".parse()?)?, Some(30.11));
+    /// assert_eq!(vix.at("2018-12-20".parse()?)?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`range`](Self::range).
@@ -106,6 +146,16 @@ impl LevelSeries<'_> {
 
     /// Returns which share of the last `window` levels up to `day`, from 0 to 1, is not above the last of them:
     /// see [`Levels::percentile`].
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let vix = store.levels("VIX")?;
+    /// # vix.write(&[("2018-12-21".parse()?, 30.11), ("2018-12-24".parse()?, 36.07)])?;
+    /// # let december = Interval::parse("2018-12-01", "2019-01-01")?;
+    /// assert_eq!(vix.percentile("2018-12-24".parse()?, 252)?, Some(1.0)); // the highest of them
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`range`](Self::range).
@@ -122,6 +172,17 @@ impl LevelSeries<'_> {
     }
 
     /// Returns how high the last level at or before `day` is, by [`Options::regimes`](crate::Options::regimes).
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let vix = store.levels("VIX")?;
+    /// # vix.write(&[("2018-12-21".parse()?, 30.11), ("2018-12-24".parse()?, 36.07)])?;
+    /// # let december = Interval::parse("2018-12-01", "2019-01-01")?;
+    /// use modelkeep::market::Regime;
+    /// assert_eq!(vix.regime("2018-12-24".parse()?)?, Some(Regime::Stressed)); // 30 and more, by default
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`range`](Self::range).
@@ -143,6 +204,18 @@ impl LevelSeries<'_> {
 
     /// Returns what is known of every part of `range`, in order.
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let vix = store.levels("VIX")?;
+    /// # vix.write(&[("2018-12-21".parse()?, 30.11), ("2018-12-24".parse()?, 36.07)])?;
+    /// # let december = Interval::parse("2018-12-01", "2019-01-01")?;
+    /// for span in vix.coverage(december)? {
+    ///     println!("{}: {:?}", span.interval, span.coverage);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn coverage(&self, range: Interval<Day>) -> Result<Vec<CoverageSpan>> {
@@ -151,6 +224,17 @@ impl LevelSeries<'_> {
 
     /// Forgets what is known of `range`, so that it is fetched again. The levels stay.
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let vix = store.levels("VIX")?;
+    /// # vix.write(&[("2018-12-21".parse()?, 30.11), ("2018-12-24".parse()?, 36.07)])?;
+    /// # let december = Interval::parse("2018-12-01", "2019-01-01")?;
+    /// vix.mark_missing(december)?;
+    /// assert_eq!(vix.range(december)?.len(), 2); // the levels stay until they are fetched again
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// What a write can fail with.
     pub fn mark_missing(&self, range: Interval<Day>) -> Result<()> {
@@ -158,6 +242,15 @@ impl LevelSeries<'_> {
     }
 
     /// Writes daily levels, in any order, in one durable transaction; a day that has a level gets the new one.
+    ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// # let store = Store::in_memory()?;
+    /// let vix = store.levels("VIX")?;
+    /// assert_eq!(vix.write(&[("2018-12-24".parse()?, 36.0)])?.added, 1);
+    /// assert_eq!(vix.write(&[("2018-12-24".parse()?, 36.07)])?.replaced, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `InvalidInput`, naming the row, for a level that is not finite or a day that appears twice; nothing is written
@@ -177,6 +270,16 @@ impl LevelSeries<'_> {
     /// calendar year that is damaged goes, uncounted, when all of it lies in the range; that is how to make room for
     /// good levels.
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let vix = store.levels("VIX")?;
+    /// # vix.write(&[("2018-12-21".parse()?, 30.11), ("2018-12-24".parse()?, 36.07)])?;
+    /// # let december = Interval::parse("2018-12-01", "2019-01-01")?;
+    /// assert_eq!(vix.remove(december)?.removed, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `Corrupt` for a damaged year that lies in the range in part; otherwise what a write can fail with.
     pub fn remove(&self, range: Interval<Day>) -> Result<RowChanges> {
@@ -190,6 +293,16 @@ impl LevelSeries<'_> {
 
     /// Returns the levels of the days in `range`.
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let vix = store.levels("VIX")?;
+    /// # vix.write(&[("2018-12-21".parse()?, 30.11), ("2018-12-24".parse()?, 36.07)])?;
+    /// # let december = Interval::parse("2018-12-01", "2019-01-01")?;
+    /// assert_eq!(vix.range(december)?.levels, [30.11, 36.07]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `Corrupt` when a stored year is damaged, `Io` when the file cannot be read.
     pub fn range(&self, range: Interval<Day>) -> Result<Levels> {
@@ -199,6 +312,17 @@ impl LevelSeries<'_> {
     /// Returns the runs of sessions of the calendar in `range` that have no level. With [`Calendar::weekdays`] the
     /// holidays of exchanges are among them.
     ///
+    /// ```
+    /// # use modelkeep::{Interval, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let vix = store.levels("VIX")?;
+    /// # vix.write(&[("2018-12-21".parse()?, 30.11), ("2018-12-24".parse()?, 36.07)])?;
+    /// # let december = Interval::parse("2018-12-01", "2019-01-01")?;
+    /// let gaps = vix.gaps(december)?;
+    /// assert_eq!(gaps[1].to_string(), "[2018-12-26, 2019-01-01)"); // the 25th is no session
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn gaps(&self, range: Interval<Day>) -> Result<Vec<Interval<Day>>> {
@@ -206,6 +330,17 @@ impl LevelSeries<'_> {
     }
 
     /// Returns the runs of the given session days, in ascending order, that lie in `range` and have no level.
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let vix = store.levels("VIX")?;
+    /// # vix.write(&[("2018-12-21".parse()?, 30.11), ("2018-12-24".parse()?, 36.07)])?;
+    /// # let december = Interval::parse("2018-12-01", "2019-01-01")?;
+    /// let days = ["2018-12-21".parse()?, "2018-12-26".parse()?];
+    /// assert_eq!(vix.gaps_among(december, days)?[0].to_string(), "[2018-12-26, 2018-12-27)");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`range`](Self::range).
@@ -218,6 +353,17 @@ impl LevelSeries<'_> {
     }
 
     /// Returns what a model's metadata records of a training that read `range`: series, range, days and hash.
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let vix = store.levels("VIX")?;
+    /// # vix.write(&[("2018-12-21".parse()?, 30.11), ("2018-12-24".parse()?, 36.07)])?;
+    /// # let december = Interval::parse("2018-12-01", "2019-01-01")?;
+    /// let seen = vix.seen(december)?;
+    /// assert_eq!((seen.series.as_str(), seen.days), ("VIX", 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`range`](Self::range).

@@ -13,24 +13,50 @@ pub struct Levels {
 
 impl Levels {
     /// Returns the number of days.
+    ///
+    /// ```
+    /// # use modelkeep::market::Levels;
+    /// # let levels: Levels = [("2018-12-21".parse()?, 30.11), ("2018-12-24".parse()?, 36.07)].into_iter().collect();
+    /// assert_eq!(levels.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.days.len()
     }
 
     /// Returns whether there are none.
+    ///
+    /// ```
+    /// # use modelkeep::market::Levels;
+    /// assert!(Levels::default().is_empty());
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.days.is_empty()
     }
 
     /// Returns days and levels.
+    ///
+    /// ```
+    /// # use modelkeep::market::Levels;
+    /// # let levels: Levels = [("2018-12-21".parse()?, 30.11), ("2018-12-24".parse()?, 36.07)].into_iter().collect();
+    /// assert_eq!(levels.iter().map(|(_, level)| level).fold(0.0, f64::max), 36.07);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Day, f64)> {
         self.days.iter().copied().zip(self.levels.iter().copied())
     }
 
     /// Returns the last level at or before `day`, never a later one.
+    ///
+    /// ```
+    /// # use modelkeep::market::Levels;
+    /// # let levels: Levels = [("2018-12-21".parse()?, 30.11), ("2018-12-24".parse()?, 36.07)].into_iter().collect();
+    /// assert_eq!(levels.at("2018-12-23".parse()?), Some(30.11));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn at(&self, day: Day) -> Option<f64> {
         let after = self.days.partition_point(|&known| known <= day);
@@ -39,6 +65,13 @@ impl Levels {
 
     /// Returns which share of the last `window` levels up to `day`, from 0 to 1, is not above the last of them; `None`
     /// when there are none. 1 says that it has not been higher in all that time.
+    ///
+    /// ```
+    /// # use modelkeep::market::Levels;
+    /// # let levels: Levels = [("2018-12-21".parse()?, 30.11), ("2018-12-24".parse()?, 36.07)].into_iter().collect();
+    /// assert_eq!(levels.percentile("2018-12-24".parse()?, 2), Some(1.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "nobody has 2^52 days")]
     pub fn percentile(&self, day: Day, window: usize) -> Option<f64> {

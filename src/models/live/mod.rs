@@ -74,6 +74,21 @@ impl<M: Model> Live<M> {
     /// [`Current`] is still alive. After a write whose outcome nobody could read, the version before it is shown until
     /// the file can be read, and what the file has some milliseconds later; and a version that cannot be read at the
     /// moment, after a rollback, is `None` until it can.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let live = store.live::<Momentum>(&key)?;
+    /// store.publish(&key, trained())?;
+    /// let current = live.load().expect("it is published");
+    /// assert_eq!(current.weights[0].to_native(), 0.5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     #[must_use]
     pub fn load(&self) -> Option<Current<'_, M>> {
@@ -84,6 +99,18 @@ impl<M: Model> Live<M> {
     }
 
     /// Returns the key that is followed.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// assert_eq!(store.live::<Momentum>(&key)?.key(), &key);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn key(&self) -> &ModelKey {
         &self.cell.key
@@ -117,18 +144,62 @@ impl<M: Model> fmt::Debug for Live<M> {
 
 impl<M: Model> Current<'_, M> {
     /// Returns the version; `None` when it was trained and could not be stored.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let live = store.live::<Momentum>(&key)?;
+    /// let version = store.publish(&key, trained())?;
+    /// assert_eq!(live.load().and_then(|current| current.version()), Some(version));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn version(&self) -> Option<Version> {
         self.held.holder().entry.metadata.version
     }
 
     /// Returns what the store knows of the model.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let live = store.live::<Momentum>(&key)?;
+    /// store.publish(&key, trained().metric("auc", 0.61))?;
+    /// assert_eq!(live.load().map(|current| current.metadata().metrics["auc"]), Some(0.61));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.held.holder().entry.metadata
     }
 
     /// Returns the model to be held apart from the handle.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let live = store.live::<Momentum>(&key)?;
+    /// let first = store.publish(&key, trained())?;
+    /// let kept = live.load().expect("it is published").to_model_ref();
+    /// store.publish(&key, trained())?;
+    /// assert_eq!(kept.version(), Some(first)); // the handle goes on, what is kept does not
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn to_model_ref(&self) -> ModelRef<M> {
         ModelRef::of_counted(CountedEntry::clone(self.held.holder()))

@@ -1,6 +1,6 @@
 //! Merging new samples into stored ones, by symbol and timestamp. Newer rows win.
 
-use super::samples::{Samples, TrainingSet};
+use super::{samples::Samples, set::TrainingSet};
 use crate::types::{error::Result, key::Symbol, row_changes::RowChanges};
 
 /// What a merge did.
@@ -16,6 +16,20 @@ pub struct Merge {
 impl TrainingSet {
     /// Merges `newer` into this set: symbols that are new are appended, unless they have no rows; rows with the same
     /// symbol and timestamp are replaced, all other rows stay.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, training::{Samples, TrainingSet}};
+    /// # let mut samples = Samples::new("AAPL", &["zscore", "rsi2"])?;
+    /// # samples.push(Timestamp::from_nanos(1), &[-1.7, 4.2], 1.0)?;
+    /// # let set = TrainingSet::from_samples([samples])?;
+    /// let mut newer = Samples::new("AAPL", &["zscore", "rsi2"])?;
+    /// newer.push(Timestamp::from_nanos(1), &[-1.5, 4.0], 1.0)?; // a row that is restated
+    /// newer.push(Timestamp::from_nanos(2), &[0.3, 60.0], 0.0)?; // and a new one
+    /// let mut merged = set.clone();
+    /// let merge = merged.merge(&TrainingSet::from_samples([newer])?)?;
+    /// assert_eq!((merge.rows.replaced, merge.rows.added, merged.len()), (1, 1, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `InvalidInput` when the feature names differ. The set is as it was then.

@@ -2,8 +2,10 @@
 
 mod merge;
 mod samples;
+mod set;
 pub(crate) mod stored;
 
 pub use merge::Merge;
-pub use samples::{Samples, TrainingSet};
+pub use samples::Samples;
+pub use set::TrainingSet;
 pub use stored::TrainingSummary;

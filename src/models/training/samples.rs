@@ -1,11 +1,11 @@
-//! Samples of one symbol, and sets of them that share their feature names.
+//! Samples of one symbol.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::types::{
     error::{Error, ErrorKind, Result},
     key::{Label, Symbol},
-    limits::{FEATURES_MAX, SYMBOLS_MAX},
+    limits::FEATURES_MAX,
     time::Timestamp,
 };
 
@@ -34,6 +34,14 @@ pub struct Samples {
 impl Samples {
     /// Returns no samples of `symbol` with these feature names.
     ///
+    /// ```
+    /// # use modelkeep::training::Samples;
+    /// let samples = Samples::new("AAPL", &["zscore", "rsi2"])?;
+    /// assert!(samples.is_empty());
+    /// assert!(Samples::new("AAPL", &["zscore", "zscore"]).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `InvalidInput` when a name breaks the rules of [`Symbol`] or [`Label`], when there is none, or when two are the
     /// same; `LimitExceeded` beyond 4096 features.
@@ -57,6 +65,14 @@ impl Samples {
 
     /// Returns samples made of whole columns: `timestamps [n]`, `features [n, d]` row-major, `target [n]`.
     ///
+    /// ```
+    /// # use modelkeep::{Timestamp, training::Samples};
+    /// let at = vec![Timestamp::from_nanos(1), Timestamp::from_nanos(2)];
+    /// let samples = Samples::from_columns("AAPL", &["zscore", "rsi2"], at, vec![-1.7, 4.2, 0.3, 60.0], vec![1.0, 0.0])?;
+    /// assert_eq!(samples.row(1), Some(&[0.3, 60.0][..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`new`](Self::new) and [`push`](Self::push); and `InvalidInput` when the shapes do not agree.
     pub fn from_columns(
@@ -72,6 +88,15 @@ impl Samples {
     }
 
     /// Adds a row after the last one.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, training::{Samples, TrainingSet}};
+    /// # let mut samples = Samples::new("AAPL", &["zscore", "rsi2"])?;
+    /// # samples.push(Timestamp::from_nanos(1), &[-1.7, 4.2], 1.0)?;
+    /// assert_eq!(samples.len(), 1);
+    /// assert!(samples.push(Timestamp::from_nanos(1), &[0.0, 50.0], 0.0).is_err()); // not after the row before it
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `InvalidInput`, naming symbol and row, when `features` has not `d` values, when `at` is not after the last
@@ -134,54 +159,126 @@ impl Samples {
     }
 
     /// Returns the symbol.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, training::{Samples, TrainingSet}};
+    /// # let mut samples = Samples::new("AAPL", &["zscore", "rsi2"])?;
+    /// # samples.push(Timestamp::from_nanos(1), &[-1.7, 4.2], 1.0)?;
+    /// assert_eq!(samples.symbol().as_str(), "AAPL");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn symbol(&self) -> &Symbol {
         &self.symbol
     }
 
     /// Returns the names of the `d` features.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, training::{Samples, TrainingSet}};
+    /// # let mut samples = Samples::new("AAPL", &["zscore", "rsi2"])?;
+    /// # samples.push(Timestamp::from_nanos(1), &[-1.7, 4.2], 1.0)?;
+    /// assert_eq!(samples.feature_names()[1].as_str(), "rsi2");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn feature_names(&self) -> &[Label] {
         &self.feature_names
     }
 
     /// Returns the number of rows, `n`.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, training::{Samples, TrainingSet}};
+    /// # let mut samples = Samples::new("AAPL", &["zscore", "rsi2"])?;
+    /// # samples.push(Timestamp::from_nanos(1), &[-1.7, 4.2], 1.0)?;
+    /// assert_eq!(samples.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.timestamps.len()
     }
 
     /// Returns whether there are no rows.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, training::{Samples, TrainingSet}};
+    /// # let mut samples = Samples::new("AAPL", &["zscore", "rsi2"])?;
+    /// # samples.push(Timestamp::from_nanos(1), &[-1.7, 4.2], 1.0)?;
+    /// assert!(!samples.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.timestamps.is_empty()
     }
 
     /// Returns the number of features, `d`.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, training::{Samples, TrainingSet}};
+    /// # let mut samples = Samples::new("AAPL", &["zscore", "rsi2"])?;
+    /// # samples.push(Timestamp::from_nanos(1), &[-1.7, 4.2], 1.0)?;
+    /// assert_eq!(samples.width(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn width(&self) -> usize {
         self.feature_names.len()
     }
 
     /// Returns the timestamps, `[n]`, ascending.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, training::{Samples, TrainingSet}};
+    /// # let mut samples = Samples::new("AAPL", &["zscore", "rsi2"])?;
+    /// # samples.push(Timestamp::from_nanos(1), &[-1.7, 4.2], 1.0)?;
+    /// assert_eq!(samples.timestamps(), [Timestamp::from_nanos(1)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn timestamps(&self) -> &[Timestamp] {
         &self.timestamps
     }
 
     /// Returns the features, `[n, d]`, row-major.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, training::{Samples, TrainingSet}};
+    /// # let mut samples = Samples::new("AAPL", &["zscore", "rsi2"])?;
+    /// # samples.push(Timestamp::from_nanos(1), &[-1.7, 4.2], 1.0)?;
+    /// assert_eq!(samples.features(), [-1.7, 4.2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn features(&self) -> &[f64] {
         &self.features
     }
 
     /// Returns the targets, `[n]`.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, training::{Samples, TrainingSet}};
+    /// # let mut samples = Samples::new("AAPL", &["zscore", "rsi2"])?;
+    /// # samples.push(Timestamp::from_nanos(1), &[-1.7, 4.2], 1.0)?;
+    /// assert_eq!(samples.target(), [1.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn target(&self) -> &[f64] {
         &self.target
     }
 
     /// Returns the `d` features of row `row`.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, training::{Samples, TrainingSet}};
+    /// # let mut samples = Samples::new("AAPL", &["zscore", "rsi2"])?;
+    /// # samples.push(Timestamp::from_nanos(1), &[-1.7, 4.2], 1.0)?;
+    /// assert_eq!((samples.row(0), samples.row(1)), (Some(&[-1.7, 4.2][..]), None));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn row(&self, row: usize) -> Option<&[f64]> {
         let start = row.checked_mul(self.width())?;
@@ -189,119 +286,20 @@ impl Samples {
     }
 
     /// Returns timestamp, features and target of every row.
+    ///
+    /// ```
+    /// # use modelkeep::{Timestamp, training::{Samples, TrainingSet}};
+    /// # let mut samples = Samples::new("AAPL", &["zscore", "rsi2"])?;
+    /// # samples.push(Timestamp::from_nanos(1), &[-1.7, 4.2], 1.0)?;
+    /// for (at, features, target) in samples.rows() {
+    ///     println!("{at}: {features:?} -> {target}");
+    /// }
+    /// # assert_eq!(samples.rows().count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn rows(&self) -> impl Iterator<Item = (Timestamp, &[f64], f64)> {
         let features = self.features.chunks_exact(self.width());
         self.timestamps.iter().zip(features).zip(&self.target).map(|((&at, features), &target)| (at, features, target))
-    }
-}
-
-/// Training samples of many symbols with the same features.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TrainingSet {
-    by_symbol: BTreeMap<Symbol, Samples>,
-}
-
-impl TrainingSet {
-    /// Returns an empty set.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Returns the set of these samples.
-    ///
-    /// # Errors
-    /// As for [`insert`](Self::insert).
-    pub fn from_samples(all: impl IntoIterator<Item = Samples>) -> Result<Self> {
-        let mut set = Self::new();
-        all.into_iter().try_for_each(|samples| set.insert(samples))?;
-        Ok(set)
-    }
-
-    /// Adds the samples of a symbol, in place of those that the set had of it.
-    ///
-    /// # Errors
-    /// `InvalidInput` when the feature names are not those of the set; both are named. `LimitExceeded` beyond 65,536
-    /// symbols.
-    pub fn insert(&mut self, samples: Samples) -> Result<()> {
-        self.check_names(&samples)?;
-        if self.by_symbol.len() >= SYMBOLS_MAX && !self.by_symbol.contains_key(&samples.symbol) {
-            let message = format!("at most {SYMBOLS_MAX} symbols are allowed");
-            return Err(Error::new(ErrorKind::LimitExceeded, "add samples", samples.symbol.to_string(), message));
-        }
-        self.by_symbol.insert(samples.symbol.clone(), samples);
-        Ok(())
-    }
-
-    pub(super) fn check_names(&self, samples: &Samples) -> Result<()> {
-        let Some(names) = self.feature_names().filter(|names| *names != samples.feature_names) else {
-            return Ok(());
-        };
-        let message = format!("its features are {:?}, those of the set {names:?}", samples.feature_names);
-        Err(Error::invalid("add samples", samples.symbol.to_string(), message))
-    }
-
-    pub(super) fn get_mut(&mut self, symbol: &Symbol) -> Option<&mut Samples> {
-        self.by_symbol.get_mut(symbol)
-    }
-
-    /// Returns the names of the features, unless the set is empty.
-    #[must_use]
-    pub fn feature_names(&self) -> Option<&[Label]> {
-        self.by_symbol.values().next().map(Samples::feature_names)
-    }
-
-    /// Returns the samples of a symbol.
-    #[must_use]
-    pub fn get(&self, symbol: &str) -> Option<&Samples> {
-        self.by_symbol.get(symbol)
-    }
-
-    /// Returns the samples of every symbol, in order of the symbols.
-    #[must_use]
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Samples> {
-        self.by_symbol.values()
-    }
-
-    /// Returns the symbols, in order.
-    #[must_use]
-    pub fn symbols(&self) -> impl ExactSizeIterator<Item = &Symbol> {
-        self.by_symbol.keys()
-    }
-
-    /// Returns the number of rows, all symbols together.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.iter().map(Samples::len).sum()
-    }
-
-    /// Returns whether there are no rows.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.iter().all(Samples::is_empty)
-    }
-
-    /// Returns the newest timestamp.
-    #[must_use]
-    pub fn last_timestamp(&self) -> Option<Timestamp> {
-        self.iter().filter_map(|samples| samples.timestamps.last().copied()).max()
-    }
-
-    /// Returns the features of all symbols below one another, `[n, d]` row-major, and the targets, `[n]`; copies.
-    #[must_use]
-    pub fn to_matrix(&self) -> (Vec<f64>, Vec<f64>) {
-        let features = self.iter().flat_map(Samples::features).copied().collect();
-        let target = self.iter().flat_map(Samples::target).copied().collect();
-        (features, target)
-    }
-}
-
-impl<'a> IntoIterator for &'a TrainingSet {
-    type Item = &'a Samples;
-    type IntoIter = std::collections::btree_map::Values<'a, Symbol, Samples>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.by_symbol.values()
     }
 }
 
@@ -336,13 +334,5 @@ mod tests {
         assert!(err.message().contains("2 timestamps need 2 features"), "{err}");
         assert!(Samples::new("KO", &["a", "a"]).is_err());
         assert!(Samples::new("KO", &[] as &[&str]).is_err());
-    }
-
-    #[test]
-    fn a_set_refuses_samples_with_other_features() {
-        let mut set = TrainingSet::new();
-        set.insert(Samples::new("KO", &["a"]).unwrap()).unwrap();
-        let err = set.insert(Samples::new("IBM", &["b"]).unwrap()).unwrap_err();
-        assert!(err.message().contains("\"b\"") && err.message().contains("\"a\""), "{err}");
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::samples::{Samples, TrainingSet};
+use super::{samples::Samples, set::TrainingSet};
 use crate::{
     engine::{
         Batch, Reader, Snapshot, Table,

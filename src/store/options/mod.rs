@@ -74,6 +74,14 @@ impl Default for Options {
 
 impl Options {
     /// Whether a file that does not exist is created. Default: true.
+    ///
+    /// ```
+    /// # use modelkeep::{ErrorKind, Store};
+    /// # let folder = tempfile::tempdir()?;
+    /// let opened = Store::options().create(false).open(folder.path().join("models.redb"));
+    /// assert_eq!(opened.unwrap_err().kind(), ErrorKind::NotFound);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(mut self, create: bool) -> Self {
         self.engine.create = create;
         self
@@ -82,6 +90,17 @@ impl Options {
     /// Whether the file is opened for reading only: it is never created, changed or repaired, other read-only stores
     /// may have it open at the same time, and a writer may not. A file whose writer was killed can be read. Default:
     /// false.
+    ///
+    /// ```
+    /// # use modelkeep::{ErrorKind, Store};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("models.redb");
+    /// # drop(Store::open(&path)?);
+    /// let store = Store::options().read_only(true).open(&path)?;
+    /// let another = Store::options().read_only(true).open(&path)?; // readers share the file
+    /// assert_eq!(store.compact().unwrap_err().kind(), ErrorKind::ReadOnly);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.engine.read_only = read_only;
         self
@@ -89,6 +108,20 @@ impl Options {
 
     /// Bytes of models that the hot tier holds at most. Default: 256 MiB. More bytes mean fewer loads from disk; 0
     /// switches the tier off.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let store = Store::options().hot_bytes(0).in_memory()?; // every get reads the file
+    /// store.publish(&key, trained())?;
+    /// assert_eq!(store.stats().hot_bytes, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn hot_bytes(mut self, bytes: u64) -> Self {
         self.models.hot_bytes = bytes;
         self
@@ -96,6 +129,25 @@ impl Options {
 
     /// How long a model stays in the hot tier before it is read from disk again. Default: without end. This is about
     /// the copy in memory; how old a *model* may be is said by [`Freshness`](crate::Freshness).
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// use std::{sync::Arc, time::Duration};
+    /// use modelkeep::{Tier, Timestamp, clock::ManualClock};
+    ///
+    /// let clock = Arc::new(ManualClock::at(Timestamp::from_nanos(0)));
+    /// let store = Store::options().clock(Arc::clone(&clock)).hot_max_age(Duration::from_secs(60)).in_memory()?;
+    /// store.publish(&key, trained())?;
+    /// clock.advance(Duration::from_secs(61));
+    /// assert_eq!(store.get::<Momentum>(&key)?.map(|model| model.tier()), Some(Tier::Disk));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn hot_max_age(mut self, age: Duration) -> Self {
         self.models.hot_max_age = Some(age);
         self
@@ -104,6 +156,14 @@ impl Options {
     /// Bytes of file pages that the storage engine keeps in memory, for writing. Default: 8 MiB. Reads go through the
     /// map and need none of it. More helps who publishes large models often: with room for three of them a publish of
     /// 50 MB took 91 ms instead of 130 to 160, and that room stays taken.
+    ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// # let folder = tempfile::tempdir()?;
+    /// let store = Store::options().cache_bytes(64 << 20).open(folder.path().join("models.redb"))?;
+    /// # assert!(!store.is_read_only());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.engine.cache_bytes = bytes;
         self
@@ -111,6 +171,23 @@ impl Options {
 
     /// Bytes beyond which the file is not grown: a write that needs more fails with `StorageFull`. Default: no bound
     /// but the disk.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// # let folder = tempfile::tempdir()?;
+    /// use modelkeep::ErrorKind;
+    ///
+    /// let store = Store::options().file_bytes_max(8 << 20).open(folder.path().join("models.redb"))?;
+    /// let large = NewModel::new(Momentum { weights: vec![0.5; 2 << 20] }); // 16 MiB
+    /// assert_eq!(store.publish(&key, large).unwrap_err().kind(), ErrorKind::StorageFull);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn file_bytes_max(mut self, bytes: u64) -> Self {
         self.engine.file_bytes_max = bytes;
         self
@@ -124,12 +201,37 @@ impl Options {
     /// an error ([`Truncated`](crate::ErrorKind::Truncated)); one that happens while a model is being read is not.
     /// Without a map both are errors, and so is a model that another program wrote over: use it where programs that do
     /// not ask for the file's lock may come near it. A model of 50 MB then takes some 20 ms to load instead of 0.1.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let folder = tempfile::tempdir()?;
+    /// let store = Store::options().mapped(false).open(folder.path().join("models.redb"))?;
+    /// store.publish(&key, NewModel::new(Momentum { weights: vec![0.5; 10_000] }))?;
+    /// store.evict_all();
+    /// assert!(store.get::<Momentum>(&key)?.is_some()); // a copy in memory
+    /// assert_eq!(store.stats().hot_mapped_bytes, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn mapped(mut self, mapped: bool) -> Self {
         self.engine.mapped = mapped;
         self
     }
 
     /// How much of an archive is checked when it is loaded. Default: [`Verify::Full`].
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// use modelkeep::{Store, Verify};
+    ///
+    /// // The structure of an archive is checked at once, and its bytes by a thread of the store afterwards.
+    /// let store = Store::options().verify(Verify::Background).open(folder.path().join("models.redb"))?;
+    /// # assert!(!store.is_read_only());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn verify(mut self, verify: Verify) -> Self {
         self.models.verify = verify;
         self.engine.trusts_pages = verify != Verify::Full;
@@ -140,12 +242,44 @@ impl Options {
     /// rollback leads to, stay whatever their number. Default: 8.
     ///
     /// 1 keeps no version to roll back to, and 0 means the same.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let store = Store::options().retention(2).in_memory()?;
+    /// for _ in 0..5 {
+    ///     store.publish(&key, trained())?;
+    /// }
+    /// assert_eq!(store.versions(&key)?.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn retention(mut self, versions: usize) -> Self {
         self.models.retention = Some(versions);
         self
     }
 
     /// Keeps every version until it is removed by hand.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let store = Store::options().keep_all_versions().in_memory()?;
+    /// for _ in 0..12 {
+    ///     store.publish(&key, trained())?;
+    /// }
+    /// assert_eq!(store.versions(&key)?.len(), 12);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn keep_all_versions(mut self) -> Self {
         self.models.retention = None;
         self
@@ -153,6 +287,13 @@ impl Options {
 
     /// Whether a publish compresses the archive of the version that it supersedes, which is rarely read again.
     /// Default: true. For a model of 50 MB it cost the publish 0.18 s on two cores, and took 47 % off the archive.
+    ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// let store = Store::options().compress_superseded(false).in_memory()?; // faster publishes, a larger file
+    /// # assert!(!store.is_read_only());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn compress_superseded(mut self, compress: bool) -> Self {
         self.models.compress_superseded = compress;
         self
@@ -162,6 +303,21 @@ impl Options {
     /// call that committed fails with `Corrupt`, though what it wrote is there. Default: false. For tests of engines
     /// that link this crate, and for those who want to see for themselves: it costs a hash of all that is held with
     /// each commit.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// let store = Store::options().check_held(true).in_memory()?;
+    /// store.publish(&key, trained())?;
+    /// let held = store.get::<Momentum>(&key)?;
+    /// store.publish(&key, trained())?; // fails if the bytes of `held` have changed
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn check_held(mut self, check: bool) -> Self {
         self.engine.checks_held = check;
         self
@@ -201,12 +357,38 @@ impl Options {
 
     /// Adds a tier that is asked for what neither memory nor the file has; in the order in which they were added.
     /// Default: none.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use modelkeep::{ModelKey, Store, tier::{Change, ModelTier, TierError, TierModel}};
+    ///
+    /// #[derive(Debug)]
+    /// struct Empty; // in place of a Redis or a bucket
+    ///
+    /// impl ModelTier for Empty {
+    ///     fn find(&self, _: &ModelKey) -> Result<Option<TierModel>, TierError> { Ok(None) }
+    ///     fn apply(&self, _: &Change) {}
+    /// }
+    /// let store = Store::options().tier(Arc::new(Empty)).in_memory()?;
+    /// assert_eq!(store.stats().shared.hits, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn tier(mut self, tier: Arc<dyn ModelTier>) -> Self {
         self.tiers.push(tier);
         self
     }
 
     /// Where the time comes from. Default: [`SystemClock`].
+    ///
+    /// ```
+    /// use std::{sync::Arc, time::Duration};
+    /// use modelkeep::{Store, Timestamp, clock::ManualClock};
+    ///
+    /// let clock = Arc::new(ManualClock::at("2018-12-24T18:00:00Z".parse()?));
+    /// let store = Store::options().clock(Arc::clone(&clock)).in_memory()?;
+    /// assert_eq!(store.identity()?.created.to_string(), "2018-12-24T18:00:00Z");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
@@ -214,12 +396,33 @@ impl Options {
 
     /// How long an open waits for a file that another store, or a model that was taken from one, has open, before it
     /// fails with `InUse`. It asks again every ten milliseconds. Default: not at all.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("models.redb");
+    /// use std::time::Duration;
+    /// use modelkeep::Store;
+    ///
+    /// let other = Store::open(&path)?;
+    /// std::thread::spawn(move || drop(other));
+    /// let store = Store::options().wait_for_lock(Duration::from_secs(10)).open(&path)?;
+    /// # assert!(!store.is_read_only());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait_for_lock(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
     }
 
     /// Opens the store in the file `path`.
+    ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// # let folder = tempfile::tempdir()?;
+    /// let store = Store::options().retention(4).open(folder.path().join("models.redb"))?;
+    /// assert!(store.path().is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`Store::open`]; and `NotFound` when the file does not exist and is not to be created, `NeedsRecovery`
@@ -241,6 +444,13 @@ impl Options {
     }
 
     /// Makes an empty store in memory.
+    ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// let store = Store::options().hot_bytes(1 << 20).in_memory()?;
+    /// assert!(store.path().is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`Store::in_memory`].

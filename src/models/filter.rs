@@ -1,0 +1,166 @@
+//! Conditions that models of a list must meet.
+
+use std::time::Duration;
+
+use super::catalog::metadata::Row;
+use crate::types::{
+    error::Result,
+    key::{Label, ModelName, row::RowKey},
+    time::Timestamp,
+};
+
+/// Which models a list is to hold: all conditions must be met.
+///
+/// ```
+/// use std::time::Duration;
+/// use modelkeep::{Store, admin::Filter};
+///
+/// let store = Store::in_memory()?;
+/// let stale = Filter::all().tag("desk", "equities")?.older_than(Duration::from_secs(7 * 86_400));
+/// for listed in store.list(stale)? {
+///     println!("{}", listed?.key());
+/// }
+/// # Ok::<(), modelkeep::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Filter {
+    name: Option<ModelName>,
+    tags: Vec<(Label, String)>,
+    older_than: Option<Duration>,
+    younger_than: Option<Duration>,
+}
+
+impl Filter {
+    /// Returns a filter that every model passes.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// use modelkeep::admin::Filter;
+    /// store.publish(&key, trained())?;
+    /// assert_eq!(store.list(Filter::all())?.count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Wants models of this name, under any configuration.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// use modelkeep::admin::Filter;
+    /// store.publish(&key, trained())?;
+    /// assert_eq!(store.list(Filter::all().name("momentum")?)?.count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` when the name breaks the rules of [`ModelName`].
+    pub fn name(mut self, name: &str) -> Result<Self> {
+        self.name = Some(ModelName::new(name)?);
+        Ok(self)
+    }
+
+    /// Wants models with this tag and value.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// use modelkeep::admin::Filter;
+    /// store.publish(&key, trained().tag("desk", "equities"))?;
+    /// assert_eq!(store.list(Filter::all().tag("desk", "rates")?)?.count(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` when the tag breaks the rules of [`Label`].
+    pub fn tag(mut self, tag: &str, value: impl Into<String>) -> Result<Self> {
+        self.tags.push((Label::new(tag)?, value.into()));
+        Ok(self)
+    }
+
+    /// Wants models that were last updated longer ago than `age`.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// # use std::time::Duration;
+    /// use modelkeep::admin::Filter;
+    /// store.publish(&key, trained())?;
+    /// assert_eq!(store.list(Filter::all().older_than(Duration::from_secs(86_400)))?.count(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn older_than(mut self, age: Duration) -> Self {
+        self.older_than = Some(age);
+        self
+    }
+
+    /// Wants models that were last updated at most `age` ago.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// # use std::time::Duration;
+    /// use modelkeep::admin::Filter;
+    /// store.publish(&key, trained())?;
+    /// assert_eq!(store.list(Filter::all().younger_than(Duration::from_secs(86_400)))?.count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn younger_than(mut self, age: Duration) -> Self {
+        self.younger_than = Some(age);
+        self
+    }
+
+    pub(super) fn passes(&self, row: &Row, now: Timestamp) -> Result<bool> {
+        let age = now.since(row.last_updated);
+        let in_time =
+            self.older_than.is_none_or(|limit| age > limit) && self.younger_than.is_none_or(|limit| age <= limit);
+        if !in_time {
+            return Ok(false);
+        }
+        for (tag, value) in &self.tags {
+            if row.tag(tag.as_str())? != Some(value) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the stored keys of the wanted models begin with.
+    pub(super) fn prefix(&self) -> Vec<u8> {
+        self.name.as_ref().map(name_prefix).unwrap_or_default()
+    }
+}
+
+/// What the stored keys of all models of this name begin with.
+pub(super) fn name_prefix(name: &ModelName) -> Vec<u8> {
+    RowKey::new().text(name.as_str()).into_bytes()
+}
