@@ -18,6 +18,7 @@
 )]
 #![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "tests have no public API")]
 
+mod closing;
 mod cuts;
 mod disk;
 mod faults;
