@@ -23,5 +23,6 @@ mod cuts;
 mod disk;
 mod faults;
 mod image;
+mod outages;
 mod recovering;
 mod support;
