@@ -43,8 +43,8 @@
 //! # Data to train on
 //!
 //! [`Store::load_or_fetch`] is the first place to ask for bars: it returns what is on disk, and asks your fetcher for
-//! what is missing, by a trading [`Calendar`] and a ledger of what was asked for before. [`Store::features`] computes
-//! features where bars changed, and nowhere else. [`BarSeries::range_as_of`] reads bars as they were known at a time,
+//! what is missing, by a trading [`Calendar`](market::Calendar) and a ledger of what was asked for before. [`Store::features`] computes
+//! features where bars changed, and nowhere else. [`range_as_of`](market::BarSeries::range_as_of) reads bars as they were known at a time,
 //! and never one that was stored later.
 //!
 //! ```

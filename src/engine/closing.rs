@@ -6,7 +6,10 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Core, Engine, backend::Pages};
+use super::{
+    Core, Engine,
+    backend::{Fence, Pages},
+};
 use crate::types::error::{Error, ErrorKind, Result};
 
 impl Engine {
@@ -17,11 +20,11 @@ impl Engine {
 }
 
 impl Core {
-    /// Closes the file for writing, once it is closed not again.
+    /// Closes the file for writing, once.
     fn close_writer(&self) -> Result<()> {
         let fence = self.handle().writer.as_ref().map(|writer| writer.fence.clone());
         // redb may have failed unnoticed, when it gave up a transaction.
-        if fence.as_ref().is_some_and(|fence| fence.has_failed()) {
+        if fence.as_ref().is_some_and(Fence::has_failed) {
             self.health.latch();
         }
         if fence.is_none() && !self.health.is_latched() {

@@ -179,7 +179,7 @@ fn estimators_that_contradict_themselves_are_not_stored() {
     let store = Store::in_memory().unwrap();
     let key = ModelKey::new("bad", &()).unwrap();
     let refused = |result: modelkeep::error::Result<modelkeep::Version>| {
-        assert_eq!(error(result).kind(), ErrorKind::InvalidInput)
+        assert_eq!(error(result).kind(), ErrorKind::InvalidInput);
     };
     refused(store.publish(&key, NewModel::new(StandardScaler::new(vec![0.0; 2], vec![1.0]))));
     refused(store.publish(&key, NewModel::new(LinearRegression::new(vec![f64::NAN], 0.0))));

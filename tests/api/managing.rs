@@ -222,7 +222,7 @@ fn rollbacks_at_the_same_moment_come_one_after_the_other() {
 #[test]
 fn a_store_that_is_full_can_be_emptied() {
     const BYTES_MAX: u64 = 2 << 20;
-    for (numbers, in_memory) in [(10, false), (600, true), (25_000, false)] {
+    for (numbers, in_memory) in [(10, false), (600, true), (9_000, false)] {
         let folder = Folder::new();
         let options = folder.options().file_bytes_max(BYTES_MAX).keep_all_versions().compress_superseded(false);
         let store = if in_memory { options.in_memory() } else { options.open(folder.path()) }.unwrap();

@@ -41,7 +41,12 @@ fn closing_makes_durable_what_the_store_shows_or_says_that_it_is_not() {
             if heals {
                 disk.heal();
             }
-            let closed = if closes { store.close().map_err(|err| err.kind()) } else { Ok(drop(store)) };
+            let closed = if closes {
+                store.close().map_err(|err| err.kind())
+            } else {
+                drop(store);
+                Ok(())
+            };
             let expected = if heals { Ok(()) } else { Err(ErrorKind::OutcomeUnknown) };
             assert_eq!(closed, expected, "sync {failing}, healed: {heals}");
             assert!(!heals || left_by_a_cut(&disk.log()) == shown, "sync {failing}: what was shown is lost");

@@ -61,7 +61,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "match contained(|| M::validate(archived)).map_err(panicked)? {",
         "match M::validate(archived) {",
         "third_tier",
-        &["a_check_that_panics_does_not_come_between_a_commit_and_those_who_wait_for_it"],
+        &["misbehaving::a_check_that_panics_does_not_come_between_a_commit_and_those_who_wait_for_it"],
     ),
     plain(
         "shows-are-contained",
@@ -69,7 +69,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "self.show_contained(|| show(shown, &value, Outcome::Done));",
         "show(shown, &value, Outcome::Done);",
         "third_tier",
-        &["a_clock_that_panics_does_not_come_between_a_commit_and_those_who_wait_for_it"],
+        &["misbehaving::a_clock_that_panics_does_not_come_between_a_commit_and_those_who_wait_for_it"],
     ),
     plain(
         "tiers-are-contained",
@@ -77,7 +77,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "match contained(|| tier.find(key)) {",
         "match Ok::<_, String>(tier.find(key)) {",
         "third_tier",
-        &["a_tier_that_panics_when_it_is_asked_is_one_that_cannot_be_asked"],
+        &["misbehaving::a_tier_that_panics_when_it_is_asked_is_one_that_cannot_be_asked"],
     ),
     plain(
         "asked-once",
@@ -85,7 +85,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "if all.contains(&asked) {",
         "if false {",
         "third_tier",
-        &["a_tier_that_asks_for_what_it_is_asked_for_is_refused"],
+        &["misbehaving::a_tier_that_asks_for_what_it_is_asked_for_is_refused"],
     ),
     plain(
         "asked-so-deep",
@@ -93,7 +93,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "if all.len() >= ASKED_MAX {",
         "if false {",
         "third_tier",
-        &["a_tier_that_asks_for_what_it_is_asked_for_is_refused"],
+        &["misbehaving::a_tier_that_asks_for_what_it_is_asked_for_is_refused"],
     ),
     plain(
         "nobody-waits-for-himself",

@@ -89,11 +89,11 @@ impl Models {
 
     /// Takes out of memory what the file has otherwise, or not any more. Says whether everything could be compared.
     fn forget_changed(&self) -> bool {
-        let _turn = self.core.turn();
         let unsure = &self.tiers.unsure.memory;
         if !unsure.load(Ordering::Acquire) {
             return true;
         }
+        let _turn = self.core.turn();
         let memory = self.tiers.memory.update();
         let entries = self.tiers.memory.entries();
         let compared = self.core.look_only(|snapshot| {
