@@ -157,6 +157,11 @@ impl<V: CacheValue> Cache<V> {
         self.retired_list.retire(gone);
     }
 
+    /// All that it holds.
+    pub(crate) fn entries(&self) -> Vec<(ModelKey, Arc<V>)> {
+        self.lock().slots.iter().map(|(key, (slot, _))| (key.clone(), Arc::clone(&slot.value))).collect()
+    }
+
     /// How full the tier is.
     pub(crate) fn occupancy(&self) -> Occupancy {
         let inner = self.lock();

@@ -4,11 +4,12 @@
 //! What the change is, and who keeps what, is not known here: [`commit_shown`](Core::commit_shown) takes both as
 //! closures.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError, atomic::Ordering};
 
 use super::Core;
 use crate::{
     engine::{Batch, Compacted, CompactionProgress},
+    sync::panics::contained,
     types::error::{Error, ErrorKind, Result},
 };
 
@@ -77,16 +78,25 @@ impl Core {
         let shown = begin(&value);
         match batch.commit() {
             Ok(committed) => {
-                show(shown, &value, Outcome::Done);
+                self.show_contained(|| show(shown, &value, Outcome::Done));
                 let doubt = committed.finish().err();
                 Ok((value, doubt))
             }
             Err(error) => {
                 if error.kind() == ErrorKind::OutcomeUnknown {
-                    show(shown, &value, Outcome::Unknown);
+                    self.show_contained(|| show(shown, &value, Outcome::Unknown));
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// Shows a commit. Code of others that panics meanwhile does not come between the commit and its caller: memory is
+    /// brought in step with the file instead.
+    fn show_contained(&self, show: impl FnOnce()) {
+        if let Err(panic) = contained(show) {
+            tracing::error!(store = %self.subject(), panic, "a commit could not be shown; the file is looked at");
+            self.is_behind.store(true, Ordering::Release);
         }
     }
 

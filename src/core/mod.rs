@@ -20,6 +20,7 @@ use crate::{
     engine::{Engine, Snapshot, unless_expired},
     sync::{
         gate::Gate,
+        panics::contained,
         worker::{Stop, Worker},
     },
     types::{
@@ -46,6 +47,8 @@ pub(crate) struct Core {
     observer: OnceLock<Observer>,
     /// The file is being looked at until it can be read.
     looks: AtomicBool,
+    /// A commit is not shown, or what the file has is not: code of others panicked.
+    is_behind: AtomicBool,
 }
 
 /// Brings what is kept in memory in step with the file.
@@ -71,6 +74,7 @@ impl Core {
             writer: Mutex::new(()),
             observer: OnceLock::new(),
             looks: AtomicBool::new(false),
+            is_behind: AtomicBool::new(false),
         }
     }
 
@@ -116,7 +120,12 @@ impl Core {
             let message = format!("{others} more of its handles are open; close it there, too");
             return Err(Error::new(ErrorKind::InUse, "close", self.subject(), message));
         }
-        self.engine.close()
+        let turn = self.turn();
+        let closed = self.engine.close();
+        drop(turn);
+        // Handles outlive the store: they show what it was closed with.
+        self.catch_up();
+        closed
     }
 
     /// Refuses what a write would be refused for before it begins: worth asking before work is done for one.
@@ -198,15 +207,19 @@ impl Core {
     /// Where the file turned out to have another state than the one that was shown, memory is brought in step. Not to
     /// be called in a [`Turn`].
     fn catch_up(&self) {
-        if self.engine.take_surprise() {
+        let is_behind = self.is_behind.swap(false, Ordering::AcqRel);
+        if self.engine.take_surprise() || is_behind {
             tracing::warn!(store = %self.subject(), "the file has another state than the one that was shown");
             self.tell(OutOfStep::Surprised);
         }
     }
 
     fn tell(&self, why: OutOfStep) {
-        if let Some(observer) = self.observer.get() {
-            observer(why);
+        if let Some(observer) = self.observer.get()
+            && let Err(panic) = contained(|| observer(why))
+        {
+            tracing::error!(store = %self.subject(), panic, "memory is not in step with the file yet");
+            self.is_behind.store(true, Ordering::Release);
         }
     }
 }

@@ -87,6 +87,11 @@ impl Batch {
         }
     }
 
+    /// Says that this transaction removes: it may grow the file beyond its bound, for as long as it needs the room.
+    pub(crate) fn frees_room(&self) {
+        self.core.set_bound(false);
+    }
+
     /// The state that this transaction began with.
     pub(crate) fn before(&self) -> &Snapshot {
         &self.base

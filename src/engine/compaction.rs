@@ -127,6 +127,8 @@ impl Core {
         let health = Health::default();
         let copied = {
             let writer = open::writer(pages, &self.options, &health, &subject)?;
+            // No more than there is already is written, but redb grows a file by doubling it.
+            writer.fence.lift_bound();
             let copied = self.copy(view, &writer.db, &health, report);
             // Closing writes what the next open relies on, and cuts the file.
             health.close_shared(writer.db);

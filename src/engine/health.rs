@@ -1,7 +1,6 @@
 //! What the engine remembers of redb's failures, and the translation of its errors.
 
 use std::{
-    any::Any,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -12,6 +11,7 @@ use std::{
 
 use crate::{
     engine::open_files::Opener,
+    sync::panics::panic_text,
     types::error::{Error, ErrorKind, Result},
 };
 
@@ -102,11 +102,6 @@ impl Health {
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic")
-}
-
 /// Who it is that has a file open is known where locks have owners, and not here.
 const OPEN_ELSEWHERE: &str = "another process has it open; close it there first, or wait (`Options::wait_for_lock`)";
 
@@ -114,7 +109,9 @@ const OPEN_ELSEWHERE: &str = "another process has it open; close it there first,
 pub(super) fn in_use(subject: &str, opener: Opener) -> Error {
     let message = match opener {
         Opener::Store => "another `Store` of this process has it open; clone that one, or drop it first",
-        Opener::Models => "models of this process that were taken from it are still held, or followed; drop them first",
+        Opener::Readers => {
+            "models or listings of this process that were taken from it are still held, or followed; drop them first"
+        }
         Opener::Unknown => OPEN_ELSEWHERE,
     };
     Error::new(ErrorKind::InUse, "open", subject, message)

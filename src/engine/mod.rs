@@ -11,6 +11,7 @@
 
 mod backend;
 mod batch;
+mod closing;
 mod compaction;
 mod create;
 mod damage;
@@ -112,6 +113,8 @@ pub(crate) struct Core {
     detaches: Arc<AtomicBool>,
     /// A commit freed much that was still held.
     owes_pages: AtomicBool,
+    /// A commit may be in the file that nobody made durable.
+    in_doubt: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -177,6 +180,7 @@ impl Engine {
             health,
             detaches: Arc::default(),
             owes_pages: AtomicBool::new(false),
+            in_doubt: AtomicBool::new(false),
         };
         Self { core: Arc::new(core) }
     }
@@ -235,6 +239,7 @@ impl Engine {
             Error::new(err.kind(), operation, self.subject(), message).with_source(err)
         })?;
         let (pages, db) = core.writer(operation)?;
+        core.set_bound(true);
         if let Pages::File(file) = &pages {
             file.check(operation)?;
             file.sync_name().map_err(|err| health::os_error(operation, &self.subject(), err))?;
@@ -265,11 +270,6 @@ impl Engine {
     /// Whether the newest commit has been looked at: not while the file cannot be read.
     pub(crate) fn sees(&self) -> bool {
         self.core.pins.sees()
-    }
-
-    /// Closes the file for writing; what is held can still be read.
-    pub(crate) fn close(&self) -> Result<()> {
-        self.core.close_writer()
     }
 
     /// Moves everything to a new file that takes the place of this one; see [`compaction`]. Call it when no transaction
@@ -341,16 +341,15 @@ impl Core {
         }
     }
 
-    /// Fails when the file is not what it was, by another program's doing.
-    fn check_file(&self) -> Result<()> {
-        match &self.handle().pages {
-            Pages::File(file) => file.check("close"),
-            Pages::Memory(..) => Ok(()),
-        }
-    }
-
     fn snapshot(&self, view: Arc<View>) -> Snapshot {
         Snapshot::new(view, &self.pins, self.options.trusts_pages)
+    }
+
+    /// Whether the bound on the size of the file holds for what is written from here on.
+    fn set_bound(&self, holds: bool) {
+        if let Some(writer) = &self.handle().writer {
+            if holds { writer.fence.set_bound() } else { writer.fence.lift_bound() }
+        }
     }
 
     /// The newest commit.
@@ -440,40 +439,6 @@ impl Core {
                 );
                 Err(Error::corrupt(operation, self.subject(), message))
             }
-        }
-    }
-}
-
-impl Core {
-    /// Closes the file for writing, once.
-    fn close_writer(&self) -> Result<()> {
-        let Some(writer) = self.handle().writer.take() else {
-            return Ok(());
-        };
-        // Another program cut the file, or took its name away: not another byte is written to it.
-        if let Err(err) = self.check_file() {
-            writer.abandon(&self.health);
-            return Err(err);
-        }
-        // Its last commit honours the pins of what is held.
-        self.health.close_shared(writer.db);
-        writer.fence.shut();
-        if writer.fence.has_failed() {
-            let message = "its last sync failed; what was committed is there, and the next open for writing repairs it";
-            return Err(Error::new(ErrorKind::Io, "close", self.subject(), message));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Core {
-    fn drop(&mut self) {
-        if let Err(error) = self.close_writer() {
-            tracing::error!(store = %self.subject(), %error, "the file is not closed as it should be");
-        }
-        self.pins.close();
-        if let Pages::File(file) = &self.handle().pages {
-            file.note_store_closed();
         }
     }
 }

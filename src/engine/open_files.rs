@@ -20,8 +20,8 @@ pub(super) struct OpenFile {
 pub(super) enum Opener {
     /// A store of this process.
     Store,
-    /// Models that were taken from a store of this process, which is closed.
-    Models,
+    /// Models or listings that were taken from a store of this process, which is closed.
+    Readers,
     /// Nobody that this process knows of.
     Unknown,
 }
@@ -63,6 +63,6 @@ pub(super) fn opener(of: Identity) -> Opener {
         Some(first) if first.load(Ordering::Relaxed) || found.any(|other| other.load(Ordering::Relaxed)) => {
             Opener::Store
         }
-        Some(_) => Opener::Models,
+        Some(_) => Opener::Readers,
     }
 }

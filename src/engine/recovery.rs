@@ -4,7 +4,7 @@
 //! it. The call that failed reads from the file what became of its commit, and puts another handle in the place of the
 //! one that failed; if it cannot, the next write does. The file stays open and locked meanwhile.
 
-use std::sync::PoisonError;
+use std::sync::{PoisonError, atomic::Ordering};
 
 use super::{
     Core,
@@ -24,6 +24,8 @@ impl Core {
     /// cut. `Err`: it is not in the file, or, with the kind `OutcomeUnknown`, nobody can read whether it is.
     pub(super) fn resolve(&self, operation: &'static str, before: u64, error: Error) -> Result<Option<Error>> {
         self.health.latch();
+        // Until the file is opened again.
+        self.in_doubt.store(true, Ordering::Release);
         let mut found = None;
         let recovered = self.recover_from(&mut found);
         let unknown = |message: &str, error: Error| {
@@ -33,6 +35,7 @@ impl Core {
             return Err(unknown("the commit failed, and the file cannot be read to see what became of it", error));
         };
         if found <= before {
+            self.in_doubt.store(false, Ordering::Release);
             return Err(error);
         }
         // Whoever committed is about to show it.
@@ -95,6 +98,8 @@ impl Core {
         }
         self.handle().writer = Some(writer);
         self.health.unlatch();
+        // To open the file its first page was written and synced, after all that it names had been.
+        self.in_doubt.store(false, Ordering::Release);
         Ok(())
     }
 

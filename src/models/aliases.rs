@@ -41,7 +41,11 @@ impl Models {
         let (name, now) = (Label::new(name)?, self.core.now());
         self.core.commit("remove alias", |batch| match aliases::read(batch, key, &name)? {
             None => Ok(None),
-            Some(_) => aliases::set(batch, key, &name, None, now),
+            Some(_) => {
+                // So that what it kept can be removed.
+                batch.frees_room();
+                aliases::set(batch, key, &name, None, now)
+            }
         })
     }
 

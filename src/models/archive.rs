@@ -36,6 +36,7 @@ use crate::{
         buffer::{ALIGNMENT, AlignedBuf},
         schema::Schema,
     },
+    sync::panics::contained,
     types::{
         error::{Error, ErrorKind, Result},
         limits::{ARCHIVE_BYTES_MAX, ARCHIVE_DEPTH_MAX},
@@ -79,7 +80,8 @@ pub trait Model:
     /// Checks what the structure of the bytes cannot say: indices in range, shapes that agree, finite values.
     ///
     /// Runs after rkyv's validation, before a model is stored and again after it was loaded. The default accepts. The
-    /// parts of a composed model are not asked by themselves: call `Part::validate(&archived.part)?` for each.
+    /// parts of a composed model are not asked by themselves: call `Part::validate(&archived.part)?` for each. A panic
+    /// in it is a refusal, too: it may run in the background, and while others wait for a commit to be shown.
     ///
     /// # Errors
     /// [`Invalid`] with the reason; the model is then not stored, or not served.
@@ -256,7 +258,10 @@ fn check<M: Model>(bytes: &[u8]) -> Result<&M::Archived> {
     let validator = ArchiveValidator::with_max_depth(bytes, NonZeroUsize::new(ARCHIVE_DEPTH_MAX));
     let mut context = Validator::new(ModelBytes { validator, too_wide: &too_wide }, SharedValidator::new());
     let root = root_position::<M::Archived>(bytes.len());
-    check_pos_with_context::<M::Archived, _, rancor::Error>(bytes, root, &mut context).map_err(|err| {
+    // A type may check itself by code of its own, which may panic.
+    let panicked = |panic| broken(format!("its check panicked: {panic}"));
+    let checked = contained(|| check_pos_with_context::<M::Archived, _, rancor::Error>(bytes, root, &mut context));
+    checked.map_err(panicked)?.map_err(|err| {
         let message = match too_wide.get() {
             0 => "its structure is not that of the type".into(),
             wide => format!("a part of the type wants to be aligned to {wide} bytes, and archives are to {ALIGNMENT}"),
@@ -265,7 +270,7 @@ fn check<M: Model>(bytes: &[u8]) -> Result<&M::Archived> {
     })?;
     // SAFETY: the line above validated an `M::Archived` at `root` in these very bytes.
     let archived = unsafe { access_pos_unchecked::<M::Archived>(bytes, root) };
-    match M::validate(archived) {
+    match contained(|| M::validate(archived)).map_err(panicked)? {
         Ok(()) => Ok(archived),
         Err(err) => Err(broken(format!("the model refuses it: {err}")).with_source(err)),
     }

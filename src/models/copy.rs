@@ -8,7 +8,7 @@ use super::{
     catalog::{artifacts, head, metadata, metadata::Metadata},
     entry::{check_hash, whole_but_other},
     publish::Expect,
-    staged::StagedVersion,
+    staged::{SeenHead, StagedVersion},
     training::{self, stored::Prepared},
 };
 use crate::{
@@ -74,7 +74,7 @@ fn stage<M: Model>(snapshot: &Snapshot, key: &ModelKey, version: Option<Version>
         prepared,
         artifacts,
         carried: Vec::new(),
-        seen: None,
+        seen: SeenHead::Unread,
         publish_error: None,
     })
 }

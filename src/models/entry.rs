@@ -9,6 +9,7 @@ use super::{
     archive::{Model, RootPtr, StableArchive, ValidatedBytes},
     catalog::metadata::Metadata,
     model_ref::{Decision, Tier},
+    staged::SeenHead,
 };
 use crate::{
     cache::{CacheValue, Guard, Weight},
@@ -31,6 +32,8 @@ pub(super) struct Entry {
     pub(super) clock: Arc<dyn Clock>,
     /// How long it took to read from disk; zero when it was trained here.
     pub(super) load_time: Duration,
+    /// What was current when it was trained, if it is not in the file.
+    pub(super) trained_over: SeenHead,
     /// Why it is not in the file, or may be lost, if it should be there.
     pub(super) publish_error: OnceLock<Error>,
 }
@@ -62,7 +65,12 @@ impl CacheValue for Entry {
 impl Entry {
     pub(super) fn new(checked: Arc<ValidatedBytes>, metadata: Metadata, clock: Arc<dyn Clock>) -> Self {
         let training_nanos = nanos(metadata.training_duration);
-        Self { checked, training_nanos, metadata, clock, load_time: Duration::ZERO, publish_error: OnceLock::new() }
+        let (load_time, trained_over, publish_error) = (Duration::ZERO, SeenHead::Unread, OnceLock::new());
+        Self { checked, training_nanos, metadata, clock, load_time, trained_over, publish_error }
+    }
+
+    pub(super) fn trained_over(self, seen: SeenHead) -> Self {
+        Self { trained_over: seen, ..self }
     }
 
     pub(super) fn loaded_in(self, load_time: Duration) -> Self {

@@ -159,6 +159,10 @@ impl Models {
                 return Err(Error::new(ErrorKind::NotFound, "pin", key.to_string(), message));
             }
             head.set_pin(key, version, pinned)?;
+            if !pinned {
+                // So that what it kept can be removed.
+                batch.frees_room();
+            }
             head::write(batch, key, &head)
         };
         self.core.commit("pin", change)
@@ -251,7 +255,8 @@ impl Removal<'_> {
     }
 
     /// Removes, in one transaction, and returns what was removed. The pages are free for later writes; the file
-    /// shrinks when it is compacted.
+    /// shrinks when it is compacted. Until it is committed a removal needs room of its own, for which it may grow the
+    /// file beyond [`Options::file_bytes_max`](crate::Options::file_bytes_max), to twice as much.
     ///
     /// ```
     /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
@@ -290,6 +295,7 @@ impl Removal<'_> {
 
     /// Removes in `batch`; returns also the keys whose current version is gone.
     fn apply(&self, batch: &Batch) -> Result<(Removed, Vec<ModelKey>)> {
+        batch.frees_room();
         let (mut removed, mut gone) = (Removed::default(), Vec::new());
         for (key, unwanted) in self.unwanted(batch)? {
             let mut head = head::read(batch, &key)?.unwrap_or_default();

@@ -13,7 +13,7 @@ use super::{
     },
     entry::Entry,
     new_model::NewModel,
-    staged::{Lineage, StagedVersion},
+    staged::{Lineage, SeenHead, StagedVersion},
     tiers::{Change, PublishedModel},
     training,
 };
@@ -186,15 +186,20 @@ impl Models {
         let turn = self.core.turn();
         let store_at_fault =
             matches!(error.kind(), K::ReadOnly | K::StorageFull | K::Io | K::Corrupt | K::Replaced | K::OutcomeUnknown);
-        let is_where_it_was = match self.current_version(key) {
-            Ok(current) => current == staged.seen,
-            // Nobody could read it before either; unless it may have moved by this very call.
-            Err(_) => staged.seen.is_none() && error.kind() != K::OutcomeUnknown,
+        let current = self.current_version(key);
+        let is_where_it_was = match (&current, staged.seen) {
+            (Ok(current), SeenHead::Current(seen)) => *current == seen,
+            (Ok(current), SeenHead::Unread) => current.is_none(),
+            // It is seen to when that can be read; unless it may have moved by this very call.
+            (Err(_), _) => error.kind() != K::OutcomeUnknown,
         };
         let entry = Arc::new(self.unstored(staged, Some(error)));
         if store_at_fault && is_where_it_was {
             let shown = PublishedModel { key: key.clone(), entry: Arc::clone(&entry) };
             self.show_uncommitted(&turn, Change::Published(shown));
+            if current.is_err() {
+                self.compare_later(&turn);
+            }
         }
         entry
     }
@@ -206,8 +211,8 @@ impl Models {
 
     /// A model that is not in the file.
     pub(super) fn unstored(&self, staged: StagedVersion, publish_error: Option<Error>) -> Entry {
-        let StagedVersion { checked, metadata, .. } = staged;
-        let entry = Entry::new(checked, metadata, Arc::clone(self.core.clock()));
+        let StagedVersion { checked, metadata, seen, .. } = staged;
+        let entry = Entry::new(checked, metadata, Arc::clone(self.core.clock())).trained_over(seen);
         entry.mark_unpublished(publish_error);
         entry
     }

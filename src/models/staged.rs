@@ -22,6 +22,15 @@ use crate::{
 
 const PUBLISH: &str = "publish";
 
+/// What was current when a training began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum SeenHead {
+    /// Nobody could read it.
+    #[default]
+    Unread,
+    Current(Option<Version>),
+}
+
 /// Where a version comes from.
 #[derive(Clone, Default)]
 pub(super) struct Lineage {
@@ -29,8 +38,7 @@ pub(super) struct Lineage {
     pub(super) parent: Option<Version>,
     /// The parent's metadata, when the version continues its lineage: artifacts, VIX, tags and birth are inherited.
     pub(super) inherit: Option<Metadata>,
-    /// The version that was current when the training began.
-    pub(super) seen: Option<Version>,
+    pub(super) seen: SeenHead,
 }
 
 /// A version that is ready to be written: checked, hashed, encoded.
@@ -41,8 +49,7 @@ pub(super) struct StagedVersion {
     pub(super) artifacts: BTreeMap<Label, Vec<u8>>,
     /// Artifacts to take over from the parent.
     pub(super) carried: Vec<Label>,
-    /// The version that was current when the training began.
-    pub(super) seen: Option<Version>,
+    pub(super) seen: SeenHead,
     /// Why it cannot be published as it is.
     pub(super) publish_error: Option<Error>,
 }

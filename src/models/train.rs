@@ -8,7 +8,7 @@ use super::{
     model_ref::{Decision, ModelRef, Tier},
     new_model::NewModel,
     publish::Expect,
-    staged::{Lineage, StagedVersion},
+    staged::{Lineage, SeenHead, StagedVersion},
     tiers::Found,
 };
 use crate::{
@@ -142,7 +142,7 @@ impl Models {
         }
         let _flight = self.trainings.acquire(key)?;
         // While this call waited, another one may have done the work.
-        let seen = self.current_version(key).ok().flatten();
+        let seen = self.current_version(key).map_or(SeenHead::Unread, SeenHead::Current);
         let (prior, decision) = match self.find::<M>(key) {
             Found::Model(held) => match expired(&held, freshness) {
                 _ if freshness.force_refresh => (Some(held), Decision::Forced),
@@ -156,7 +156,8 @@ impl Models {
         };
         self.count_miss();
         // What a tier of others handed out has a version of another file.
-        let parent = prior.as_ref().and_then(ModelRef::version).filter(|version| seen == Some(*version));
+        let parent =
+            prior.as_ref().and_then(ModelRef::version).filter(|version| seen == SeenHead::Current(Some(*version)));
         let lineage = Lineage { parent, inherit: None, seen };
         let staged = self.train(key, prior.as_ref(), &lineage, train)?;
         Ok(self.publish_trained(key, Expect::Anything, staged, decision)?)

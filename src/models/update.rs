@@ -9,7 +9,7 @@ use super::{
     model_ref::{Decision, ModelRef},
     new_model::NewModel,
     publish::Expect,
-    staged::Lineage,
+    staged::{Lineage, SeenHead},
     tiers::Found,
     training::{Merge, TrainingSet, stored},
 };
@@ -63,17 +63,17 @@ impl Models {
     {
         let _flight = self.trainings.acquire(key)?;
         // Inherited is what is stored, and not what is hot: the two differ after a model could not be written.
-        let (expect, parent, inherit, mut data) = self.core.look(|snapshot| {
-            let (expect, parent) = match catalog::head::read(snapshot, key) {
+        let (expect, parent, seen, inherit, mut data) = self.core.look(|snapshot| {
+            let (expect, parent, seen) = match catalog::head::read(snapshot, key) {
                 Ok(head) => {
                     let current = head.and_then(|head| head.current);
-                    (Expect::Current(current), current)
+                    (Expect::Current(current), current, SeenHead::Current(current))
                 }
                 Err(err) if err.kind() == ErrorKind::Expired => return Err(err),
-                Err(_) => (Expect::Anything, None),
+                Err(_) => (Expect::Anything, None, SeenHead::Unread),
             };
             let inherit = parent.and_then(|version| catalog::metadata::read(snapshot, key, version).ok().flatten());
-            Ok((expect, parent, inherit, stored::read(snapshot, key)?.unwrap_or_default()))
+            Ok((expect, parent, seen, inherit, stored::read(snapshot, key)?.unwrap_or_default()))
         })?;
         let merge = data.merge(new_data)?;
         let prior = match self.find::<M>(key) {
@@ -92,7 +92,7 @@ impl Models {
             let message = "there are no rows to train on, neither stored nor new";
             return Err(Error::invalid("update", key.to_string(), message).into());
         }
-        let lineage = Lineage { parent, inherit: inherit.map(|stored| stored.metadata), seen: parent };
+        let lineage = Lineage { parent, inherit: inherit.map(|stored| stored.metadata), seen };
         let staged = self.train(key, prior.as_ref(), &lineage, |prior| {
             let trained = train(&data, prior)?;
             Ok(trained.training_data(data))

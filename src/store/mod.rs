@@ -97,7 +97,7 @@ impl Store {
     ///
     /// One store that writes has the file for itself; any number of stores that only read share it, with readers of
     /// redb 4.4 and 4.5 too. A model that is [held](crate::ModelRef) where it lies in the file keeps it open after its
-    /// store was dropped.
+    /// store was dropped, and so does a [listing](crate::admin::Listing).
     ///
     /// Costs one look at the file's header and the stamp, and redb's own open: half a millisecond where this was
     /// measured, and 1.6 ms for a new file. After a crash the file is repaired first, as quickly. A store that is only
@@ -113,7 +113,8 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `InUse` when another process, or another `Store` in this one, holds the file. `NotAStore` for a file of another
+    /// `InUse` when another process, another `Store` in this one, or a model or listing of such a store holds the file;
+    /// the message says which. `NotAStore` for a file of another
     /// program, `NewerFormat` for one of a newer release, `Truncated` for one that was cut short, `Corrupt` for one
     /// whose structure is broken: nothing is written to any of them. `Io` for what the operating system says.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
@@ -194,8 +195,10 @@ impl Store {
         self.core.is_read_only()
     }
 
-    /// Closes the file, and says what went wrong; dropping the store does the same, and says nothing. Models that are
-    /// held stay readable, and keep the file locked.
+    /// Closes the file, and says what went wrong; dropping the store does the same, and says nothing. After an I/O error
+    /// the file is opened again first, so that what the store shows is durable once this returned `Ok`. Models and
+    /// listings that are held stay readable, and keep the file locked. Waits for a tier of others that is being asked in
+    /// the background.
     ///
     /// ```
     /// # use modelkeep::Store;
@@ -206,8 +209,10 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `InUse` when there are clones of this store: the last of them closes the file. `Io` when the last sync fails,
-    /// `Replaced` or `Truncated` when another program took the file away: what was committed before is not lost by it.
+    /// `InUse` when there are clones of this store: the last of them closes the file. `OutcomeUnknown` when a write
+    /// before had an unknown outcome, and the file cannot be opened again to make it durable: what was shown of it may
+    /// be lost. `Io` when the last sync fails, `Replaced` or `Truncated` when another program took the file away: what
+    /// was committed before is not lost by it.
     pub fn close(self) -> Result<()> {
         self.core.close(self.opened.count() - 1)
     }

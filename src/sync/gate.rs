@@ -1,28 +1,57 @@
 //! Who uses a store without having one: the file is closed by whoever drops the last [`Store`](super::Store), on that
 //! thread and before the drop returns, and not by a thread that happened to be at work in it.
+//!
+//! That thread may run code of others, which may drop the last store itself: then it does not wait for itself, and the
+//! file is closed when its work is done.
 
-use std::sync::{
-    Arc, PoisonError, RwLock, Weak,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    cell::Cell,
+    ptr,
+    sync::{
+        Arc, PoisonError, RwLock, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 /// Shut when the last store is dropped, after all who went through it are out.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     stores: AtomicUsize,
-    is_shut: RwLock<bool>,
+    is_shut: AtomicBool,
+    /// Shared by those who are inside.
+    inside: RwLock<()>,
+}
+
+thread_local! {
+    /// The gate that this thread is inside of.
+    static INSIDE: Cell<*const Gate> = const { Cell::new(ptr::null()) };
 }
 
 impl Gate {
-    /// Calls `work` with what `weak` leads to, which is not dropped by this thread as the last one. `None` when the
-    /// last store is gone. Must not drop a store, and not be called within itself.
+    /// Calls `work` with what `weak` leads to, which is not dropped by this thread as the last one, unless `work` drops
+    /// the last store. `None` when the last store is gone. Not to be called within itself.
     pub(crate) fn with<T, R>(&self, weak: &Weak<T>, work: impl FnOnce(&Arc<T>) -> R) -> Option<R> {
-        let is_shut = self.is_shut.read().unwrap_or_else(PoisonError::into_inner);
-        if *is_shut {
+        struct Leave(*const Gate);
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                INSIDE.set(self.0);
+            }
+        }
+        let _inside = self.inside.read().unwrap_or_else(PoisonError::into_inner);
+        if self.is_shut.load(Ordering::Acquire) {
             return None;
         }
+        let _leave = Leave(INSIDE.replace(self));
         // Dropped before the gate is left.
         weak.upgrade().map(|inner| work(&inner))
+    }
+
+    /// Lets nobody in any more, and waits for those who are inside, but not for this very thread.
+    fn shut(&self) {
+        self.is_shut.store(true, Ordering::Release);
+        if !ptr::eq(INSIDE.get(), self) {
+            drop(self.inside.write().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 }
 
@@ -53,7 +82,7 @@ impl Clone for Opened {
 impl Drop for Opened {
     fn drop(&mut self) {
         if self.0.stores.fetch_sub(1, Ordering::AcqRel) == 1 {
-            *self.0.is_shut.write().unwrap_or_else(PoisonError::into_inner) = true;
+            self.0.shut();
         }
     }
 }

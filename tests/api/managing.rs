@@ -216,3 +216,34 @@ fn rollbacks_at_the_same_moment_come_one_after_the_other() {
         assert!(serial.contains(&(own, other, current)), "{own}, {other}, then {current} is current");
     }
 }
+
+/// A removal writes before it frees: in a store that is full under a bound of its own it may use more for a while, and
+/// a publish may not. Removals, and a compaction, once failed there, so that nothing could be got rid of.
+#[test]
+fn a_store_that_is_full_can_be_emptied() {
+    const BYTES_MAX: u64 = 2 << 20;
+    for (numbers, in_memory) in [(10, false), (600, true), (9_000, false)] {
+        let folder = Folder::new();
+        let options = folder.options().file_bytes_max(BYTES_MAX).keep_all_versions().compress_superseded(false);
+        let store = if in_memory { options.in_memory() } else { options.open(folder.path()) }.unwrap();
+        let names = ["a", "b", "c", "d"];
+        let model = |n: usize| {
+            let trained = modelkeep::NewModel::new(Weights { weights: vec![n as f64; numbers] });
+            if numbers > 10 { trained } else { trained.artifact("x", vec![1; 3000]) }
+        };
+        let failed = (0..).find_map(|n| store.publish(&key(names[n % 4]), model(n)).err()).unwrap();
+        assert_eq!(failed.kind(), ErrorKind::StorageFull, "{numbers} numbers");
+        let pruned = store.prune(&key("b"), 1).run().unwrap_or_else(|err| panic!("{numbers}, {in_memory}: {err:?}"));
+        assert!(!pruned.versions.is_empty());
+        let removed = store.remove(&key("a")).run().unwrap_or_else(|err| panic!("{numbers}, {in_memory}: {err:?}"));
+        assert!(!removed.versions.is_empty());
+        store.compact().unwrap_or_else(|err| panic!("{numbers}, {in_memory}: {err:?}"));
+        store.publish(&key("a"), model(1)).unwrap();
+        let failed = (0..).find_map(|n| store.publish(&key(names[n % 4]), model(n)).err()).unwrap();
+        assert_eq!(failed.kind(), ErrorKind::StorageFull, "{numbers} numbers, again");
+        assert!(in_memory || std::fs::metadata(folder.path()).unwrap().len() <= BYTES_MAX, "{numbers} numbers");
+        store.prune_all(1).run().unwrap();
+        assert!(store.verify().unwrap().is_whole());
+        store.close().unwrap();
+    }
+}

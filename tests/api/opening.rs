@@ -265,3 +265,18 @@ fn closing_says_who_else_has_the_store() {
     other.close().unwrap();
     assert!(folder.open().get::<Weights>(&key("m")).unwrap().is_some());
 }
+
+/// A listing reads the file as it goes: it outlives its store, as models do, and says so.
+#[test]
+fn a_listing_keeps_the_file_open_and_is_named() {
+    let folder = Folder::new();
+    let store = folder.open();
+    store.publish(&key("m"), weights(1.0)).unwrap();
+    let listing = store.list(modelkeep::admin::Filter::all()).unwrap();
+    store.close().unwrap();
+    let err = error(folder.options().open(folder.path()));
+    assert_eq!(err.kind(), ErrorKind::InUse);
+    assert!(err.message().contains("listings"), "{err}");
+    assert!(listing.map(|listed| listed.unwrap().version()).eq([modelkeep::Version::FIRST]));
+    folder.open();
+}

@@ -18,9 +18,11 @@
 )]
 #![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "tests have no public API")]
 
+mod closing;
 mod cuts;
 mod disk;
 mod faults;
 mod image;
+mod outages;
 mod recovering;
 mod support;

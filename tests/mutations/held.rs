@@ -281,8 +281,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     ),
     plain(
         "looked-at-until-it-is-read",
-        "src/models/tiers/followers.rs",
-        "                models.tiers.followers.look_again(models, |_| true);\n",
+        "src/models/tiers/step.rs",
+        "                models.compare();\n",
         "",
         "crash",
         &["recovering::a_version_that_could_not_be_read_is_shown_when_it_can_be"],
@@ -290,7 +290,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "closed-by-who-drops-it",
         "src/sync/gate.rs",
-        "            *self.0.is_shut.write().unwrap_or_else(PoisonError::into_inner) = true;\n",
+        "            drop(self.inside.write().unwrap_or_else(PoisonError::into_inner));\n",
         "",
         "api",
         &["live::who_drops_the_last_store_closes_the_file_whoever_follows_a_model"],
@@ -306,7 +306,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "doubt-is-not-shown",
         "src/core/commit.rs",
-        "                    show(shown, &value, Outcome::Unknown);\n",
+        "                    self.show_contained(|| show(shown, &value, Outcome::Unknown));\n",
         "",
         "crash",
         &["recovering::memory_follows_the_file_after_an_outcome_that_could_not_be_read"],

@@ -15,6 +15,7 @@
 )]
 #![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "tests have no public API")]
 
+mod failed;
 mod held;
 mod stored;
 
@@ -50,7 +51,7 @@ struct Mutation {
 }
 
 fn mutations() -> impl Iterator<Item = &'static Mutation> {
-    held::MUTATIONS.iter().chain(stored::MUTATIONS)
+    held::MUTATIONS.iter().chain(failed::MUTATIONS).chain(stored::MUTATIONS)
 }
 
 /// The crate beside this one.

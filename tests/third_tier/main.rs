@@ -10,6 +10,8 @@
 )]
 #![allow(missing_docs, reason = "tests have no public API")]
 
+mod misbehaving;
+
 use std::{
     collections::HashMap,
     sync::{

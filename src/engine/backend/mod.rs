@@ -19,7 +19,7 @@ use std::{
 
 use redb::{BackendError, StorageBackend, backends::InMemoryBackend};
 
-use memory::Bounded;
+use memory::Kept;
 use overlay::Overlay;
 use sparse::Sparse;
 
@@ -71,12 +71,28 @@ pub(super) struct Fence(Arc<FenceState>);
 struct FenceState {
     is_shut: AtomicBool,
     has_failed: AtomicBool,
+    is_unbound: AtomicBool,
 }
 
 impl Fence {
     /// From here on nothing is written.
     pub(super) fn shut(&self) {
         self.0.is_shut.store(true, Ordering::Release);
+    }
+
+    /// From here on the pages are not grown beyond their bound.
+    pub(super) fn set_bound(&self) {
+        self.0.is_unbound.store(false, Ordering::Release);
+    }
+
+    /// From here on the pages may be grown to twice their bound: for what is written in order to free others.
+    pub(super) fn lift_bound(&self) {
+        self.0.is_unbound.store(true, Ordering::Release);
+    }
+
+    /// What `bytes_max` is now.
+    fn bound(&self, bytes_max: u64) -> u64 {
+        if self.0.is_unbound.load(Ordering::Acquire) { bytes_max.saturating_mul(2) } else { bytes_max }
     }
 
     /// Whether a write or a sync failed.
@@ -98,22 +114,29 @@ impl Fence {
 pub(super) struct Fenced {
     pages: Box<dyn StorageBackend>,
     fence: Fence,
+    bytes_max: u64,
 }
 
 impl Fenced {
-    /// Takes `pages`, which are not grown beyond `bytes_max`.
+    /// Takes `pages`, which are not grown beyond `bytes_max` as long as the fence keeps the bound.
     pub(super) fn new(pages: &Pages, bytes_max: u64, fence: &Fence) -> Self {
         let pages: Box<dyn StorageBackend> = match pages {
-            Pages::File(file) => Box::new(Sparse::new(file, bytes_max)),
-            Pages::Memory(memory, _) => Box::new(Bounded::new(Arc::clone(memory), bytes_max)),
+            Pages::File(file) => Box::new(Sparse::new(file)),
+            Pages::Memory(memory, _) => Box::new(Kept::new(Arc::clone(memory))),
         };
-        Self { pages, fence: fence.clone() }
+        Self { pages, fence: fence.clone(), bytes_max }
     }
 
     /// The same pages, which are not changed by what is written.
     pub(super) fn overlay(pages: &Pages) -> io::Result<Self> {
-        Ok(Self { pages: Box::new(Overlay::new(pages.clone())?), fence: Fence::default() })
+        Ok(Self { pages: Box::new(Overlay::new(pages.clone())?), fence: Fence::default(), bytes_max: u64::MAX })
     }
+}
+
+/// The error for pages that would grow beyond their bound.
+fn too_large(len: u64, bytes_max: u64) -> io::Error {
+    let message = format!("the store needs {len} bytes and may use {bytes_max}");
+    io::Error::new(io::ErrorKind::StorageFull, message)
 }
 
 impl StorageBackend for Fenced {
@@ -126,7 +149,13 @@ impl StorageBackend for Fenced {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.fence.pass(|| self.pages.set_len(len))
+        self.fence.pass(|| {
+            let bytes_max = self.fence.bound(self.bytes_max);
+            if len > bytes_max && len > self.pages.len()? {
+                return Err(too_large(len, bytes_max));
+            }
+            self.pages.set_len(len)
+        })
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! A store's file under redb: zeros take no room, and growth is bounded.
+//! A store's file under redb: zeros take no room.
 //!
 //! redb rounds a large value up to a power of two of pages, zeros behind it, and grows its file by doubling. Here the
 //! zeros become holes, which read as zeros and take no disk space, so that what is allocated follows what is stored.
@@ -10,7 +10,7 @@ use std::{
 
 use redb::StorageBackend;
 
-use super::{StoreFile, memory::check_growth};
+use super::StoreFile;
 
 /// Zeros at the end of a write that are worth a hole.
 const HOLE_BYTES_MIN: usize = 64 << 10;
@@ -21,19 +21,15 @@ const BLOCK_BYTES: usize = 4096;
 ///
 /// A handle of redb that panicked is never dropped. It must not keep the file open, and locked, for that.
 #[derive(Debug)]
-pub(super) struct Sparse {
-    file: Weak<StoreFile>,
-    bytes_max: u64,
-}
+pub(super) struct Sparse(Weak<StoreFile>);
 
 impl Sparse {
-    /// Takes a file, which is not grown beyond `bytes_max`.
-    pub(super) fn new(file: &Arc<StoreFile>, bytes_max: u64) -> Self {
-        Self { file: Arc::downgrade(file), bytes_max }
+    pub(super) fn new(file: &Arc<StoreFile>) -> Self {
+        Self(Arc::downgrade(file))
     }
 
     fn file(&self) -> io::Result<Arc<StoreFile>> {
-        self.file.upgrade().ok_or_else(|| io::Error::other("the file is closed"))
+        self.0.upgrade().ok_or_else(|| io::Error::other("the file is closed"))
     }
 }
 
@@ -55,9 +51,7 @@ impl StorageBackend for Sparse {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let file = self.file()?;
-        check_growth(len, self.bytes_max, || file.len())?;
-        file.set_len(len)
+        self.file()?.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -93,7 +87,7 @@ mod tests {
         let named = tempfile::NamedTempFile::new().unwrap();
         let file = StoreFile::open(named.path(), Sharing::Exclusive, &Watched::default()).unwrap().unwrap();
         let file = Arc::new(file);
-        let sparse = Sparse::new(&file, u64::MAX);
+        let sparse = Sparse::new(&file);
         (named, file, sparse)
     }
 

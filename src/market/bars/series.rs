@@ -271,6 +271,7 @@ impl<'a> BarSeries<'a> {
     pub fn remove(&self, interval: Interval<Timestamp>) -> Result<RowChanges> {
         self.check_given("remove bars")?;
         self.commit("remove bars", |batch| {
+            batch.frees_room();
             let written = self.apply(batch, &Columns::default(), Some(interval))?;
             self.covered.note_missing(batch, interval)?;
             Ok(written)

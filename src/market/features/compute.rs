@@ -257,7 +257,10 @@ impl FeatureSet<'_> {
     /// # Errors
     /// [What a write can fail with](crate::Store#what-a-write-can-fail-with).
     pub fn remove(&self) -> Result<u64> {
-        let remove = |batch: &crate::engine::Batch| stored::remove(batch, &self.series.symbol, self.fingerprint);
+        let remove = |batch: &crate::engine::Batch| {
+            batch.frees_room();
+            stored::remove(batch, &self.series.symbol, self.fingerprint)
+        };
         self.market.core.commit("remove features", remove)
     }
 

@@ -284,6 +284,7 @@ impl LevelSeries<'_> {
     /// `Corrupt` for a damaged year that lies in the range in part; otherwise what a write can fail with.
     pub fn remove(&self, range: Interval<Day>) -> Result<RowChanges> {
         let change = |batch: &Batch| {
+            batch.frees_room();
             let done = stored::remove(batch, &self.series, range)?;
             self.covered.note_missing(batch, range.span())?;
             Ok(done)

@@ -72,8 +72,13 @@ impl<M: Model> Live<M> {
     ///
     /// A new version is seen by the first call that begins after its publish returned, unless this handle's last
     /// [`Current`] is still alive. After a write whose outcome nobody could read, the version before it is shown until
-    /// the file can be read, and what the file has some milliseconds later; and a version that cannot be read at the
-    /// moment, after a rollback, is `None` until it can.
+    /// the file can be read, and what the file has some milliseconds later; models that nobody wrote are shown all the
+    /// while. A version that is known to be current and cannot be read at the moment, after a rollback, is `None` until
+    /// it can.
+    ///
+    /// A call frees nothing and makes no system call, from this thread's second one on, as long as there is a store: its
+    /// background thread frees what was shown before. After the last store was dropped nobody else would, so that the
+    /// first call that finds another version takes a lock, and frees the one before on this thread.
     ///
     /// ```
     /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};

@@ -184,7 +184,12 @@ pub type TierError = Box<dyn std::error::Error + Send + Sync>;
 /// # Ok::<(), modelkeep::Error>(())
 /// ```
 pub trait ModelTier: fmt::Debug + Send + Sync {
-    /// Returns the version of `key` that is current in this tier; `None` when there is none.
+    /// Returns the version of `key` that is current in this tier; `None` when there is none. Called by any thread that
+    /// looks for a model, and by the store's background thread for models that are followed: closing the store waits
+    /// for that call to return, so bound the time that it may take. A panic in it is an error of this tier.
+    ///
+    /// It may use a store, but not to get what it is asked for: such a call is refused with `InvalidInput`, and so is
+    /// one that leads to a seventeenth model being asked for within others.
     ///
     /// # Errors
     /// Whatever keeps it from being asked. The caller of [`Store::get`](crate::Store::get) gets it as the source of an

@@ -2,15 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    super::{
-        Models,
-        archive::{Model, RootPtr, ValidatedBytes},
-        catalog::{head, metadata},
-        entry::{Backing, Entry, check_hash, nanos, whole_but_other},
-        model_ref::{Decision, ModelRef, Tier},
-    },
-    change::TierModel,
+use super::super::{
+    Models,
+    archive::{Model, RootPtr, ValidatedBytes},
+    catalog::{head, metadata},
+    entry::{Backing, Entry, nanos, whole_but_other},
+    model_ref::{Decision, ModelRef, Tier},
 };
 use crate::{
     cache::Lookup,
@@ -187,53 +184,6 @@ impl Models {
             Found::Missing => Err(metadata::absent(key, version)),
             Found::Failed(err) => Err(err),
             found => Ok(found),
-        }
-    }
-
-    /// Asks the tiers of others in turn. One that cannot be asked is an error only if no other has the model.
-    fn find_in_others(&self, key: &ModelKey, wanted: &Wanted) -> Found<Located> {
-        let mut found = Found::Missing;
-        for tier in &self.tiers.others {
-            let started = self.core.clock().monotonic();
-            match tier.find(key) {
-                Ok(None) => {}
-                Ok(Some(model)) => match self.check_foreign(key, model, wanted, started) {
-                    Found::Failed(error) => {
-                        tracing::warn!(%key, ?tier, %error, "a tier has what does not hold");
-                        found = Found::Failed(error);
-                    }
-                    found => return found,
-                },
-                Err(error) => {
-                    tracing::warn!(%key, ?tier, %error, "a tier cannot be asked");
-                    let message = format!("a tier cannot be asked: {error}");
-                    found =
-                        Found::Failed(Error::new(ErrorKind::Io, "get", key.to_string(), message).with_source(error));
-                }
-            }
-        }
-        found
-    }
-
-    /// Checks what another tier handed out: whose it is, its schema, its hash, and all of its structure.
-    fn check_foreign(&self, key: &ModelKey, model: TierModel, wanted: &Wanted, started: Duration) -> Found<Located> {
-        let TierModel { metadata, archive } = model;
-        if metadata.model != *key.name() || metadata.config_hash != key.config_hash() {
-            let message = format!("a tier answered with {}@{}", metadata.model, metadata.config_hash);
-            return Found::Failed(Error::corrupt("get", key.to_string(), message));
-        }
-        if !metadata.schema.is(&wanted.schema) {
-            return wanted.refuse(&metadata.schema);
-        }
-        let checked = check_hash(&key.to_string(), &metadata, &archive)
-            .and_then(|()| AlignedBuf::copied(&archive).map_err(|err| Error::no_memory("get", key.to_string(), err)))
-            .and_then(|bytes| (wanted.check)(bytes).map_err(|err| whole_but_other(&wanted.schema, key, err)));
-        match checked {
-            Ok(checked) => {
-                let entry = Entry::new(Arc::new(checked), metadata, Arc::clone(self.core.clock()));
-                Found::Model((Arc::new(entry.loaded_in(self.count_load(started))), Tier::Shared))
-            }
-            Err(err) => Found::Failed(err),
         }
     }
 

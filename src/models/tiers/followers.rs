@@ -20,9 +20,10 @@ use super::{
     },
     change::{Change, PublishedModel},
     find::{Found, Located, Wanted},
+    step::stands,
 };
 use crate::{
-    core::{Core, LOOK_AGAIN},
+    core::Core,
     types::{
         error::{ErrorKind, Result},
         key::ModelKey,
@@ -56,8 +57,10 @@ enum Sight {
     Seen(Option<Arc<Entry>>),
     /// There is a model that cannot be read now: better none than the one before. It is looked at again.
     Unreadable,
-    /// The newest commit cannot be looked at now: what was seen stays until it can.
+    /// What is current cannot be read now: what was seen stays until it can.
     Dark,
+    /// What is shown.
+    Same,
 }
 
 /// Every cell that somebody follows.
@@ -110,23 +113,21 @@ impl Followers {
                     });
                 }
                 if is_unreadable {
-                    models.look_at_followed_later();
+                    models.look_later();
                 }
             }
         }
         seen
     }
 
-    /// Looks again at what is current. Not to be called in a turn to write: what is found may have to be quarantined.
-    pub(super) fn look_again(&self, models: &Arc<Models>, wanted: impl Fn(&ModelKey) -> bool) {
+    /// Looks again at what is current; says whether all of it could be read. Not to be called in a turn to write: what is
+    /// found may have to be quarantined.
+    pub(super) fn look_again(&self, models: &Arc<Models>) -> bool {
         let mut is_unreadable = false;
-        for cell in self.cells(wanted) {
-            is_unreadable |=
-                self.refresh(&cell, || models.sight(&cell.key, models.search_for(&cell.key, &cell.wanted)));
+        for cell in self.cells(|_| true) {
+            is_unreadable |= self.refresh(&cell, || models.look_for(&cell));
         }
-        if is_unreadable {
-            models.look_at_followed_later();
-        }
+        !is_unreadable
     }
 
     /// Sets a cell to what `find` finds; again, when somebody sets it meanwhile, who may have looked earlier. Says
@@ -138,6 +139,7 @@ impl Followers {
                 Sight::Seen(found) => (found, false),
                 Sight::Unreadable => (None, true),
                 Sight::Dark => return true,
+                Sight::Same => return false,
             };
             let _cells = self.lock();
             if cell.current.count() == count {
@@ -200,13 +202,21 @@ impl Models {
         }
     }
 
-    /// Has another thread look again at all models that are followed: one of them could not be read.
-    fn look_at_followed_later(self: &Arc<Self>) {
-        self.core.later(LOOK_AGAIN, self, |models, stop| {
-            if !stop.is_set() {
-                models.tiers.followers.look_again(models, |_| true);
-            }
+    /// What those who follow a cell are to see now. As long as nobody can read what is current, that is what they see.
+    fn look_for(self: &Arc<Self>, cell: &Cell) -> Sight {
+        let (_, shown) = cell.current.load();
+        let current = self.core.look(|snapshot| match &shown {
+            Some(shown) => stands(snapshot, &cell.key, &shown.entry),
+            None => Ok(false),
         });
+        match current {
+            Ok(true) => Sight::Same,
+            Ok(false) => self.sight(&cell.key, self.search_for(&cell.key, &cell.wanted)),
+            Err(error) => {
+                tracing::warn!(key = %cell.key, %error, "what is current of a followed model cannot be read");
+                Sight::Dark
+            }
+        }
     }
 }
 

@@ -9,17 +9,17 @@
 //! function that shows them a change; what is loaded is admitted only if no change came between, and what they forget
 //! they look for again. So none shows an older version than the last one that was committed here. Commits that change
 //! no model do not pass through here.
+//!
+//! After an I/O error [`step`] compares what is shown with what the file has.
 
 mod change;
 mod disk;
 mod find;
 mod followers;
+mod others;
+mod step;
 
-use std::{
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
 pub use change::{Change, ModelTier, PublishedModel, TierError, TierModel};
 pub(super) use find::{Found, Wanted};
@@ -28,7 +28,7 @@ pub(super) use followers::Cell;
 use super::{Models, entry::Entry, settings::ModelSettings};
 use crate::{
     cache::{Admission, Cache, Occupancy, UpdateGuard},
-    core::{OutOfStep, Outcome, Turn},
+    core::{Outcome, Turn},
     engine::Batch,
     sync::counters::Counter,
     types::{
@@ -37,18 +37,20 @@ use crate::{
     },
 };
 use followers::Followers;
+use step::Unsure;
 
 /// Where a store keeps models besides its file, and who follows them.
 pub(super) struct Tiers {
     memory: Cache<Entry>,
     others: Vec<Arc<dyn ModelTier>>,
     followers: Followers,
+    unsure: Unsure,
 }
 
 impl Tiers {
     pub(super) fn new(settings: &ModelSettings, others: Vec<Arc<dyn ModelTier>>) -> Self {
         let memory = Cache::new(settings.hot_bytes, settings.hot_max_age);
-        Self { memory, others, followers: Followers::default() }
+        Self { memory, others, followers: Followers::default(), unsure: Unsure::default() }
     }
 
     /// Whether there are tiers besides memory and the file.
@@ -126,15 +128,6 @@ impl Models {
         self.counters.add(Counter::Evictions, evicted);
     }
 
-    /// Tells the tiers of others. Their code must not come between a commit and those who wait for it.
-    fn tell(&self, change: &Change) {
-        for tier in &self.tiers.others {
-            if catch_unwind(AssertUnwindSafe(|| tier.apply(change))).is_err() {
-                tracing::error!(?tier, ?change, "a tier panicked when it was told of a change");
-            }
-        }
-    }
-
     /// What to put into memory for an entry.
     fn admission(&self, value: Arc<Entry>) -> Admission<Entry> {
         Admission { weight: value.weight(), value, now: self.core.now() }
@@ -143,16 +136,6 @@ impl Models {
     /// Takes what the file has out of memory. A model that could not be stored stays: it is nowhere else.
     fn forget_stored(&self, _turn: &Turn<'_>) {
         self.tiers.memory.update().remove_if(|_, entry| entry.metadata.version.is_some());
-    }
-
-    /// Brings memory and followers in step with the file.
-    pub(super) fn step_in(self: &Arc<Self>, why: OutOfStep) {
-        if why == OutOfStep::Surprised {
-            let turn = self.core.turn();
-            self.forget_stored(&turn);
-            self.tell(&Change::Unknown { keys: Vec::new() });
-        }
-        self.tiers.followers.look_again(self, |_| true);
     }
 
     /// Drops every model from memory.

@@ -172,6 +172,11 @@ impl Options {
     /// Bytes beyond which the file is not grown: a write that needs more fails with `StorageFull`. Default: no bound
     /// but the disk.
     ///
+    /// The engine grows a file by doubling it, so that a file may be full at little more than half of the bound. What
+    /// removes something writes before it frees, and may grow the file to twice the bound, so that a store which is
+    /// full can be emptied; so may [`compact`](Store::compact) and the close. Until a compaction such a file may be
+    /// longer than the bound.
+    ///
     /// ```
     /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
     /// # #[derive(rkyv::Archive, rkyv::Serialize)]
@@ -394,8 +399,8 @@ impl Options {
         self
     }
 
-    /// How long an open waits for a file that another store, or a model that was taken from one, has open, before it
-    /// fails with `InUse`. It asks again every ten milliseconds. Default: not at all.
+    /// How long an open waits for a file that another store, or a model or listing that was taken from one, has open,
+    /// before it fails with `InUse`. It asks again every ten milliseconds. Default: not at all.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;

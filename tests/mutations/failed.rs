@@ -1,0 +1,106 @@
+//! What failed, and code of others.
+
+use super::{Mutation, held::plain};
+
+pub(crate) const MUTATIONS: &[Mutation] = &[
+    // After errors, and beside code of others.
+    plain(
+        "closed-when-it-is-durable",
+        "src/engine/closing.rs",
+        "        self.recover().map_err(|err| self.not_closed(err))?;\n",
+        "",
+        "crash",
+        &[
+            "closing::closing_makes_durable_what_the_store_shows_or_says_that_it_is_not",
+            "closing::closing_after_a_write_that_failed_is_no_error_once_the_disk_is_well",
+        ],
+    ),
+    plain(
+        "room-to-remove",
+        "src/engine/batch.rs",
+        "        self.core.set_bound(false);\n",
+        "",
+        "api",
+        &["managing::a_store_that_is_full_can_be_emptied"],
+    ),
+    plain(
+        "what-cannot-be-read-stays-in-memory",
+        "src/models/tiers/step.rs",
+        "Err(_) => is_sure = false,",
+        "Err(_) => drop(changed.insert(key.clone())),",
+        "crash",
+        &["outages::an_outage_hides_no_model_that_nobody_wrote"],
+    ),
+    plain(
+        "what-cannot-be-read-stays-shown",
+        "src/models/tiers/followers.rs",
+        "of a followed model cannot be read\");\n                Sight::Dark",
+        "of a followed model cannot be read\");\n                Sight::Unreadable",
+        "crash",
+        &["outages::an_outage_hides_no_model_that_nobody_wrote"],
+    ),
+    plain(
+        "what-is-stored-comes-first",
+        "src/models/tiers/step.rs",
+        "SeenHead::Unread => current.is_none(),",
+        "SeenHead::Unread => true,",
+        "crash",
+        &["outages::a_model_that_was_trained_in_an_outage_gives_way_to_what_is_stored"],
+    ),
+    plain(
+        "compared-when-it-can-be-read",
+        "src/models/publish.rs",
+        "                self.compare_later(&turn);\n",
+        "",
+        "crash",
+        &["outages::a_model_that_was_trained_in_an_outage_gives_way_to_what_is_stored"],
+    ),
+    plain(
+        "checks-are-contained",
+        "src/models/archive.rs",
+        "match contained(|| M::validate(archived)).map_err(panicked)? {",
+        "match M::validate(archived) {",
+        "third_tier",
+        &["misbehaving::a_check_that_panics_does_not_come_between_a_commit_and_those_who_wait_for_it"],
+    ),
+    plain(
+        "shows-are-contained",
+        "src/core/commit.rs",
+        "self.show_contained(|| show(shown, &value, Outcome::Done));",
+        "show(shown, &value, Outcome::Done);",
+        "third_tier",
+        &["misbehaving::a_clock_that_panics_does_not_come_between_a_commit_and_those_who_wait_for_it"],
+    ),
+    plain(
+        "tiers-are-contained",
+        "src/models/tiers/others.rs",
+        "match contained(|| tier.find(key)) {",
+        "match Ok::<_, String>(tier.find(key)) {",
+        "third_tier",
+        &["misbehaving::a_tier_that_panics_when_it_is_asked_is_one_that_cannot_be_asked"],
+    ),
+    plain(
+        "asked-once",
+        "src/models/tiers/others.rs",
+        "if all.contains(&asked) {",
+        "if false {",
+        "third_tier",
+        &["misbehaving::a_tier_that_asks_for_what_it_is_asked_for_is_refused"],
+    ),
+    plain(
+        "asked-so-deep",
+        "src/models/tiers/others.rs",
+        "if all.len() >= ASKED_MAX {",
+        "if false {",
+        "third_tier",
+        &["misbehaving::a_tier_that_asks_for_what_it_is_asked_for_is_refused"],
+    ),
+    plain(
+        "nobody-waits-for-himself",
+        "src/sync/gate.rs",
+        "if !ptr::eq(INSIDE.get(), self) {",
+        "if true {",
+        "crash",
+        &["outages::a_tier_that_is_asked_in_the_background_may_let_go_of_the_last_store"],
+    ),
+];
