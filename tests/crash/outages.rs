@@ -217,3 +217,40 @@ fn a_tier_that_is_asked_in_the_background_may_let_go_of_the_last_store() {
     tier.is_last.store(true, Ordering::SeqCst);
     assert!(comes_true(|| options().open(&path).is_ok()), "the file stays locked");
 }
+
+/// Takes its time when it is asked in the background.
+#[derive(Debug, Default)]
+struct Slow {
+    is_on: AtomicBool,
+    was_asked: AtomicBool,
+}
+
+impl ModelTier for Slow {
+    fn find(&self, _: &ModelKey) -> Result<Option<TierModel>, TierError> {
+        if self.is_on.load(Ordering::SeqCst) && thread::current().name() == Some("modelkeep") {
+            self.was_asked.store(true, Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(100));
+        }
+        Ok(None)
+    }
+
+    fn apply(&self, _: &Change) {}
+}
+
+/// A thread in the background that is at work in the store is not left to close it: the drop waits for the tier that it
+/// is asking.
+#[test]
+fn who_drops_the_last_store_waits_for_a_tier_that_is_being_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, disk, tier) = (folder.path().join("models.redb"), LoggedDisk::new(), Arc::<Slow>::default());
+    let store = options().disk(Arc::clone(&disk) as _).tier(Arc::clone(&tier) as _).open(&path).unwrap();
+    store.publish(&key("page"), model(1, 60)).unwrap();
+    let live = store.live::<Weights>(&key("absent")).unwrap();
+    tier.is_on.store(true, Ordering::SeqCst);
+    break_down(&disk, 1, u64::MAX / 2, 0);
+    let said = store.publish(&key("page"), model(2, 61)).map_err(|err| err.kind());
+    disk.heal();
+    assert!(comes_true(|| tier.was_asked.load(Ordering::SeqCst)), "{said:?}");
+    drop((live, store));
+    assert_eq!(options().open(&path).map(drop).map_err(|err| err.kind()), Ok(()));
+}

@@ -292,8 +292,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "src/sync/gate.rs",
         "            drop(self.inside.write().unwrap_or_else(PoisonError::into_inner));\n",
         "",
-        "api",
-        &["live::who_drops_the_last_store_closes_the_file_whoever_follows_a_model"],
+        "crash",
+        &["outages::who_drops_the_last_store_waits_for_a_tier_that_is_being_asked"],
     ),
     plain(
         "one-change-after-the-other",
