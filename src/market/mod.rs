@@ -33,7 +33,7 @@ pub use self::{
         answer::Answer,
         fetcher::{BarFetcher, LevelFetcher},
         policy::FetchPolicy,
-        report::{FetchReport, LeftOut, Loaded, Unjudged},
+        report::{FetchReport, LeftOut, Loaded, UnknownDays},
         requests::FetchError,
     },
     levels::{

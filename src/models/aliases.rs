@@ -65,8 +65,9 @@ impl Models {
         // A version that an alias leads to is not deleted; one that is gone was left by the alias in between.
         let mut version = self.alias(key, name)?;
         while let Some(wanted) = version {
-            // The common case is that the champion is also the current version: then memory has it.
-            if let Some(held) = self.get::<M>(key)?.filter(|held| held.version() == Some(wanted)) {
+            // The common case is that the champion is also the current version: then memory has it. Another current
+            // version is none of the caller's business, damaged or not.
+            if let Some(held) = self.hit::<M>(key).filter(|held| held.version() == Some(wanted)) {
                 return Ok(Some(held));
             }
             if let Some(held) = self.get_version(key, wanted)? {

@@ -388,3 +388,93 @@ fn the_last_hour_of_a_session_is_asked_for_when_it_has_ended() {
     let loaded = load(&store, Timeframe::HOUR, day, &vendor);
     assert_eq!((loaded.data.len(), loaded.is_complete()), (7, true));
 }
+
+#[test]
+fn an_empty_answer_proves_nothing_about_a_session_that_has_a_bar() {
+    let clock = clock();
+    let empty = |_: &Symbol, _: Timeframe, _: Interval<Timestamp>| Ok::<_, FetchError>(Bars::default());
+    let day = between("2018-12-20", "2018-12-21");
+    for (written, asked_at) in [
+        (&["2018-12-20T14:30:00Z"][..], "2019-06-01"),
+        (&["2018-12-20T14:30:00Z", "2018-12-20T20:59:00Z"], "2018-12-20T22:00:00Z"),
+        (&["2018-12-20T14:30:00Z", "2018-12-20T20:59:00Z"], "2019-06-01"),
+    ] {
+        let store = store(&clock);
+        clock.set(at("2018-12-20T21:00:00Z"));
+        let bars: Bars = written.iter().map(|begins| bar(at(begins), 5000)).collect();
+        store.bars("SPY", Timeframe::MINUTE).unwrap().write(&bars).unwrap();
+        clock.set(at(asked_at));
+        let loaded = load(&store, Timeframe::MINUTE, day, &empty);
+        assert!(!loaded.is_complete(), "{written:?} {asked_at}: {:?}", loaded.report);
+    }
+}
+
+#[test]
+fn what_another_calendar_or_other_hours_expect_is_asked_for() {
+    let clock = clock();
+    let store = store(&clock);
+    clock.set(at("2019-06-01"));
+    let week = between("2018-12-17", "2018-12-24");
+    let always = Vendor { calendar: Calendar::always_open(), ..Vendor::new(&clock, Duration::ZERO) };
+    let coin = store.bars("BTC-USD", Timeframe::DAY).unwrap();
+    assert_eq!(coin.load_or_fetch(week, &always).unwrap().complete().unwrap().len(), 5);
+    coin.set_calendar(Calendar::always_open()).unwrap();
+    assert_eq!(coin.load_or_fetch(week, &always).unwrap().complete().unwrap().len(), 7);
+
+    let day = between("2018-12-20", "2018-12-21T05:00:00Z");
+    let minutes = store.bars("QQQ", Timeframe::MINUTE).unwrap();
+    let plain = minutes.load_or_fetch(day, &always).unwrap();
+    assert!(plain.is_complete());
+    let extended = minutes.policy(FetchPolicy::default().extended_hours(true)).load_or_fetch(day, &always).unwrap();
+    assert_eq!((plain.data.len(), extended.data.len()), (391, 24 * 60));
+}
+
+#[test]
+fn a_vendor_who_always_has_more_comes_to_an_end() {
+    struct Endless(AtomicU32);
+    impl BarFetcher for Endless {
+        fn fetch(&self, _: &Symbol, _: Timeframe, asked: Interval<Timestamp>) -> Result<Answer<Bars>, FetchError> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Ok(Answer::new(Bars::default()).more_from(asked.start().after(Duration::from_nanos(1))))
+        }
+    }
+    let clock = clock();
+    let store = store(&clock);
+    clock.set(at("2019-06-01"));
+    let vendor = Endless(AtomicU32::new(0));
+    assert!(!load(&store, Timeframe::DAY, between("2018-12-17", "2018-12-22"), &vendor).is_complete());
+    assert_eq!(vendor.0.into_inner(), 5);
+}
+
+#[test]
+fn gaps_believe_a_writer_who_knows() {
+    let clock = clock();
+    let store = store(&clock);
+    clock.set(at("2019-06-01"));
+    let (bars, week) = (store.bars("SPY", Timeframe::DAY).unwrap(), between("2018-12-17", "2018-12-22"));
+    assert_eq!(bars.gaps(week).unwrap().len(), 5);
+    bars.write_covering(&[bar(at("2018-12-17"), 5000)].into_iter().collect(), week).unwrap();
+    assert!(bars.gaps(week).unwrap().is_empty());
+}
+
+#[test]
+fn a_row_that_stays_wrong_is_asked_for_less_and_less_often() {
+    let clock = clock();
+    let store = store(&clock);
+    clock.set(at("2019-06-01"));
+    let (vendor, calls) = (Vendor::new(&clock, Duration::ZERO), AtomicU32::new(0));
+    // Every minute of the year begins half a minute late.
+    let shifted = |_: &Symbol, timeframe: Timeframe, asked: Interval<Timestamp>| {
+        calls.fetch_add(1, Ordering::SeqCst);
+        let late = |bar: Bar| Bar { at: bar.at.after(Duration::from_secs(30)), ..bar };
+        let bars = vendor.bars(timeframe, asked).into_iter().map(|(bar, _)| late(bar));
+        Ok::<_, FetchError>(bars.filter(|bar| asked.contains(bar.at)).collect::<Bars>())
+    };
+    let month = between("2018-11-01", "2018-12-01");
+    for _ in 0..4 * 48 {
+        assert!(!load(&store, Timeframe::MINUTE, month, &shifted).is_complete());
+        clock.advance(15 * MINUTES);
+    }
+    // At once, and after a quarter of an hour, half an hour, an hour ... a day.
+    assert!(calls.load(Ordering::SeqCst) < 20, "{calls:?}");
+}

@@ -257,3 +257,15 @@ fn a_closure_need_not_name_its_types() {
     assert_eq!(first_weight(&train(true).unwrap()), 8.0);
     assert_eq!(train(false).unwrap_err().to_string(), "no such file");
 }
+
+#[test]
+fn an_alias_leads_to_its_version_whatever_is_current() {
+    let folder = Folder::new();
+    let store = folder.options().hot_bytes(0).open(folder.path()).unwrap();
+    let key = key("m");
+    store.publish(&key, weights(1.0)).unwrap();
+    store.set_alias(&key, "champion", version(1)).unwrap();
+    store.publish(&key, NewModel::new(WeightsTwo { weights: vec![2.0] })).unwrap();
+    let champion = store.get_alias::<Weights>(&key, "champion").unwrap().unwrap();
+    assert_eq!((champion.version(), first_weight(&champion)), (Some(version(1)), 1.0));
+}

@@ -180,11 +180,12 @@ fn hours_begin_anew_after_lunch() {
     let (hours, outside) = counted(&series, "1h");
     assert_eq!(
         hours,
-        ["06-03T01:30 60", "06-03T02:30 60", "06-03T03:30 30", "06-03T05:00 60", "06-03T06:00 60", "06-03T07:00 60"]
+        ["06-03T01:30 60", "06-03T02:30 60", "06-03T03:30 30", "06-03T05:00 60", "06-03T06:00 60", "06-03T07:00 61"]
     );
-    assert_eq!(outside, 10 + 60 + 10);
-    assert_eq!(counted(&series, "4h").0, ["06-03T01:30 150", "06-03T05:00 180"]);
-    assert_eq!(counted(&series, "1d"), (vec!["06-03T00:00 330".to_owned()], 80));
+    // The bar that begins at the close is the closing auction's.
+    assert_eq!(outside, 10 + 60 + 9);
+    assert_eq!(counted(&series, "4h").0, ["06-03T01:30 150", "06-03T05:00 181"]);
+    assert_eq!(counted(&series, "1d"), (vec!["06-03T00:00 331".to_owned()], 79));
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn an_older_ledger_is_judged_anew_when_it_is_written() {
     for opened in 0..2 {
         let store = Store::options().clock(clock()).open(&path).unwrap();
         let known = store.levels("VIX").unwrap().coverage(january).unwrap();
-        assert_eq!(known[0].coverage, if opened == 0 { Coverage::Empty } else { Coverage::Present });
+        assert_eq!(known[0].coverage, if opened == 0 { Coverage::Missing } else { Coverage::Present });
         let loaded = store.levels("VIX").unwrap().load_or_fetch(january, &vendor).unwrap();
         assert_eq!((loaded.data.len(), loaded.is_complete(), loaded.report.calls), (21, true, 1 - opened));
         // Bars that are stored are there, and only they: each day is one stretch of what was written.
@@ -179,9 +179,9 @@ fn check(store: &Store) {
     assert!(is_of_then || judge == Calendar::nyse(), "{}", judge.to_json());
     assert_eq!(is_of_then, judge.version() == 1);
     let january = Interval::parse("2018-01-01", "2018-02-01").unwrap();
-    // Releases of then took an empty answer for proof.
+    // Releases of then took an empty answer for proof, which this one does not believe.
     let levels = &store.levels("VIX").unwrap().coverage(january).unwrap()[0].coverage;
     let is_as_it_was =
-        if is_of_then { *levels == Coverage::Empty } else { matches!(levels, Coverage::AssumedEmpty { .. }) };
+        if is_of_then { *levels == Coverage::Missing } else { matches!(levels, Coverage::AssumedEmpty { .. }) };
     assert!(is_as_it_was, "{levels:?}");
 }

@@ -8,8 +8,8 @@ use crate::{
         bars::bar::Field,
         calendar::{Calendar, Session},
         coverage::{
-            classify::Window,
             ledger::{Coverage, CoverageSpan},
+            windows::Window,
         },
     },
     types::{
@@ -90,7 +90,14 @@ impl BarSeries<'_> {
             let next = at.partition_point(|at| at.after(reach) <= window.span.start() && *at < window.span.start());
             at.get(next).is_none_or(|at| *at >= window.span.end())
         };
-        let is_known = |span| judged.record.ledger.within(span).iter().all(|part| part.coverage == Coverage::Empty);
+        let is_known = |span| {
+            judged
+                .record
+                .ledger
+                .within(span)
+                .iter()
+                .all(|part| part.coverage == Coverage::Empty || part.coverage == Coverage::Present)
+        };
         let mut gaps: Vec<Session> = Vec::new();
         let windows: Vec<Window> = judge.windows(over).collect();
         // A session with a break has two windows.
@@ -112,8 +119,8 @@ impl BarSeries<'_> {
     }
 
     /// Returns the stretches of trading, as far as they lie in `interval`, of at least `shortest` that no bar covers.
-    /// Breaks of a session are none. A load takes a session with a bar for complete, because a thinly traded symbol has minutes without one;
-    /// this finds what a vendor cut off. [`mark_missing`](Self::mark_missing) such a stretch to have it fetched again.
+    /// Breaks of a session are none. Once a
+    /// session has ended, a load takes stretches without a bar for minutes without a trade; this finds what a vendor cut off. [`mark_missing`](Self::mark_missing) such a stretch to have it fetched again.
     ///
     /// ```
     /// # use modelkeep::{Day, Interval, Store, market::Timeframe};
@@ -128,6 +135,7 @@ impl BarSeries<'_> {
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn intraday_gaps(&self, interval: Interval<Timestamp>, shortest: Duration) -> Result<Vec<Interval<Timestamp>>> {
+        self.check_sessions("look for gaps")?;
         let (at, _) =
             self.covered.market.core.look(|snapshot| read::field(snapshot, &self.id, interval, Field::Volume))?;
         let (calendar, mut intraday_gaps) = (self.covered.calendar()?, Vec::new());

@@ -5,13 +5,12 @@
 
 use std::time::Duration;
 
-use super::ledger::{Coverage, CoverageSpan, Ledger};
+use super::{
+    ledger::{Coverage, CoverageSpan, Ledger},
+    windows::Window,
+};
 use crate::{
-    market::{
-        calendar::{Calendar, Session},
-        fetch::policy::FetchPolicy,
-        timeframe::Timeframe,
-    },
+    market::{calendar::Calendar, fetch::policy::FetchPolicy, timeframe::Timeframe},
     types::{interval::Interval, invariant::Invariant, limits::REASON_BYTES_MAX, time::Timestamp},
 };
 
@@ -45,95 +44,10 @@ pub(crate) struct Judge<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// A session, or a day that the calendar does not know, as far as it was looked at.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Window {
-    /// `None` for a day that the calendar does not know.
-    pub(crate) session: Option<Session>,
-    /// All of it: where its rows begin.
-    pub(crate) whole: Interval<Timestamp>,
-    /// The part that was looked at.
-    pub(crate) span: Interval<Timestamp>,
-    closed_at: Timestamp,
-}
-
 impl Judge<'_> {
     /// How long after the close of a session its last rows may be on their way.
     fn delay(&self) -> Duration {
         self.policy.delay_of(self.timeframe).max(self.learnt_delay)
-    }
-
-    /// The sessions in `within`, and the days that the calendar does not know, as far as they lie in it, in order.
-    pub(crate) fn windows(&self, within: Interval<Timestamp>) -> impl Iterator<Item = Window> {
-        let (judge, known) = (*self, self.calendar.known());
-        let days = within.days();
-        let before = Interval::between(days.start(), days.end().min(known.start()).max(days.start()));
-        let after = Interval::between(days.start().max(known.end()).min(days.end()), days.end());
-        let unjudged = move |days: Interval<crate::types::time::Day>| {
-            let all = std::iter::successors(Some(days.start()), |day| Some(day.next()));
-            all.take_while(move |day| days.contains(*day)).map(|day| {
-                let whole = Interval::between(day.start(), day.next().start());
-                Window { session: None, whole, span: whole, closed_at: whole.end() }
-            })
-        };
-        let sessions = self.calendar.expected(self.widened(within), self.timeframe);
-        let stretches = sessions.flat_map(move |session| judge.stretches(session));
-        let all = unjudged(before).chain(stretches).chain(unjudged(after));
-        all.filter_map(move |window| {
-            let (start, end) = (window.whole.start().max(within.start()), window.whole.end().min(within.end()));
-            // Bars of a day begin with it: who asked from noon on did not ask for today.
-            let is_asked = start < end && (!judge.timeframe.is_daily() || start == window.whole.start());
-            is_asked.then(|| Window { span: Interval::between(start, end), ..window })
-        })
-    }
-
-    /// Extended hours reach beyond the session that they belong to.
-    fn widened(&self, within: Interval<Timestamp>) -> Interval<Timestamp> {
-        if self.policy.extended_hours && !self.timeframe.is_daily() {
-            Interval::between(within.start().before(DAY), within.end().after(DAY))
-        } else {
-            within
-        }
-    }
-
-    /// The stretches in which the rows of a session begin: its trading, without breaks; with extended hours all of its
-    /// day, local time; and for bars of a day the day that they are labelled by.
-    fn stretches(&self, session: Session) -> impl Iterator<Item = Window> + use<> {
-        let is_daily = self.timeframe.is_daily();
-        let extended = (self.policy.extended_hours && !is_daily).then(|| {
-            let (window, day) = (session.window(self.timeframe), self.calendar.local_day(session.day));
-            // A session that opens in the evening before has no hours before it.
-            if window.start() < day.start() {
-                window
-            } else {
-                Interval::between(day.start(), window.end().max(day.end()))
-            }
-        });
-        let plain = extended.is_none().then(|| session.windows(self.timeframe));
-        extended.into_iter().chain(plain.into_iter().flatten()).map(move |whole| {
-            let closed_at = if is_daily { session.close } else { whole.end() };
-            Window { session: Some(session), whole, span: whole, closed_at }
-        })
-    }
-
-    /// Whether rows can begin in `part`: there is a session in it, or the calendar does not know.
-    pub(crate) fn expects(&self, part: Interval<Timestamp>) -> bool {
-        self.windows(part).next().is_some()
-    }
-
-    /// Whether a row that begins at `at` belongs to the series: to a session of it, or to a day that nobody judges. A
-    /// row that begins at the close, as the closing auction's does, belongs to the session.
-    pub(crate) fn belongs(&self, at: Timestamp) -> bool {
-        if !self.calendar.known().contains(at.day()) {
-            return true;
-        }
-        if self.timeframe.is_daily() {
-            return self.calendar.session(at.day()).is_some();
-        }
-        let around = Interval::between(at.before(MINUTE), at.after(MINUTE));
-        let mut sessions = self.calendar.expected(self.widened(around), self.timeframe);
-        let is_within = sessions.any(|session| self.stretches(session).any(|part| part.whole.contains(at)));
-        is_within || self.calendar.session_of_bar(at).is_some_and(|session| session.close == at)
     }
 
     /// Takes note of an answer to `asked` that brought rows `at` these times, which are in order and lie within. Returns
@@ -202,7 +116,9 @@ impl Judge<'_> {
             return push(start, end, self.absent(before, window, window.span));
         }
         // The time behind the last row that is known of: rows may still come there.
-        let is_last = end >= window.whole.end() || !stored_in(Interval::between(end, window.whole.end()));
+        // An empty answer says nothing about what lies before rows that are stored already.
+        let is_last =
+            rows.is_empty() || end >= window.whole.end() || !stored_in(Interval::between(end, window.whole.end()));
         let tail = if is_last {
             rows.last().map_or(start, |last| last.after(self.timeframe.duration())).min(end)
         } else {
@@ -211,7 +127,7 @@ impl Judge<'_> {
         if is_settled {
             push(start, tail, Coverage::Present);
             let part = Interval::between(tail, end);
-            let coverage = if self.is_long_over(window) {
+            let coverage = if self.is_long_over(window) && !rows.is_empty() {
                 Coverage::Present
             } else if brings_new(before, window.span, rows) {
                 // While rows come, more may follow: from here on it counts as asked for in vain.
@@ -257,7 +173,7 @@ impl Judge<'_> {
             Coverage::Present | Coverage::AssumedEmpty { .. } => true,
             _ => false,
         };
-        closed_at.after(2 * delay) < self.now && before.within(tail).iter().all(in_vain_for_long)
+        closed_at.after(delay.saturating_mul(2)) < self.now && before.within(tail).iter().all(in_vain_for_long)
     }
 
     /// What is said of a stretch that was asked for in vain: due, and long after it was due assumed to be empty.
@@ -269,7 +185,7 @@ impl Judge<'_> {
             Coverage::AssumedEmpty { attempts, .. } => attempts,
             _ => 0,
         };
-        let attempts = most(before, part, assumed) + 1;
+        let attempts = most(before, part, assumed).saturating_add(1);
         let last = ASSUMED_PAUSES.len() - 1;
         let at = usize::try_from(attempts - 1).map_or(last, |n| n.min(last));
         let pause = ASSUMED_PAUSES.get(at).copied().always("the index is bounded by the length");
@@ -286,7 +202,7 @@ impl Judge<'_> {
             _ => None,
         };
         let since = before.within(part).iter().filter_map(first).min().unwrap_or(self.now);
-        let (attempts, asked_at) = (most(before, part, asked) + 1, self.now);
+        let (attempts, asked_at) = (most(before, part, asked).saturating_add(1), self.now);
         match window.session {
             Some(_) => Coverage::Due { retry_at, attempts, since, asked_at },
             None => Coverage::Unjudged { retry_at, attempts, since, asked_at },
@@ -380,97 +296,6 @@ impl Judge<'_> {
             ledger.mark(run, Coverage::Present);
         }
     }
-
-    /// The end of the rows that can be over: no row that begins before it goes on. Where bars of this length begin is
-    /// known from the `grid` of those that are stored.
-    pub(crate) fn complete_until(&self, grid: Option<BarGrid>) -> Timestamp {
-        let now = self.now;
-        if self.timeframe.is_daily() {
-            let today = now.day();
-            let days = [today.plus_days(-1).unwrap_or(today), today, today.next()];
-            let open =
-                days.into_iter().filter_map(|day| self.calendar.session(day)).find(|session| session.close > now);
-            let is_known = self.calendar.known().contains(today);
-            let over = if is_known { today.next().start() } else { today.start() };
-            return open.map_or(over, |session| session.day.start());
-        }
-        if let Some(grid) = self.timeframe.grid() {
-            return Timestamp::from_nanos(now.as_nanos().div_euclid(grid).saturating_mul(grid));
-        }
-        let around = Interval::between(now, now.after(Duration::from_nanos(1)));
-        let Some(window) = self.windows(around).next() else {
-            // The last bar of a session ends with it.
-            return now;
-        };
-        let Some(grid) = grid else {
-            return now.before(self.timeframe.duration()).after(Duration::from_nanos(1));
-        };
-        let (open, length) = (window.whole.start(), self.timeframe.duration());
-        let first = open.after(grid.phase);
-        if now < first {
-            return open;
-        }
-        let steps = u32::try_from(now.since(first).as_nanos() / length.as_nanos()).unwrap_or(u32::MAX);
-        first.after(length.saturating_mul(steps))
-    }
-
-    /// Whether a bar can begin in `part`, as far as is known where bars of this length begin.
-    pub(crate) fn can_begin_in(&self, part: Interval<Timestamp>, grid: Option<BarGrid>) -> bool {
-        self.windows(part).any(|window| {
-            if self.timeframe.is_daily() || window.session.is_none() {
-                return true;
-            }
-            let (start, end) = (window.span.start(), window.span.end());
-            if let Some(grid) = self.timeframe.grid() {
-                let next = start.as_nanos().saturating_add(grid - 1).div_euclid(grid).saturating_mul(grid);
-                return next < end.as_nanos();
-            }
-            let Some(grid) = grid else { return true };
-            let (open, length) = (window.whole.start(), self.timeframe.duration());
-            if start <= open {
-                return true;
-            }
-            let first = open.after(grid.phase);
-            let steps = start.since(first).as_nanos().div_ceil(length.as_nanos());
-            let next = first.after(length.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX)));
-            next < end
-        })
-    }
-
-    /// Where bars of this length begin, by the last ones that are stored.
-    pub(crate) fn grid_of(&self, stored: &[Timestamp]) -> Option<BarGrid> {
-        let last = *stored.last()?;
-        let phase = stored.iter().rev().find_map(|at| {
-            let here = Interval::between(*at, at.after(Duration::from_nanos(1)));
-            let window = self.windows(here).next()?;
-            // The first bar of a session may be a short one.
-            let since_open = at.since(window.whole.start());
-            (!since_open.is_zero()).then(|| {
-                let nanos = since_open.as_nanos() % self.timeframe.duration().as_nanos();
-                Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
-            })
-        });
-        Some(BarGrid { phase: phase.unwrap_or_default(), last })
-    }
-}
-
-/// Where bars that follow no fixed grid begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BarGrid {
-    /// After the open of their session, less whole bars.
-    phase: Duration,
-    /// The last bar.
-    last: Timestamp,
-}
-
-impl BarGrid {
-    /// Whether `part` lies within the last bar, so that no other begins there. The first bar of a session may be short,
-    /// and says nothing about what lies behind it.
-    pub(crate) fn covers(&self, part: Interval<Timestamp>, judge: &Judge<'_>) -> bool {
-        let here = Interval::between(self.last, self.last.after(Duration::from_nanos(1)));
-        let is_first = judge.windows(here).next().is_none_or(|window| window.whole.start() == self.last);
-        !is_first && self.last <= part.start() && part.end() <= self.last.after(judge.timeframe.duration())
-    }
 }
 
 /// The rows that begin in `part`.
@@ -497,9 +322,10 @@ pub(crate) fn record_final(ledger: &mut Ledger, part: Interval<Timestamp>) {
     }
 }
 
-/// Takes note that `parts` could not be fetched.
+/// Takes note that `parts` could not be fetched; `before` says how often that was so already.
 pub(crate) fn record_failure(
     ledger: &mut Ledger,
+    before: &Ledger,
     parts: &[Interval<Timestamp>],
     reason: &str,
     asked_for: Option<Duration>,
@@ -512,8 +338,9 @@ pub(crate) fn record_failure(
     };
     for part in parts {
         // Each stretch counts how often it was asked for.
-        for CoverageSpan { interval, coverage } in ledger.within(*part) {
-            let attempts = if let Coverage::Failed { attempts, .. } = coverage { attempts + 1 } else { 1 };
+        for CoverageSpan { interval, coverage } in before.within(*part) {
+            let attempts =
+                if let Coverage::Failed { attempts, .. } = coverage { attempts.saturating_add(1) } else { 1 };
             let pause = asked_for
                 .unwrap_or_else(|| pause(policy, attempts))
                 .min(FAILED_PAUSE_MAX.max(policy.retry_failed_after));

@@ -1,5 +1,7 @@
 //! A series whose coverage is known: what bars and levels have in common.
 
+use std::time::Duration;
+
 use super::{
     CalendarId, CoverageRecord, calendar_of,
     classify::Judge,
@@ -110,11 +112,6 @@ impl<'a> CoveredSeries<'a> {
         Judge { calendar: &judged.calendar, timeframe, policy, learnt_delay: judged.record.learnt_delay, now }
     }
 
-    /// What is known of it, as it stands in the file.
-    pub(crate) fn record(&self) -> Result<CoverageRecord> {
-        self.market.core.look(|snapshot| read(snapshot, &self.id.key()))
-    }
-
     /// What is known of it, and the calendar that goes on with that.
     pub(crate) fn judged(&self) -> Result<Judged> {
         self.market.core.look(|snapshot| self.judged_in(snapshot, snapshot))
@@ -124,9 +121,13 @@ impl<'a> CoveredSeries<'a> {
     pub(crate) fn judged_in(&self, reader: &impl Reader, rows: &Snapshot) -> Result<Judged> {
         let mut record = read(reader, &self.id.key())?;
         let calendar = self.calendar_for(reader, &record)?;
-        if record.calendar_id.as_ref().is_some_and(|judge| *judge != CalendarId::of(&calendar)) {
-            record.ledger.judge_anew();
+        if let Some(before) = &record.calendar_id
+            && (*before != CalendarId::of(&calendar) || record.extended_hours != self.policy().extended_hours)
+        {
+            let before = calendar_of(reader, before)?;
+            self.judge_anew(&mut record, &before);
         }
+        record.extended_hours = self.policy().extended_hours;
         let mut judged = Judged { record, calendar };
         if judged.record.overclaims {
             let at = self.id.stored_times(rows, Interval::all_time())?;
@@ -136,6 +137,21 @@ impl<'a> CoveredSeries<'a> {
             judged.record = CoverageRecord { ledger, overclaims: false, ..judged.record };
         }
         Ok(judged)
+    }
+
+    /// Forgets what another calendar, or other hours, said. What is stored stays known where they had a session: outside
+    /// of it nothing was expected, and so nothing was looked at.
+    fn judge_anew(&self, record: &mut CoverageRecord, before: &Calendar) {
+        record.ledger.judge_anew();
+        let policy = self.policy().clone().extended_hours(record.extended_hours);
+        let judge = Judge {
+            calendar: before,
+            timeframe: self.timeframe,
+            policy: &policy,
+            learnt_delay: record.learnt_delay,
+            now: self.market.core.now(),
+        };
+        record.ledger.keep_within(|span| judge.windows(span).map(|window| window.span).collect());
     }
 
     /// The calendar of the series: the stored one. Another version of it takes its place; another calendar does not.
@@ -169,7 +185,7 @@ impl<'a> CoveredSeries<'a> {
 
     /// What is known of every part of `interval`, in order.
     pub(crate) fn coverage(&self, interval: Interval<Timestamp>) -> Result<Vec<CoverageSpan>> {
-        Ok(self.record()?.ledger.within(interval))
+        Ok(self.judged()?.record.ledger.within(interval))
     }
 
     /// The calendar that judged what is known, as it was then.
@@ -226,15 +242,17 @@ impl<'a> CoveredSeries<'a> {
     pub(crate) fn note_missing(&self, batch: &Batch, interval: Interval<Timestamp>) -> Result<()> {
         let mut judged = self.judged_before(batch)?;
         judged.record.ledger.mark(interval, Coverage::Missing);
+        // What was learnt of a vendor who was broken goes with it.
+        judged.record.learnt_delay = Duration::ZERO;
         self.write_judged(batch, &judged)
     }
 
     /// Gives the series another calendar, and forgets what the one before judged.
     pub(crate) fn set_calendar(&self, batch: &Batch, calendar: Calendar) -> Result<()> {
-        let anyhow = Self { calendar: None, ..self.clone() };
-        let Judged { mut record, calendar: before } = anyhow.judged_before(batch)?;
+        let as_stored = Self { calendar: None, ..self.clone() };
+        let Judged { mut record, calendar: before } = as_stored.judged_before(batch)?;
         if before != calendar {
-            record.ledger.judge_anew();
+            self.judge_anew(&mut record, &before);
         }
         self.write_judged(batch, &Judged { record, calendar })
     }

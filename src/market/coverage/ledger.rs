@@ -195,16 +195,35 @@ impl Ledger {
         due
     }
 
-    /// Forgets the shortest stretches that are present, if there are too many: what is forgotten is fetched again.
+    /// Forgets the shortest stretches, if there are too many: what is forgotten is fetched again.
     pub(crate) fn bound(&mut self) {
-        if self.stretches.len() <= SPANS_MAX {
+        let excess = self.stretches.len().saturating_sub(SPANS_MAX);
+        if excess == 0 {
             return;
         }
+        // Half of them, so that the next one does not begin anew.
         let length = |span: &CoverageSpan| span.interval.end().since(span.interval.start());
-        let mut lengths: Vec<Duration> = self.stretches.iter().map(length).collect();
-        lengths.sort_unstable();
-        let limit = lengths.get(SPANS_MAX / 2).copied().unwrap_or_default();
-        self.stretches.retain(|span| span.coverage != Coverage::Present || length(span) > limit);
+        let mut by_length: Vec<usize> = (0..self.stretches.len()).collect();
+        by_length.sort_by_key(|at| self.stretches.get(*at).map(length));
+        by_length.truncate(excess + SPANS_MAX / 2);
+        by_length.sort_unstable();
+        let mut at = 0;
+        self.stretches.retain(|_| {
+            at += 1;
+            by_length.binary_search(&(at - 1)).is_err()
+        });
+    }
+
+    /// Keeps of what is stored only the parts that `parts` cuts out of it.
+    pub(crate) fn keep_within(&mut self, parts: impl Fn(Interval<Timestamp>) -> Vec<Interval<Timestamp>>) {
+        let before = std::mem::take(&mut self.stretches);
+        for CoverageSpan { interval, coverage } in before {
+            if coverage.is_stored() {
+                parts(interval).into_iter().for_each(|part| self.mark(part, coverage.clone()));
+            } else {
+                self.mark(interval, coverage);
+            }
+        }
     }
 
     /// Forgets everything but failures.
@@ -245,7 +264,7 @@ pub(crate) fn call_count(interval: Interval<Timestamp>, max_request_span: Option
 }
 
 /// Rows that a call may bring again where that saves another call.
-const ROWS_BETWEEN_MAX: u32 = 10;
+pub(crate) const ROWS_BETWEEN_MAX: u32 = 10;
 
 /// Joins neighbours of `due` where one call for both, and for what lies between them, takes fewer calls than two; also
 /// without a limit on a call, where so little lies between them that asking for it again costs less than a call.

@@ -54,6 +54,7 @@ struct CoverageV2 {
     calls: u64,
     call_nanos: u64,
     learnt_delay_nanos: u64,
+    extended_hours: bool,
 }
 
 crate::format::record::schema!(CoverageV2, "modelkeep.coverage", 2);
@@ -82,6 +83,8 @@ pub(crate) struct CoverageRecord {
     pub(crate) call_time: Duration,
     /// The longest publication delay that was seen.
     pub(crate) learnt_delay: Duration,
+    /// Whether hours before the open and after the close are part of it.
+    pub(crate) extended_hours: bool,
     /// An older release wrote it, which claimed more than it knew.
     pub(crate) overclaims: bool,
 }
@@ -154,7 +157,7 @@ pub(crate) fn read(reader: &impl Reader, key: &[u8]) -> Result<CoverageRecord> {
             }
             _ => return Err(broken()),
         };
-        let interval = Interval::new(Timestamp::from_nanos(start), Timestamp::from_nanos(end))?;
+        let interval = Interval::new(Timestamp::from_nanos(start), Timestamp::from_nanos(end)).map_err(|_| broken())?;
         stretches.push(CoverageSpan { interval, coverage });
     }
     Ok(CoverageRecord {
@@ -167,6 +170,7 @@ pub(crate) fn read(reader: &impl Reader, key: &[u8]) -> Result<CoverageRecord> {
         calls: record.calls,
         call_time: Duration::from_nanos(record.call_nanos),
         learnt_delay: Duration::from_nanos(record.learnt_delay_nanos),
+        extended_hours: record.extended_hours,
         overclaims,
     })
 }
@@ -187,6 +191,7 @@ impl From<CoverageV1> for CoverageV2 {
             calls: old.calls,
             call_nanos: old.call_nanos,
             learnt_delay_nanos: 0,
+            extended_hours: false,
         }
     }
 }
@@ -209,6 +214,7 @@ pub(crate) fn write(batch: &Batch, key: &[u8], record: &CoverageRecord, calendar
         calls: record.calls,
         call_nanos: nanos(record.call_time),
         learnt_delay_nanos: nanos(record.learnt_delay),
+        extended_hours: record.extended_hours,
     };
     for CoverageSpan { interval, coverage } in record.ledger.stretches() {
         row.starts.push(interval.start().as_nanos());

@@ -4,12 +4,13 @@
 //! answer is committed with what it says of its interval as it arrives, so that a load that was interrupted goes on
 //! where it stopped.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use super::{
     answer::Answer,
     fetcher::{BarFetcher, LevelFetcher},
-    report::{FetchReport, LeftOut, Loaded, Unjudged},
+    plan::{bar_grid, clip_to_closed, judge_result, left_out_spans, to_ask},
+    report::{FetchReport, LeftOut, Loaded},
 };
 use crate::{
     engine::Batch,
@@ -23,9 +24,9 @@ use crate::{
             validate::{flaw, prepare},
         },
         coverage::{
-            classify::{self, BarGrid, Judge},
+            classify,
             covered::{CoveredSeries, Judged},
-            ledger::{self, Coverage},
+            ledger,
         },
         fetch::requests::{self, FetchError, Response},
         levels::{series::LevelSeries, stored, values::Levels},
@@ -100,7 +101,7 @@ fn fetch_missing<S: SeriesSource>(source: &S, interval: Interval<Timestamp>) -> 
     let mut report = FetchReport::default();
     let grid = bar_grid(covered, &judged, now)?;
     let over = clip_to_closed(&covered.judge(&judged, now), interval, grid, &mut report);
-    let due = missing(&covered.judge(&judged, now), &judged, over, grid);
+    let due = to_ask(&covered.judge(&judged, now), &judged, over, grid);
     let policy = covered.policy();
     let max_request_span = policy.max_request_span.map(|span| span.max(covered.timeframe().duration()));
     let calls_for = |due: &[Interval<Timestamp>], judged: &Judged| {
@@ -117,9 +118,14 @@ fn fetch_missing<S: SeriesSource>(source: &S, interval: Interval<Timestamp>) -> 
         Ok(split.filter(|asked| judge.expects(*asked)).collect::<Vec<_>>())
     };
     let mut calls = calls_for(&due, &judged)?;
-    report.calls_saved = ledger::call_count(over, max_request_span).saturating_sub(calls.len() as u64);
+    let mut made = 0_u64;
     // An answer may be a page of a longer one: then the rest is asked for.
     while !calls.is_empty() {
+        made = made.saturating_add(calls.len() as u64);
+        if made > LOAD_CALLS_MAX {
+            let message = format!("more than {LOAD_CALLS_MAX} calls, with those for the rest of pages");
+            return Err(Error::new(ErrorKind::LimitExceeded, "load", load.to_string(), message));
+        }
         // Fail before fetching when the answer could not be stored.
         core.check_writable("load")?;
         let me = std::thread::current().id();
@@ -140,74 +146,11 @@ fn fetch_missing<S: SeriesSource>(source: &S, interval: Interval<Timestamp>) -> 
     }
     let grid = bar_grid(covered, &judged, now)?;
     judge_result(&covered.judge(&judged, now), &judged, over, grid, &mut report);
+    report.calls_saved = ledger::call_count(over, max_request_span).saturating_sub(made);
     let saved = u32::try_from(report.calls_saved).unwrap_or(u32::MAX);
     report.time_saved = judged.record.mean_call().saturating_mul(saved);
     report.time = core.clock().monotonic().saturating_sub(start);
     Ok(report)
-}
-
-/// Where bars that follow no fixed grid begin, by those that are stored.
-fn bar_grid(covered: &CoveredSeries<'_>, judged: &Judged, now: Timestamp) -> Result<Option<BarGrid>> {
-    const RECENT: Duration = Duration::from_secs(10 * 24 * 3600);
-    if covered.timeframe().is_daily() || covered.timeframe().grid().is_some() {
-        return Ok(None);
-    }
-    let stored = covered.stored_times(Interval::between(now.before(RECENT), now))?;
-    Ok(covered.judge(judged, now).grid_of(&stored))
-}
-
-/// The part of `interval` that is over.
-fn clip_to_closed(
-    judge: &Judge<'_>,
-    interval: Interval<Timestamp>,
-    grid: Option<BarGrid>,
-    report: &mut FetchReport,
-) -> Interval<Timestamp> {
-    let until = judge.complete_until(grid);
-    if interval.end() <= until {
-        return interval;
-    }
-    let end = until.max(interval.start());
-    report.not_yet = Some(Interval::between(end, interval.end()));
-    Interval::between(interval.start(), end)
-}
-
-/// What has to be asked for: not where an exchange is known to be closed.
-fn missing(
-    judge: &Judge<'_>,
-    judged: &Judged,
-    over: Interval<Timestamp>,
-    grid: Option<BarGrid>,
-) -> Vec<Interval<Timestamp>> {
-    let mut due = judged.record.ledger.due(over, judge.now);
-    due.retain(|part| judge.expects(*part) && grid.is_none_or(|grid| !grid.covers(*part, judge)));
-    due
-}
-
-/// Says what is still not there, and what nobody can say.
-fn judge_result(
-    judge: &Judge<'_>,
-    judged: &Judged,
-    over: Interval<Timestamp>,
-    grid: Option<BarGrid>,
-    report: &mut FetchReport,
-) {
-    for span in judged.record.ledger.within(over) {
-        match span.coverage {
-            Coverage::Present | Coverage::Provisional { .. } | Coverage::Empty | Coverage::Unjudged { .. } => {}
-            Coverage::AssumedEmpty { .. } if judge.expects(span.interval) => report.assumed_empty.push(span),
-            Coverage::AssumedEmpty { .. } => {}
-            Coverage::Due { .. } | Coverage::Failed { .. } | Coverage::Missing => {
-                if judge.can_begin_in(span.interval, grid) {
-                    report.gaps.push(span);
-                }
-            }
-        }
-    }
-    let (known, days) = (judge.calendar.known(), over.days());
-    if !over.is_empty() && (days.start() < known.start() || known.end() < days.end()) {
-        report.unjudged = Some(Unjudged { interval: over, calendar: judge.calendar.to_string(), known });
-    }
 }
 
 /// Commits one answer, and what it says. Returns what is still to be asked for, if it was a page of a longer one.
@@ -229,7 +172,9 @@ fn commit_response<S: SeriesSource>(
             let judge = covered.judge(&judged, now);
             let Answer { rows, more_from, is_final } = answer;
             let rows = source.normalise(rows, asked, &|at| judge.belongs(at), report);
-            (rows.map(|rows| (rows, more_from.filter(|at| *at > asked.start()), is_final)), None)
+            // At least a bar further, or it would never come to an end.
+            let ahead = asked.start().after(covered.timeframe().duration());
+            (rows.map(|rows| (rows, more_from.map(|at| at.max(ahead)), is_final)), None)
         }
         Err(error) => {
             let pause = error.pause();
@@ -242,6 +187,7 @@ fn commit_response<S: SeriesSource>(
         judged.record.calls += u64::from(attempts);
         judged.record.call_time += time;
         let mut ledger = judged.record.ledger.clone();
+        let before = ledger.clone();
         let parts = due.iter().filter_map(|part| overlap(*part, asked));
         let mut rest = None;
         match &result {
@@ -267,16 +213,16 @@ fn commit_response<S: SeriesSource>(
                 if let Some(end) = page_end {
                     judge.record_page_end(&mut ledger, end);
                 }
-                for row in report.left_out.get(left_out..).unwrap_or_default() {
-                    let row_span = Interval::between(row.at, row.at.after(covered.timeframe().duration()));
-                    let spans: Vec<_> = overlap(row_span, asked).into_iter().collect();
-                    classify::record_failure(&mut ledger, &spans, &row.reason, None, covered.policy(), now);
+                let left_out = report.left_out.get(left_out..).unwrap_or_default();
+                for (span, reason) in left_out_spans(left_out, covered.timeframe().duration()) {
+                    let spans: Vec<_> = overlap(span, asked).into_iter().collect();
+                    classify::record_failure(&mut ledger, &before, &spans, &reason, None, covered.policy(), now);
                 }
                 judged.record.learnt_delay = judged.record.learnt_delay.max(learnt.unwrap_or_default());
             }
             Err(error) => {
                 let parts: Vec<_> = parts.collect();
-                classify::record_failure(&mut ledger, &parts, error.message(), pause, covered.policy(), now);
+                classify::record_failure(&mut ledger, &before, &parts, error.message(), pause, covered.policy(), now);
             }
         }
         ledger.bound();

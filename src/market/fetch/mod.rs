@@ -3,6 +3,7 @@
 pub(crate) mod answer;
 pub(crate) mod fetcher;
 pub(crate) mod load;
+mod plan;
 pub(crate) mod policy;
 pub(crate) mod report;
 pub(crate) mod requests;

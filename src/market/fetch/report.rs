@@ -41,7 +41,7 @@ pub struct FetchReport {
     /// Sessions that are assumed to be empty, because nothing came long after they were due.
     pub assumed_empty: Vec<CoverageSpan>,
     /// That the interval holds days which the calendar does not know.
-    pub unjudged: Option<Unjudged>,
+    pub unjudged: Option<UnknownDays>,
     /// The end of the interval, as far as it is not over yet and was not asked for.
     pub not_yet: Option<Interval<Timestamp>>,
 }
@@ -59,7 +59,7 @@ pub struct LeftOut {
 /// Days that the calendar of a series does not know: nobody can say whether all of them is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Unjudged {
+pub struct UnknownDays {
     /// The interval that was loaded.
     pub interval: Interval<Timestamp>,
     /// The calendar.
@@ -141,7 +141,7 @@ impl<T> Loaded<T> {
             ));
         }
         unjudged.as_ref().map(|unjudged| {
-            let Unjudged { interval, calendar, known } = unjudged;
+            let UnknownDays { interval, calendar, known } = unjudged;
             format!(
                 "the calendar {calendar} knows {known} and not all of {interval}: nobody can say what is missing; accept \
                  that with `accept_unjudged`, or use a calendar that knows these days"

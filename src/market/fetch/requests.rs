@@ -1,6 +1,6 @@
 //! Asking somebody else for data: several calls at a time, not more often than allowed, again when that may help.
 //!
-//! What is asked for, and what the answers mean, is said above. Here is how: calls are taken in turn by a few threads,
+//! `fetch::load` chooses the calls and interprets the answers. Here calls are taken in turn by a few threads,
 //! each waits for the rate limit (the `governor` crate) before every attempt, errors that the fetcher calls transient
 //! are tried again after growing pauses (the `backon` crate), and answers are handed over one by one as they arrive.
 
@@ -50,7 +50,7 @@ impl FetchError {
     }
 
     /// Says how long to wait before the next call, in place of the policy's pauses. If that is longer than the longest
-    /// of them, the call is not made again now, and the interval is left alone for so long.
+    /// of them, the call is not made again now, and the interval is left alone for so long, a day at most.
     #[must_use]
     pub fn retry_after(mut self, pause: Duration) -> Self {
         self.retry_after = Some(pause);
@@ -174,7 +174,7 @@ fn call<T>(
         time += clock.monotonic().saturating_sub(start);
         attempts += 1;
         let pause = match &result {
-            // Whoever says to come back later than anybody waits here is asked again by a later load.
+            // If `retry_after` exceeds `pause_max`, a later load asks again.
             Err(error) if error.is_transient() && error.pause().is_none_or(|asked| asked <= policy.pause_max) => {
                 pauses.next().map(|pause| error.pause().unwrap_or(pause))
             }

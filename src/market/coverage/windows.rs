@@ -1,0 +1,103 @@
+//! Where rows of a series are expected: the trading of its calendar's sessions, and days that nobody judges.
+
+use std::{iter, time::Duration};
+
+use super::classify::Judge;
+use crate::{
+    market::calendar::Session,
+    types::{
+        interval::Interval,
+        time::{Day, Timestamp},
+    },
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A session, or a day that the calendar does not know, as far as it was looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    /// `None` for a day that the calendar does not know.
+    pub(crate) session: Option<Session>,
+    /// All of it: where its rows begin.
+    pub(crate) whole: Interval<Timestamp>,
+    /// The part that was looked at.
+    pub(crate) span: Interval<Timestamp>,
+    /// When the last of its rows has ended.
+    pub(crate) closed_at: Timestamp,
+}
+
+impl Judge<'_> {
+    /// The sessions in `within`, and the days that the calendar does not know, as far as they lie in it, in order.
+    pub(crate) fn windows(&self, within: Interval<Timestamp>) -> impl Iterator<Item = Window> {
+        let (judge, known) = (*self, self.calendar.known());
+        let days = within.days();
+        let before = Interval::between(days.start(), days.end().min(known.start()).max(days.start()));
+        let after = Interval::between(days.start().max(known.end()).min(days.end()), days.end());
+        let unjudged = move |days: Interval<Day>| {
+            let all = iter::successors(Some(days.start()), |day| Some(day.next()));
+            all.take_while(move |day| days.contains(*day)).map(|day| {
+                let whole = Interval::between(day.start(), day.next().start());
+                Window { session: None, whole, span: whole, closed_at: whole.end() }
+            })
+        };
+        let sessions = self.calendar.expected(self.widened(within), self.timeframe);
+        let stretches = sessions.flat_map(move |session| judge.stretches(session));
+        let all = unjudged(before).chain(stretches).chain(unjudged(after));
+        all.filter_map(move |window| {
+            let (start, end) = (window.whole.start().max(within.start()), window.whole.end().min(within.end()));
+            // Bars of a day begin with it: who asked from noon on did not ask for today.
+            let is_asked = start < end && (!judge.timeframe.is_daily() || start == window.whole.start());
+            is_asked.then(|| Window { span: Interval::between(start, end), ..window })
+        })
+    }
+
+    /// Extended hours reach beyond the session that they belong to.
+    fn widened(&self, within: Interval<Timestamp>) -> Interval<Timestamp> {
+        if self.policy.extended_hours && !self.timeframe.is_daily() {
+            Interval::between(within.start().before(DAY), within.end().after(DAY))
+        } else {
+            within
+        }
+    }
+
+    /// The stretches in which the rows of a session begin: its trading, without breaks; with extended hours all of its
+    /// day, local time; and for bars of a day the day that they are labelled by.
+    fn stretches(&self, session: Session) -> impl Iterator<Item = Window> + use<> {
+        let is_daily = self.timeframe.is_daily();
+        let extended = (self.policy.extended_hours && !is_daily).then(|| {
+            let (window, day) = (session.window(self.timeframe), self.calendar.local_day(session.day));
+            // A session that opens in the evening before has no hours before it.
+            if window.start() < day.start() {
+                window
+            } else {
+                Interval::between(day.start(), window.end().max(day.end()))
+            }
+        });
+        let plain = extended.is_none().then(|| session.windows(self.timeframe));
+        extended.into_iter().chain(plain.into_iter().flatten()).map(move |whole| {
+            let closed_at = if is_daily { session.close } else { whole.end() };
+            Window { session: Some(session), whole, span: whole, closed_at }
+        })
+    }
+
+    /// Whether rows can begin in `part`: there is a session in it, or the calendar does not know.
+    pub(crate) fn expects(&self, part: Interval<Timestamp>) -> bool {
+        self.windows(part).next().is_some()
+    }
+
+    /// Whether a row that begins at `at` belongs to the series: to a session of it, or to a day that nobody judges. A
+    /// row that begins at the close, as the closing auction's does, belongs to the session.
+    pub(crate) fn belongs(&self, at: Timestamp) -> bool {
+        if !self.calendar.known().contains(at.day()) {
+            return true;
+        }
+        if self.timeframe.is_daily() {
+            return self.calendar.session(at.day()).is_some();
+        }
+        let around = Interval::between(at.before(MINUTE), at.after(MINUTE));
+        let mut sessions = self.calendar.expected(self.widened(around), self.timeframe);
+        let is_within = sessions.any(|session| self.stretches(session).any(|part| part.whole.contains(at)));
+        is_within || self.calendar.session_of_bar(at).is_some_and(|session| session.close == at)
+    }
+}
