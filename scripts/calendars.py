@@ -184,6 +184,7 @@ VENUES = {
         "others": [("pandas_market_calendars JPX", lambda *days: pmc("JPX", *days))],
     },
     "cme_equity_futures": {
+        "closing_auction": False,
         "zone": "America/Chicago",
         "known": ("2016-01-01", "2028-01-01"),
         "hours": {
@@ -197,6 +198,7 @@ VENUES = {
         ],
     },
     "forex": {
+        "closing_auction": False,
         "zone": "America/New_York",
         "known": ("2000-01-01", "2041-01-01"),
         "hours": {"2000-01-01": ("-17:00", "17:00", [])},
@@ -287,6 +289,8 @@ def describe(name):
         if open.startswith("-"):
             hours[start]["opens_day_before"] = True
     first = hours.pop(known[0])
+    if not VENUES[name].get("closing_auction", True):
+        first["closing_auction"] = False
     fields = {"name": name, "version": 1, "hours": "exchange", "zone": zone, "first": known[0], "end": known[1]}
     fields |= first | {"weekend": [WEEKDAYS[day] for day in weekend]}
     return fields | {

@@ -39,6 +39,7 @@ mod opening;
 mod publishing;
 mod reading;
 mod resampling;
+mod sessions;
 mod statistics;
 mod support;
 mod surroundings;

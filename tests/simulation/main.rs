@@ -165,9 +165,9 @@ fn check(
         };
         let there: Vec<Timestamp> = loaded.data.timestamps().to_vec();
         for (at, out) in vendor.bars.range(interval.start()..interval.end()) {
-            if ended(at) && there.binary_search(at).is_err() {
-                panic!("{what}: called complete without the bar at {at}, which can be had from {out} on; it is {now}");
-            }
+            let is_there = there.binary_search(at).is_ok();
+            let message = "called complete without the bar at";
+            assert!(is_there || !ended(at), "{what}: {message} {at}, which can be had from {out} on; it is {now}");
         }
     }
 }

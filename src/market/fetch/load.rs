@@ -4,7 +4,7 @@
 //! answer is committed with what it says of its interval as it arrives, so that a load that was interrupted goes on
 //! where it stopped.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use super::{
     answer::Answer,
@@ -24,9 +24,9 @@ use crate::{
             validate::{flaw, prepare},
         },
         coverage::{
-            classify,
+            classify::{self, Judge},
             covered::{CoveredSeries, Judged},
-            ledger,
+            ledger::{self, Ledger},
         },
         fetch::requests::{self, FetchError, Response},
         levels::{series::LevelSeries, stored, values::Levels},
@@ -193,32 +193,16 @@ fn commit_response<S: SeriesSource>(
         match &result {
             Ok((rows, more_from, is_final)) => {
                 source.write(batch, rows)?;
-                let times = S::times(rows);
                 let judge = covered.judge(&judged, now);
-                let page_end = more_from.or_else(|| if *is_final { None } else { judge.page_end(asked, &times) });
-                let page_end = page_end.filter(|end| *end < asked.end());
-                rest = page_end.map(|end| Interval::between(end, asked.end()));
-                let page = Interval::between(asked.start(), page_end.unwrap_or(asked.end()));
-                let mut learnt = None;
-                // What lies between, and was asked for to save a call, is what it was.
-                for part in parts.filter_map(|part| overlap(part, page)) {
-                    let first = times.partition_point(|at| *at < part.start());
-                    let end = times.partition_point(|at| *at < part.end());
-                    let times = times.get(first..end).always("times ascend");
-                    learnt = learnt.max(judge.record_response(&mut ledger, part, times));
-                    if *is_final {
-                        classify::record_final(&mut ledger, part);
-                    }
-                }
-                if let Some(end) = page_end {
-                    judge.record_page_end(&mut ledger, end);
-                }
+                let answered = Answered { asked, times: &S::times(rows), more_from: *more_from, is_final: *is_final };
+                let learnt = answered.note(&judge, &mut ledger, parts);
+                rest = learnt.rest;
                 let left_out = report.left_out.get(left_out..).unwrap_or_default();
                 for (span, reason) in left_out_spans(left_out, covered.timeframe().duration()) {
                     let spans: Vec<_> = overlap(span, asked).into_iter().collect();
                     classify::record_failure(&mut ledger, &before, &spans, &reason, None, covered.policy(), now);
                 }
-                judged.record.learnt_delay = judged.record.learnt_delay.max(learnt.unwrap_or_default());
+                judged.record.learnt_delay = judged.record.learnt_delay.max(learnt.delay);
             }
             Err(error) => {
                 let parts: Vec<_> = parts.collect();
@@ -236,6 +220,50 @@ fn commit_response<S: SeriesSource>(
         Err(error) => tracing::warn!(series = %source.load(), %asked, %error, "could not be fetched"),
     }
     Ok(rest)
+}
+
+/// What a fetcher answered.
+struct Answered<'a> {
+    asked: Interval<Timestamp>,
+    /// When its rows begin, in order.
+    times: &'a [Timestamp],
+    more_from: Option<Timestamp>,
+    is_final: bool,
+}
+
+/// What follows from an answer.
+#[derive(Default)]
+struct Learnt {
+    /// What is still to be asked for, if it was a page of a longer one.
+    rest: Option<Interval<Timestamp>>,
+    /// The publication delay that it shows.
+    delay: Duration,
+}
+
+impl Answered<'_> {
+    /// Takes note of it for the `parts` of what was asked for that were due: what lies between, and was asked for to
+    /// save a call, is what it was.
+    fn note(&self, judge: &Judge<'_>, ledger: &mut Ledger, parts: impl Iterator<Item = Interval<Timestamp>>) -> Learnt {
+        let Self { asked, times, more_from, is_final } = *self;
+        let page_end = more_from.or_else(|| if is_final { None } else { judge.page_end(asked, times) });
+        let page_end = page_end.filter(|end| *end < asked.end());
+        let page = Interval::between(asked.start(), page_end.unwrap_or(asked.end()));
+        let mut learnt = Learnt { rest: page_end.map(|end| Interval::between(end, asked.end())), ..Learnt::default() };
+        for part in parts.filter_map(|part| overlap(part, page)) {
+            let first = times.partition_point(|at| *at < part.start());
+            let end = times.partition_point(|at| *at < part.end());
+            let times = times.get(first..end).always("times ascend");
+            let shown = judge.record_response(ledger, part, times);
+            learnt.delay = learnt.delay.max(shown.unwrap_or_default());
+            if is_final {
+                classify::record_final(ledger, part);
+            }
+        }
+        if let Some(end) = page_end {
+            judge.record_page_end(ledger, end);
+        }
+        learnt
+    }
 }
 
 fn overlap(a: Interval<Timestamp>, b: Interval<Timestamp>) -> Option<Interval<Timestamp>> {

@@ -61,9 +61,12 @@ pub(super) fn judge_result(
 ) {
     for span in judged.record.ledger.within(over) {
         match span.coverage {
-            Coverage::Present | Coverage::Provisional { .. } | Coverage::Empty | Coverage::Unjudged { .. } => {}
             Coverage::AssumedEmpty { .. } if judge.expects(span.interval) => report.assumed_empty.push(span),
-            Coverage::AssumedEmpty { .. } => {}
+            Coverage::Present
+            | Coverage::Provisional { .. }
+            | Coverage::Empty
+            | Coverage::AssumedEmpty { .. }
+            | Coverage::Unjudged { .. } => {}
             Coverage::Due { .. } | Coverage::Failed { .. } | Coverage::Missing => {
                 if judge.can_begin_in(span.interval, grid) {
                     report.gaps.push(span);
