@@ -13,7 +13,7 @@ use super::{
 
 /// A day of the strip, for people and for programs.
 const SIGNS: [(char, &str); 5] =
-    [('#', "present"), ('o', "known to be empty"), ('!', "failed"), ('?', "missing"), ('.', "no session")];
+    [('#', "present"), ('o', "empty, or assumed so"), ('!', "failed, or due"), ('?', "missing"), ('.', "no session")];
 
 pub fn bars(store: &Store, as_json: bool) -> Outcome {
     let mut rows = table(

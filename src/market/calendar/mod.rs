@@ -37,7 +37,7 @@ use crate::types::{
 /// Open, close and breaks of every session to the end of 2027 (currencies 2040) were compared with the Python packages
 /// `exchange_calendars` 4.13.2 (Apache-2.0) and `pandas_market_calendars` 5.5.0 (MIT): 90,579 days with 64,930 sessions,
 /// without a difference to the reference of each calendar, where 1,767 sessions were corrected by announcements of
-/// the exchanges. DESIGN.md has the numbers of each calendar, and where the packages differ from each other. The NYSE was
+/// the exchanges. The README beside the data has the numbers of each calendar, and where the packages differ. The NYSE was
 /// also compared with the days that the S&P 500 has a level on from 1999 to 2018.
 ///
 /// A session belongs to the day on which it closes, and may have breaks: see [`Session`].
