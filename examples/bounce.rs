@@ -253,7 +253,7 @@ impl Scanner {
         F: FnOnce(Option<&ModelRef<BounceModel>>) -> Result<NewModel<BounceModel>, Box<dyn Error>>,
     {
         let started = Instant::now();
-        let held = store.get_or_train(key, &Freshness::max_age_hours(24), train)?;
+        let held = store.get_or_train(key, &Freshness::max_age_hours(20), train)?;
         let mut signals = Vec::new();
         for (symbol, bars) in &self.bars {
             for dip in dips::find(bars, &self.vix, &self.config.rules, bars.len().saturating_sub(SCAN_SESSIONS)) {

@@ -32,9 +32,9 @@
 //!     Ok::<_, std::io::Error>(NewModel::new(Bounce { weights: vec![0.5, -0.25], bias: 0.125 }))
 //! };
 //!
-//! let model = store.get_or_train(&key, &Freshness::max_age_hours(24), train)?;
+//! let model = store.get_or_train(&key, &Freshness::max_age_hours(20), train)?;
 //! assert_eq!(model.tier(), Tier::Trained);
-//! let model = store.get_or_train(&key, &Freshness::max_age_hours(24), train)?;
+//! let model = store.get_or_train(&key, &Freshness::max_age_hours(20), train)?;
 //! assert_eq!(model.tier(), Tier::Hot);
 //! assert_eq!(model.score(&[1.0, 2.0]), 0.125); // read in place: nothing was deserialised
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -263,10 +263,13 @@ pub mod prelude {
     //! ```
 
     #[cfg(feature = "market")]
-    pub use crate::market::{Bar, Bars, Calendar, FeatureSpec, Levels, Lookback, Timeframe};
+    pub use crate::market::{
+        Answer, BadRows, Bar, BarFetcher, Bars, Calendar, FeatureSpec, FetchError, FetchPolicy, Levels, Lookback,
+        Timeframe,
+    };
     pub use crate::{
-        Day, Freshness, Interval, Live, Model, ModelKey, ModelRef, NewModel, Schema, Store, Symbol, Timestamp,
-        TrainResult, Version,
+        Absence, Day, ErrorKind, Freshness, Interval, Live, Model, ModelKey, ModelRef, NewModel, Schema, Store, Symbol,
+        Timestamp, TrainResult, Version,
         training::{Samples, TrainingSet},
     };
 }

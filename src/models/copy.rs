@@ -31,6 +31,9 @@ impl Models {
         version: Option<Version>,
         destination: &Arc<Self>,
     ) -> Result<Version> {
+        if std::ptr::eq(self, Arc::as_ptr(destination)) {
+            return Err(Error::invalid(COPY, key.to_string(), "the destination is the store itself"));
+        }
         destination.core.check_writable(COPY).map_err(|err| err.about(key.to_string()))?;
         // All of it from one state of the file.
         let staged = self.core.look(|snapshot| stage::<M>(snapshot, key, version))?;

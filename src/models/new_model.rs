@@ -39,7 +39,7 @@ pub struct NewModel<M> {
 /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
 /// # let store = Store::in_memory()?;
 /// # let key = ModelKey::new("momentum", &())?;
-/// let model = store.get_or_train(&key, &Freshness::max_age_hours(24), |prior| -> TrainResult<Momentum> {
+/// let model = store.get_or_train(&key, &Freshness::max_age_hours(20), |prior| -> TrainResult<Momentum> {
 ///     let first = "0.5".parse::<f64>()? + prior.map_or(0.0, |prior| prior.weights[0].to_native());
 ///     Ok(Momentum { weights: vec![first] }.into())
 /// })?;
@@ -161,7 +161,7 @@ impl<M> NewModel<M> {
         self
     }
 
-    /// Tags the version, to be found by [`Filter::tag`](crate::admin::Filter::tag). The last one of a name counts.
+    /// Tags the version, to be found, while it is current, by [`Filter::tag`](crate::admin::Filter::tag). The last one of a name counts.
     ///
     /// ```
     /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};

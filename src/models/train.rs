@@ -26,9 +26,9 @@ use crate::{
 /// use std::time::Duration;
 /// use modelkeep::Freshness;
 ///
-/// let daily = Freshness::max_age_hours(24);
+/// let daily = Freshness::max_age_hours(20);
 /// let now = Freshness { force_refresh: true, ..daily };
-/// assert_eq!(now.max_age, Some(Duration::from_secs(86_400)));
+/// assert_eq!(now.max_age, Some(Duration::from_secs(72_000)));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
@@ -52,7 +52,8 @@ impl Freshness {
         Self { max_age: None, force_refresh: false, use_cache: true }
     }
 
-    /// Returns a freshness that accepts a model which is at most `age` old.
+    /// Returns a freshness that accepts a model which is at most `age` old. The age counts from the publish, so that a job
+    /// that runs every 24 hours wants less, such as 20: with 24 it would train every second time.
     ///
     /// ```
     /// # use modelkeep::Freshness;
@@ -68,7 +69,7 @@ impl Freshness {
     ///
     /// ```
     /// # use modelkeep::Freshness;
-    /// assert_eq!(Freshness::max_age_hours(24).max_age.map(|age| age.as_secs()), Some(86_400));
+    /// assert_eq!(Freshness::max_age_hours(20).max_age.map(|age| age.as_secs()), Some(72_000));
     /// ```
     #[must_use]
     pub const fn max_age_hours(hours: u32) -> Self {

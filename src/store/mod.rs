@@ -46,8 +46,8 @@ use crate::{
 /// let key = ModelKey::new("momentum", &["AAPL", "MSFT"])?;
 /// let train = |_prior: Option<&ModelRef<Momentum>>| Ok::<_, std::io::Error>(NewModel::new(Momentum { weights: vec![0.5, 0.25] }));
 ///
-/// let first = store.get_or_train(&key, &Freshness::max_age_hours(24), train)?;
-/// let again = store.get_or_train(&key, &Freshness::max_age_hours(24), train)?;
+/// let first = store.get_or_train(&key, &Freshness::max_age_hours(20), train)?;
+/// let again = store.get_or_train(&key, &Freshness::max_age_hours(20), train)?;
 /// assert_eq!((first.tier(), again.tier()), (Tier::Trained, Tier::Hot));
 /// assert_eq!(again.weights[1].to_native(), 0.25);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

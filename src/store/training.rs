@@ -20,9 +20,9 @@ impl Store {
     /// one training. A closure that asks for its own model is refused; one that waits for a thread which does so waits
     /// for ever.
     ///
-    /// The closure's types are best written out where the compiler cannot know them: `|prior:
-    /// Option<&ModelRef<MyModel>>| Ok::<_, MyError>(NewModel::new(...))`. What it does not bring, such as tags, the new
-    /// version does not have.
+    /// Write the closure in the call itself, as `|prior| -> TrainResult<MyModel>`: then `?` takes any error. One that is
+    /// kept in a variable needs the type of its argument as well. What it does not bring, such as tags, the new version
+    /// does not have.
     ///
     /// A damaged entry is quarantined and trained anew. A model that was trained and cannot be stored is returned all
     /// the same, with the reason in [`ModelRef::publish_error`]; it is kept in the hot tier, so that a full disk does
@@ -43,7 +43,7 @@ impl Store {
     ///     let start = prior.map_or(0.0, |prior| prior.weights[0].to_native()); // warm start
     ///     Ok(Momentum { weights: vec![start + 0.5] }.into())
     /// };
-    /// store.get_or_train(&key, &Freshness::max_age_hours(24), train)?;
+    /// store.get_or_train(&key, &Freshness::max_age_hours(20), train)?;
     /// let forced = store.get_or_train(&key, &Freshness::forced(), train)?;
     /// assert_eq!((forced.decision().to_string().as_str(), forced.weights[0].to_native()), ("forced", 1.0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -342,7 +342,8 @@ impl Store {
     /// Publishes a version of a model in another store and returns its number there: archive, metadata with its age,
     /// artifacts, and the stored training data if the version was trained on it. `None` copies the current version.
     ///
-    /// Everything is checked in full on the way. Pins and aliases stay behind.
+    /// Everything is checked in full on the way. Pins and aliases stay behind. Each call makes a version: compare
+    /// `model_hash` of both stores first, where the same one may be copied twice.
     ///
     /// ```
     /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
@@ -362,7 +363,7 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound` when there is no such version, `SchemaMismatch` when it is stored with another schema than that of
-    /// `M`, `Corrupt` or `Io` when it cannot be read, and as for [`publish`](Self::publish) in `destination`.
+    /// `M`, `Corrupt` or `Io` when it cannot be read, `InvalidInput` when `destination` is this store, and as for [`publish`](Self::publish) in `destination`.
     pub fn copy_to<M: Model>(
         &self,
         key: &ModelKey,

@@ -439,7 +439,7 @@ fn a_vendor_that_answers_at_length_is_quoted_in_brief_and_one_that_panics_ends_t
     let store = store(&clock);
     let page = |_: &Symbol, _: Timeframe, _: Interval<Timestamp>| Err(FetchError::permanent("größer".repeat(100_000)));
     let failed = store.load_or_fetch("SPY", Timeframe::DAY, between("2018-01-01", "2018-02-01"), &page).unwrap();
-    assert!(failed.complete().unwrap_err().message().len() < 400);
+    assert!(failed.complete().unwrap_err().message().len() < 450);
     let calls = AtomicU32::new(0);
     let broken = |_: &Symbol, _: Timeframe, _: Interval<Timestamp>| -> Result<Bars, FetchError> {
         calls.fetch_add(1, Ordering::SeqCst);

@@ -217,9 +217,12 @@ fn what_cannot_be_copied_is_an_error_and_leaves_the_other_store_as_it_is() {
     assert_eq!(error(store.copy_to::<Weights>(&key("m"), version(2), &other)).kind(), ErrorKind::NotFound);
     assert_eq!(error(store.copy_to::<WeightsTwo>(&key("m"), None, &other)).kind(), ErrorKind::SchemaMismatch);
     assert!(other.metadata(&key("m")).unwrap().is_none());
-    drop(store);
-    let store = folder.open_read_only();
-    assert_eq!(error(store.copy_to::<Weights>(&key("m"), None, &store)).kind(), ErrorKind::ReadOnly);
+    assert_eq!(error(store.copy_to::<Weights>(&key("m"), None, &store)).kind(), ErrorKind::InvalidInput);
+    assert_eq!(numbers(&store, &key("m")), [1]);
+    let elsewhere = Folder::new();
+    drop(elsewhere.open());
+    let read_only = elsewhere.open_read_only();
+    assert_eq!(error(store.copy_to::<Weights>(&key("m"), None, &read_only)).kind(), ErrorKind::ReadOnly);
 }
 
 #[test]

@@ -83,7 +83,8 @@ fn describe(bar: &Bar, flaws: Flaws, series: &SeriesId) -> String {
         return format!("{flaws}: open {open}, high {high}, low {low}, close {close}, volume {volume}");
     }
     if flaws.contains(Flaws::OFF_GRID) {
-        return format!("no bar of {} begins then", series.timeframe);
+        let day = if series.timeframe.is_daily() { "; bars of days begin at midnight UTC of their day" } else { "" };
+        return format!("no bar of {} begins then{day}", series.timeframe);
     }
     format!("low {low} <= open {open}, close {close} <= high {high} does not hold")
 }
@@ -114,7 +115,7 @@ mod tests {
         for (timeframe, at) in
             [("1d", "2018-12-24T14:30:00Z"), ("1m", "2018-12-24T14:30:07Z"), ("7d", "2018-12-24T01:00:00Z")]
         {
-            assert!(refused(timeframe, at).unwrap().ends_with(&format!("no bar of {timeframe} begins then")));
+            assert!(refused(timeframe, at).unwrap().contains(&format!("no bar of {timeframe} begins then")));
         }
         for (timeframe, at) in
             [("1d", "2018-12-24T00:00:00Z"), ("1h", "2018-12-24T14:30:00Z"), ("90s", "2018-12-24T14:31:30Z")]

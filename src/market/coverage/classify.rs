@@ -225,12 +225,7 @@ impl Judge<'_> {
                 return None;
             };
             let first = *rows_in(at, span.interval).first()?;
-            let row_end = if self.timeframe.is_daily() {
-                self.calendar.session(first.day()).map_or(first.after(DAY), |session| session.close)
-            } else {
-                first.after(self.timeframe.duration())
-            };
-            Some(asked_at.since(row_end)).filter(|delay| *delay <= self.policy.assume_empty_after)
+            Some(asked_at.since(self.row_end(first))).filter(|delay| *delay <= self.policy.assume_empty_after)
         });
         shown.max().filter(|delay| *delay > self.delay())
     }
@@ -295,6 +290,24 @@ impl Judge<'_> {
         if let Some(run) = run {
             ledger.mark(run, Coverage::Present);
         }
+        // A bar that was written before it had ended may change.
+        for row in at.iter().rev() {
+            let end = self.row_end(*row);
+            if end <= self.now {
+                break;
+            }
+            let row = Interval::between(*row, row.after(self.timeframe.duration()));
+            ledger.mark(row, Coverage::Provisional { confirm_at: end.after(self.delay()) });
+        }
+    }
+
+    /// When a row that begins at `at` has ended.
+    fn row_end(&self, at: Timestamp) -> Timestamp {
+        let end = at.after(self.timeframe.duration());
+        if self.timeframe.is_daily() {
+            return self.calendar.session(at.day()).map_or(end, |session| session.close);
+        }
+        self.calendar.session_at(at).map_or(end, |session| end.min(session.close))
     }
 }
 

@@ -143,6 +143,7 @@ impl<'a> CoveredSeries<'a> {
     /// of it nothing was expected, and so nothing was looked at.
     fn judge_anew(&self, record: &mut CoverageRecord, before: &Calendar) {
         record.ledger.judge_anew();
+        record.off_days = 0;
         let policy = self.policy().clone().extended_hours(record.extended_hours);
         let judge = Judge {
             calendar: before,

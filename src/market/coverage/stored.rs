@@ -55,6 +55,7 @@ struct CoverageV2 {
     call_nanos: u64,
     learnt_delay_nanos: u64,
     extended_hours: bool,
+    off_days: u64,
 }
 
 crate::format::record::schema!(CoverageV2, "modelkeep.coverage", 2);
@@ -85,6 +86,8 @@ pub(crate) struct CoverageRecord {
     pub(crate) learnt_delay: Duration,
     /// Whether hours before the open and after the close are part of it.
     pub(crate) extended_hours: bool,
+    /// Rows that were fetched on days without a session, and left out.
+    pub(crate) off_days: u64,
     /// An older release wrote it, which claimed more than it knew.
     pub(crate) overclaims: bool,
 }
@@ -171,6 +174,7 @@ pub(crate) fn read(reader: &impl Reader, key: &[u8]) -> Result<CoverageRecord> {
         call_time: Duration::from_nanos(record.call_nanos),
         learnt_delay: Duration::from_nanos(record.learnt_delay_nanos),
         extended_hours: record.extended_hours,
+        off_days: record.off_days,
         overclaims,
     })
 }
@@ -192,6 +196,7 @@ impl From<CoverageV1> for CoverageV2 {
             call_nanos: old.call_nanos,
             learnt_delay_nanos: 0,
             extended_hours: false,
+            off_days: 0,
         }
     }
 }
@@ -215,6 +220,7 @@ pub(crate) fn write(batch: &Batch, key: &[u8], record: &CoverageRecord, calendar
         call_nanos: nanos(record.call_time),
         learnt_delay_nanos: nanos(record.learnt_delay),
         extended_hours: record.extended_hours,
+        off_days: record.off_days,
     };
     for CoverageSpan { interval, coverage } in record.ledger.stretches() {
         row.starts.push(interval.start().as_nanos());

@@ -27,6 +27,17 @@ pub(crate) struct Window {
     pub(crate) closed_at: Timestamp,
 }
 
+/// Where a row lies by the calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowPlace {
+    /// In a session, or on a day that nobody judges.
+    Session,
+    /// On a day with a session, before its open or after its close.
+    OutsideHours,
+    /// On a day without a session: the calendar may be of another market.
+    OffDay,
+}
+
 impl Judge<'_> {
     /// The sessions in `within`, and the days that the calendar does not know, as far as they lie in it, in order.
     pub(crate) fn windows(&self, within: Interval<Timestamp>) -> impl Iterator<Item = Window> {
@@ -86,9 +97,22 @@ impl Judge<'_> {
         self.windows(part).next().is_some()
     }
 
+    /// Where a row that begins at `at` lies by the calendar.
+    pub(crate) fn place_of(&self, at: Timestamp) -> RowPlace {
+        if self.belongs(at) {
+            return RowPlace::Session;
+        }
+        // Hours before the open and after the close are of a day with a session; a weekend is not.
+        let day = at.day();
+        let is_daily = self.timeframe.is_daily();
+        let around = [Some(day), day.plus_days(-1).ok().filter(|_| !is_daily)].into_iter().flatten();
+        let mut days = around.filter(|day| is_daily || self.calendar.local_day(*day).contains(at));
+        if days.any(|day| self.calendar.session(day).is_some()) { RowPlace::OutsideHours } else { RowPlace::OffDay }
+    }
+
     /// Whether a row that begins at `at` belongs to the series: to a session of it, or to a day that nobody judges. A
     /// row that begins at the close, as the closing auction's does, belongs to the session.
-    pub(crate) fn belongs(&self, at: Timestamp) -> bool {
+    fn belongs(&self, at: Timestamp) -> bool {
         if !self.calendar.known().contains(at.day()) {
             return true;
         }

@@ -27,6 +27,7 @@ use crate::{
             classify::{self, Judge},
             covered::{CoveredSeries, Judged},
             ledger::{self, Ledger},
+            windows::RowPlace,
         },
         fetch::requests::{self, FetchError, Response},
         levels::{series::LevelSeries, stored, values::Levels},
@@ -76,13 +77,13 @@ trait SeriesSource: Sync {
     fn covered(&self) -> &CoveredSeries<'_>;
     fn load(&self) -> LoadKey;
     fn fetch(&self, asked: Interval<Timestamp>) -> std::result::Result<Answer<Self::Response>, FetchError>;
-    /// Leaves out what was not asked for, what `belongs` nowhere, and, if the policy says so, what cannot be right; the
+    /// Leaves out what was not asked for, what lies in no session, and, if the policy says so, what cannot be right; the
     /// error says which row cannot.
     fn normalise(
         &self,
         answer: Self::Response,
         asked: Interval<Timestamp>,
-        belongs: &dyn Fn(Timestamp) -> bool,
+        place_of: &dyn Fn(Timestamp) -> RowPlace,
         report: &mut FetchReport,
     ) -> Result<Self::Rows>;
     fn times(rows: &Self::Rows) -> Vec<Timestamp>;
@@ -145,6 +146,7 @@ fn fetch_missing<S: SeriesSource>(source: &S, interval: Interval<Timestamp>) -> 
         calls = calls_for(&rest, &judged)?;
     }
     let grid = bar_grid(covered, &judged, now)?;
+    report.off_days = judged.record.off_days;
     judge_result(&covered.judge(&judged, now), &judged, over, grid, &mut report);
     report.calls_saved = ledger::call_count(over, max_request_span).saturating_sub(made);
     let saved = u32::try_from(report.calls_saved).unwrap_or(u32::MAX);
@@ -165,13 +167,13 @@ fn commit_response<S: SeriesSource>(
     let core = &covered.market.core;
     let now = core.now();
     report.calls += u64::from(attempts);
-    let left_out = report.left_out.len();
+    let (left_out, off_days) = (report.left_out.len(), report.off_days);
     let (result, pause) = match result {
         Ok(answer) => {
             let judged = covered.judged()?;
             let judge = covered.judge(&judged, now);
             let Answer { rows, more_from, is_final } = answer;
-            let rows = source.normalise(rows, asked, &|at| judge.belongs(at), report);
+            let rows = source.normalise(rows, asked, &|at| judge.place_of(at), report);
             // At least a bar further, or it would never come to an end.
             let ahead = asked.start().after(covered.timeframe().duration());
             (rows.map(|rows| (rows, more_from.map(|at| at.max(ahead)), is_final)), None)
@@ -186,6 +188,7 @@ fn commit_response<S: SeriesSource>(
         let mut judged = covered.judged_before(batch)?;
         judged.record.calls += u64::from(attempts);
         judged.record.call_time += time;
+        judged.record.off_days = judged.record.off_days.saturating_add(report.off_days - off_days);
         let mut ledger = judged.record.ledger.clone();
         let before = ledger.clone();
         let parts = due.iter().filter_map(|part| overlap(*part, asked));
@@ -296,14 +299,12 @@ impl<F: BarFetcher> SeriesSource for BarSource<'_, F> {
         &self,
         answer: Bars,
         asked: Interval<Timestamp>,
-        belongs: &dyn Fn(Timestamp) -> bool,
+        place_of: &dyn Fn(Timestamp) -> RowPlace,
         report: &mut FetchReport,
     ) -> Result<Self::Rows> {
         let mut rows: Vec<_> = answer.iter().filter(|bar| asked.contains(bar.at)).collect();
         report.outside += (answer.len() - rows.len()) as u64;
-        let inside = rows.len();
-        rows.retain(|bar| belongs(bar.at));
-        report.outside_sessions += (inside - rows.len()) as u64;
+        rows.retain(|bar| report.counts_in(place_of(bar.at)));
         // Vendors sort as they like; what repeats a timestamp comes later because it is newer.
         rows.sort_by_key(|bar| bar.at);
         let before = rows.len();
@@ -414,16 +415,14 @@ impl<F: LevelFetcher> SeriesSource for LevelSource<'_, F> {
         &self,
         answer: Self::Response,
         asked: Interval<Timestamp>,
-        belongs: &dyn Fn(Timestamp) -> bool,
+        place_of: &dyn Fn(Timestamp) -> RowPlace,
         report: &mut FetchReport,
     ) -> Result<Self::Rows> {
         let days = asked.days();
         let all = answer.len();
         let mut inside: Vec<_> = answer.into_iter().filter(|(day, _)| days.contains(*day)).collect();
         report.outside += (all - inside.len()) as u64;
-        let within = inside.len();
-        inside.retain(|(day, _)| belongs(day.start()));
-        report.outside_sessions += (within - inside.len()) as u64;
+        inside.retain(|(day, _)| report.counts_in(place_of(day.start())));
         if self.series.covered.policy().bad_rows == BadRows::LeaveOut {
             inside.retain(|(day, level)| {
                 if !level.is_finite() {

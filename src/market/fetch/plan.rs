@@ -61,7 +61,9 @@ pub(super) fn judge_result(
 ) {
     for span in judged.record.ledger.within(over) {
         match span.coverage {
-            Coverage::AssumedEmpty { .. } if judge.expects(span.interval) => report.assumed_empty.push(span),
+            Coverage::AssumedEmpty { .. } if judge.windows(span.interval).any(|window| window.session.is_some()) => {
+                report.assumed_empty.push(span)
+            }
             Coverage::Present
             | Coverage::Provisional { .. }
             | Coverage::Empty
@@ -74,6 +76,7 @@ pub(super) fn judge_result(
             }
         }
     }
+    report.calendar = judge.calendar.to_string();
     let (known, days) = (judge.calendar.known(), over.days());
     if !over.is_empty() && (days.start() < known.start() || known.end() < days.end()) {
         report.unjudged = Some(UnknownDays { interval: over, calendar: judge.calendar.to_string(), known });

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    market::coverage::ledger::{Coverage, CoverageSpan},
+    market::coverage::{
+        ledger::{Coverage, CoverageSpan},
+        windows::RowPlace,
+    },
     types::{
         error::{Error, ErrorKind, Result},
         interval::Interval,
@@ -32,6 +35,12 @@ pub struct FetchReport {
     /// Fetched rows that lay outside of sessions, and were left out:
     /// [`FetchPolicy::extended_hours`](crate::market::FetchPolicy::extended_hours) keeps them on days with a session.
     pub outside_sessions: u64,
+    /// Rows that were fetched so far, by this load and those before it, on days without a session of the calendar, and
+    /// were left out: the series may have another one, see
+    /// [`BarSeries::set_calendar`](crate::market::BarSeries::set_calendar).
+    pub off_days: u64,
+    /// The calendar that judged the series.
+    pub calendar: String,
     /// Fetched rows that cannot be right, and were left out.
     pub left_out: Vec<LeftOut>,
     /// Fetched rows that another one with the same timestamp took the place of.
@@ -44,6 +53,15 @@ pub struct FetchReport {
     pub unjudged: Option<UnknownDays>,
     /// The end of the interval, as far as it is not over yet and was not asked for.
     pub not_yet: Option<Interval<Timestamp>>,
+}
+
+impl FetchReport {
+    /// Counts a fetched row that is to be left out; says whether it is kept.
+    pub(crate) fn counts_in(&mut self, place: RowPlace) -> bool {
+        self.outside_sessions += u64::from(place != RowPlace::Session);
+        self.off_days += u64::from(place == RowPlace::OffDay);
+        place == RowPlace::Session
+    }
 }
 
 /// A fetched row that was left out.
@@ -82,12 +100,14 @@ pub struct Loaded<T> {
 
 impl<T> Loaded<T> {
     /// Returns whether nothing is missing, as far as can be said: no gap, no session that is only assumed to be empty,
-    /// and no day that the calendar does not know. Inside a session that has bars, a stretch without one counts as
-    /// there once the session has ended; [`BarSeries::intraday_gaps`](crate::market::BarSeries::intraday_gaps) lists
+    /// no day that the calendar does not know, and no fetched row on a day without a session. Inside a session that has
+    /// bars, a stretch without one counts as there once the publication delay after it is over; behind its last bar,
+    /// once a later answer brought nothing more; [`BarSeries::intraday_gaps`](crate::market::BarSeries::intraday_gaps) lists
     /// them.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.report.gaps.is_empty() && self.report.assumed_empty.is_empty() && self.report.unjudged.is_none()
+        let FetchReport { gaps, assumed_empty, unjudged, off_days, .. } = &self.report;
+        gaps.is_empty() && assumed_empty.is_empty() && unjudged.is_none() && *off_days == 0
     }
 
     /// Accepts that sessions are assumed to be empty.
@@ -104,6 +124,13 @@ impl<T> Loaded<T> {
         self
     }
 
+    /// Accepts that fetched rows on days without a session were left out.
+    #[must_use]
+    pub fn accept_off_days(mut self) -> Self {
+        self.report.off_days = 0;
+        self
+    }
+
     /// Returns the data if nothing is missing: see [`is_complete`](Self::is_complete).
     ///
     /// # Errors
@@ -117,14 +144,20 @@ impl<T> Loaded<T> {
     }
 
     fn why_incomplete(&self) -> Option<String> {
-        let FetchReport { gaps, assumed_empty, unjudged, .. } = &self.report;
+        let FetchReport { gaps, assumed_empty, unjudged, off_days, calendar, .. } = &self.report;
+        if *off_days > 0 {
+            return Some(format!(
+                "{off_days} fetched rows lie on days without a session of {calendar}, and were left out: give the series \
+                 its calendar with `set_calendar`, or accept that with `accept_off_days`"
+            ));
+        }
         let of = |spans: &[CoverageSpan], one: &str, many: &str| {
             if spans.len() == 1 { one.to_owned() } else { format!("{} {many}, the first", spans.len()) }
         };
         if let Some(gap) = gaps.first() {
             let why = match &gap.coverage {
                 Coverage::Failed { retry_at, reason, .. } => {
-                    format!("{reason}; to be asked for again from {retry_at} on")
+                    format!("{reason}; to be asked for again from {retry_at} on, or at once after `mark_missing`")
                 }
                 Coverage::Due { retry_at, attempts, .. } => {
                     format!("not there yet, asked for {attempts} times; to be asked for again from {retry_at} on")
@@ -133,18 +166,18 @@ impl<T> Loaded<T> {
             };
             return Some(format!("{} at {}: {why}", of(gaps, "a gap", "gaps"), gap.interval));
         }
-        if let Some(assumed) = assumed_empty.first() {
-            let (what, interval) = (of(assumed_empty, "sessions", "stretches of sessions"), assumed.interval);
-            return Some(format!(
-                "{what} at {interval}: no answer brought anything, so that they are assumed to be empty; accept that \
-                 with `accept_assumed_empty`, or `mark_missing` to ask again"
-            ));
-        }
-        unjudged.as_ref().map(|unjudged| {
+        if let Some(unjudged) = unjudged {
             let UnknownDays { interval, calendar, known } = unjudged;
-            format!(
+            return Some(format!(
                 "the calendar {calendar} knows {known} and not all of {interval}: nobody can say what is missing; accept \
                  that with `accept_unjudged`, or use a calendar that knows these days"
+            ));
+        }
+        assumed_empty.first().map(|assumed| {
+            let (what, interval) = (of(assumed_empty, "sessions", "stretches of sessions"), assumed.interval);
+            format!(
+                "{what} at {interval}: no answer brought anything, so that they are assumed to be empty; accept that \
+                 with `accept_assumed_empty`, or `mark_missing` to ask again"
             )
         })
     }
