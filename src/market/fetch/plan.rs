@@ -62,7 +62,7 @@ pub(super) fn judge_result(
     for span in judged.record.ledger.within(over) {
         match span.coverage {
             Coverage::AssumedEmpty { .. } if judge.windows(span.interval).any(|window| window.session.is_some()) => {
-                report.assumed_empty.push(span)
+                report.assumed_empty.push(span);
             }
             Coverage::Present
             | Coverage::Provisional { .. }
