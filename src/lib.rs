@@ -190,6 +190,14 @@ pub mod admin {
     };
 }
 
+#[cfg(feature = "market")]
+pub mod audit {
+    //! Does a pipeline use what it cannot know? What [`Store::audit_look_ahead`](crate::Store::audit_look_ahead) takes and
+    //! returns.
+
+    pub use crate::inspect::{Audit, AuditReport, Emitted, LookAhead};
+}
+
 pub mod training {
     //! Training data that is kept with a model: samples by symbol, how new ones are merged, what is stored.
 

@@ -4,8 +4,12 @@
 //! what is damaged is what one looks for.
 
 mod diff;
+#[cfg(feature = "market")]
+mod look_ahead;
 mod usage;
 mod verify;
 
+#[cfg(feature = "market")]
+pub use look_ahead::{Audit, AuditReport, Emitted, LookAhead};
 pub use usage::Usage;
 pub use verify::{Damage, Verification};

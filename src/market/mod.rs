@@ -8,6 +8,7 @@ pub(crate) mod calendar;
 pub(crate) mod coverage;
 pub(crate) mod features;
 pub(crate) mod fetch;
+pub(crate) mod history;
 pub(crate) mod levels;
 pub(crate) mod settings;
 pub(crate) mod timeframe;
@@ -36,6 +37,7 @@ pub use self::{
         report::{FetchReport, LeftOut, Loaded, UnknownDays},
         requests::FetchError,
     },
+    history::KnownAt,
     levels::{
         series::{LevelSeries, Regime},
         values::Levels,
@@ -61,5 +63,9 @@ pub(crate) struct Market {
 impl Market {
     pub(crate) fn new(core: Arc<Core>, settings: MarketSettings) -> Self {
         Self { core, loads: SingleFlight::default(), settings }
+    }
+
+    pub(crate) fn settings(&self) -> &MarketSettings {
+        &self.settings
     }
 }

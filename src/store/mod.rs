@@ -15,7 +15,7 @@ use std::{fmt, path::Path, sync::Arc};
 pub use options::Options;
 
 #[cfg(feature = "market")]
-use crate::market::Market;
+use crate::market::{Market, settings::MarketSettings};
 use crate::{
     core::Core,
     engine::{Identity, Snapshot, identity},
@@ -215,6 +215,18 @@ impl Store {
     /// was committed before is not lost by it.
     pub fn close(self) -> Result<()> {
         self.core.close(self.opened.count() - 1)
+    }
+
+    /// What its options say about market data.
+    #[cfg(feature = "market")]
+    pub(crate) fn market_settings(&self) -> MarketSettings {
+        self.market.settings().clone()
+    }
+
+    /// What time it is, by the store's clock.
+    #[cfg(feature = "market")]
+    pub(crate) fn clock_now(&self) -> crate::types::time::Timestamp {
+        self.core.now()
     }
 
     /// Reads the last committed state with `read`; again, when that state was given up meanwhile.

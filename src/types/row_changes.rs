@@ -14,6 +14,9 @@ pub struct RowChanges {
     pub unchanged: u64,
     /// Rows that were removed.
     pub removed: u64,
+    /// Rows that were put in front of what was known later: see
+    /// [`BarSeries::write_known_at`](crate::market::BarSeries::write_known_at). What is current stays.
+    pub backdated: u64,
     /// Rows, of those that were written, that have a [flaw](crate::market::Flaws). Bars alone have flaws.
     pub flawed: u64,
 }
@@ -22,7 +25,7 @@ impl RowChanges {
     /// Returns whether anything is not what it was.
     #[must_use]
     pub fn changed(&self) -> bool {
-        self.added > 0 || self.replaced > 0 || self.removed > 0
+        self.added > 0 || self.replaced > 0 || self.removed > 0 || self.backdated > 0
     }
 }
 
@@ -32,6 +35,7 @@ impl AddAssign for RowChanges {
         self.replaced += other.replaced;
         self.unchanged += other.unchanged;
         self.removed += other.removed;
+        self.backdated += other.backdated;
         self.flawed += other.flawed;
     }
 }

@@ -6,12 +6,13 @@ mod example;
 #[path = "../../examples/common/market.rs"]
 pub mod market;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
-use example::{Rules, find};
+use example::{FEATURES, Rules, find};
 use modelkeep::{
-    Store,
-    market::{Bars, Levels},
+    Error, Interval, Store,
+    audit::{Audit, Emitted},
+    market::{Bars, Levels, Timeframe},
 };
 
 const RULES: Rules = Rules { zscore_below: -1.0, rsi2_below: 20.0, horizon_days: 5, rebound_pct: 2.0, stop_pct: 3.0 };
@@ -106,4 +107,45 @@ fn a_bad_level_is_named_by_file_and_line() {
         let text = market::read_vix(folder.path()).unwrap_err().to_string();
         assert!(text.contains("vix.csv") && text.contains(reason), "{rows}: {text}");
     }
+}
+
+/// The VIX is computed until a quarter of an hour after the close.
+const VIX_DELAY: Duration = Duration::from_secs(15 * 60);
+
+/// What the example computes from a store, and when it claims to know it: features when the VIX of their day is known,
+/// outcomes when their horizon is over.
+fn pipeline(store: &Store) -> Result<Vec<Emitted>, Error> {
+    let series = store.bars("AAPL", Timeframe::DAY)?;
+    let bars = series.range(Interval::all_time())?;
+    let ends = series.available_at(&bars)?;
+    let vix = store.levels("VIX")?.range(Interval::<modelkeep::Timestamp>::all_time().days())?;
+    let mut emitted = Vec::new();
+    for dip in find(&bars, &vix, &RULES, 0) {
+        let t = session(&bars, dip.day);
+        let known = ends[t].after(VIX_DELAY);
+        emitted.extend(FEATURES.iter().zip(dip.features).map(|(name, value)| Emitted::new(known, *name, value)));
+        if let Some(bounced) = dip.bounced {
+            let over = ends[t + RULES.horizon_days].after(VIX_DELAY);
+            emitted.push(Emitted::new(over, format!("outcome of {}", dip.day), f64::from(u8::from(bounced))));
+        }
+    }
+    Ok(emitted)
+}
+
+#[test]
+fn an_audit_of_the_example_finds_nothing_from_the_future() {
+    let dir = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data"));
+    let store = Store::in_memory().unwrap();
+    market::import_bars(&store, dir, "AAPL").unwrap();
+    store.levels("VIX").unwrap().write(&market::read_vix(dir).unwrap()).unwrap();
+    let audit = Audit::default().cuts(30).levels_available_after(VIX_DELAY);
+    let report = store.audit_look_ahead(&audit, pipeline).unwrap();
+    assert!(report.is_clean() && report.compared > 1_000, "{:?}", report.found.first());
+    // Of who says that the VIX is known at the close, the audit says no.
+    let hasty = |store: &Store| {
+        let hasty = |value: Emitted| Emitted { at: value.at.before(VIX_DELAY), ..value };
+        Ok::<_, Error>(pipeline(store)?.into_iter().map(hasty).collect())
+    };
+    let report = store.audit_look_ahead(&audit, hasty).unwrap();
+    assert!(!report.is_clean() && report.found.iter().all(|found| found.name.starts_with("vix")), "{:?}", report.found);
 }

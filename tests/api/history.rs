@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use modelkeep::{
     ErrorKind, Store, Timestamp,
-    market::{Bars, Timeframe},
+    market::{Bars, KnownAt, Timeframe},
 };
 use proptest::prelude::*;
 
@@ -75,16 +75,126 @@ fn what_is_older_than_the_retention_is_an_error_and_not_a_guess() {
 }
 
 #[test]
-fn knowledge_does_not_go_back_when_the_clock_does() {
+fn a_row_is_known_since_its_own_time_whatever_its_neighbours_are() {
     let clock = clock();
     let store = Store::options().clock(clock.clone()).in_memory().unwrap();
     let series = store.bars("SPY", Timeframe::DAY).unwrap();
-    series.write(&days("2018-01-01", "2018-01-05")).unwrap();
-    let asked = noon().before(HOUR);
-    clock.set(noon().before(HOUR * 2));
-    series.write(&days("2018-01-05", "2018-01-09")).unwrap();
-    assert!(series.range_as_of(all_time(), asked).unwrap().is_empty());
-    assert_eq!(series.range_as_of(all_time(), noon()).unwrap().len(), 8);
+    // Sixty days, one a day; the tenth under a clock that is far ahead.
+    let all = days("2018-01-01", "2018-03-02");
+    let mut known = Vec::new();
+    for (n, row) in all.iter().enumerate() {
+        clock.set(if n == 9 { at("2099-01-01") } else { row.at.after(HOUR * 23) });
+        series.write(&[row].into_iter().collect()).unwrap();
+        known.push(row.at.after(HOUR * 23));
+    }
+    let as_of = |known_at: Timestamp| series.range_as_of(all_time(), known_at).unwrap();
+    for (n, known_at) in known.iter().enumerate() {
+        let expected: Bars = all.iter().take(n + 1).filter(|bar| bar.at != all.get(9).unwrap().at).collect();
+        assert_eq!(as_of(*known_at), expected, "{n}");
+    }
+    // Deleted and written again, it is known since then.
+    clock.set(at("2018-03-05"));
+    let tenth = all.slice(9..10);
+    let span = modelkeep::Interval::new(tenth.timestamps()[0], tenth.timestamps()[0].after(HOUR)).unwrap();
+    assert_eq!(series.remove(span).unwrap().removed, 1);
+    series.write(&tenth).unwrap();
+    assert_eq!(as_of(at("2018-03-05")), all);
+    assert_eq!(as_of(at("2018-03-04")).len(), 59);
+}
+
+#[test]
+fn a_row_that_was_written_under_a_clock_far_ahead_is_known_since_it_was_written_again() {
+    let clock = clock();
+    let store = Store::options().clock(clock.clone()).in_memory().unwrap();
+    let series = store.bars("SPY", Timeframe::DAY).unwrap();
+    let rows = days("2018-01-01", "2018-01-03");
+    clock.set(at("2099-01-01"));
+    series.write(&rows).unwrap();
+    clock.set(noon());
+    // The same values, and others.
+    let mut second = rows.get(1).unwrap();
+    second.volume += 1.0;
+    let again: Bars = [rows.get(0).unwrap(), second].into_iter().collect();
+    let written = series.write(&again).unwrap();
+    assert_eq!((written.unchanged, written.replaced), (1, 1));
+    assert_eq!(series.range_as_of(all_time(), noon()).unwrap(), again);
+    assert!(series.range_as_of(all_time(), noon().before(HOUR)).unwrap().is_empty());
+    assert_eq!(series.range_as_of(all_time(), at("2099-01-02")).unwrap(), again);
+}
+
+#[test]
+fn a_history_that_is_imported_is_known_since_the_time_that_the_writer_says() {
+    let clock = clock();
+    let store = Store::options().clock(clock.clone()).in_memory().unwrap();
+    let series = store.bars("SPY", Timeframe::DAY).unwrap();
+    let feed = KnownAt::Ended { delay: HOUR };
+    let january = days("2018-01-01", "2018-02-01");
+    assert_eq!(series.write_known_at(&january, feed).unwrap().added, 31);
+    // New Year's Day is no session: its bar ends with the day. The others do at the close, at 21:00.
+    let known = |text: &str| series.range_as_of(all_time(), text.parse().unwrap()).unwrap().len();
+    assert_eq!(known("2018-01-02T00:59:59Z"), 0);
+    assert_eq!(known("2018-01-02T21:59:59Z"), 1);
+    assert_eq!(known("2018-01-02T22:00:00Z"), 2);
+    assert_eq!(series.write_known_at(&january, feed).unwrap().unchanged, 31);
+
+    // What was known earlier does not take the place of what is known, and shows where it belongs.
+    let mut first = january.get(20).unwrap();
+    first.volume += 1.0;
+    let since: Timestamp = "2018-01-22T12:00:00Z".parse().unwrap();
+    let preliminary: Bars = [first].into_iter().collect();
+    let span = between("2018-01-21", "2018-01-22");
+    // The 21st was a Sunday: known at 01:00 of the 22nd.
+    assert_eq!(series.write_known_at(&preliminary, since).unwrap().replaced, 1);
+    let mut earlier = first;
+    earlier.volume += 1.0;
+    let before: Timestamp = "2018-01-22T00:30:00Z".parse().unwrap();
+    assert_eq!(series.write_known_at(&[earlier].into_iter().collect(), before).unwrap().backdated, 1);
+    let volume = |at: &str| series.range_as_of(span, at.parse().unwrap()).unwrap().volume().to_vec();
+    assert!(volume("2018-01-22T00:29:59Z").is_empty());
+    assert_eq!(volume("2018-01-22T00:59:59Z"), [earlier.volume]);
+    assert_eq!(volume("2018-01-22T01:00:00Z"), [january.get(20).unwrap().volume]);
+    assert_eq!(volume("2018-01-22T12:00:00Z"), [first.volume]);
+    assert_eq!(series.range(span).unwrap().volume(), [first.volume]);
+}
+
+#[test]
+fn nobody_knew_a_bar_before_it_ended_nor_after_now() {
+    let clock = clock();
+    let store = Store::options().clock(clock.clone()).in_memory().unwrap();
+    let series = store.bars("SPY", Timeframe::DAY).unwrap();
+    let rows = days("2018-01-02", "2018-01-04");
+    let refused = |known_at: KnownAt| {
+        let err = series.write_known_at(&rows, known_at).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::InvalidInput);
+        err.to_string()
+    };
+    let early = refused("2018-01-03T20:59:59Z".parse::<Timestamp>().unwrap().into());
+    assert!(early.contains("row 1") && early.contains("2018-01-03T21:00:00Z"), "{early}");
+    let late = refused(noon().after(HOUR).into());
+    assert!(late.contains("row 0") && late.contains("clock"), "{late}");
+    assert!(series.range(all_time()).unwrap().is_empty());
+    series.write_known_at(&rows, "2018-01-03T21:00:00Z".parse::<Timestamp>().unwrap()).unwrap();
+}
+
+#[test]
+fn a_replay_of_a_history_reads_back_right_beside_a_bar_of_today() {
+    let clock = clock();
+    let store = Store::options().clock(clock.clone()).in_memory().unwrap();
+    let series = store.bars("SPY", Timeframe::DAY).unwrap();
+    let start = noon().before(HOUR * 24 * 1_010).day();
+    let bars: Bars = (0..1_000).map(|n| bar(start.plus_days(n).unwrap().start(), 10_000 + i64::from(n))).collect();
+    let today = bar(noon().day().plus_days(-1).unwrap().start(), 777);
+    series.write(&[today].into_iter().collect()).unwrap();
+    for row in bars.iter() {
+        clock.set(row.at.after(HOUR * 23));
+        series.write(&[row].into_iter().collect()).unwrap();
+    }
+    for (n, row) in bars.iter().enumerate() {
+        let known = series.range_as_of(all_time(), row.at.after(HOUR * 23)).unwrap();
+        assert_eq!(known.len(), n + 1);
+        assert_eq!(known.last(), Some(row));
+    }
+    assert_eq!(series.range_as_of(all_time(), noon()).unwrap().len(), 1_001);
 }
 
 #[test]

@@ -13,6 +13,7 @@
 )]
 #![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "tests have no public API")]
 
+mod availability;
 mod bars;
 mod calendars;
 mod corruption;

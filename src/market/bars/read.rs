@@ -3,8 +3,8 @@
 use super::{
     SCHEMA,
     chunk::{self, Rows},
+    history::{self, History},
     key::SeriesId,
-    write::{History, open_history},
 };
 use crate::{
     engine::{self, Snapshot, Table, sealed},
@@ -152,7 +152,7 @@ pub(crate) fn as_of(
     })?;
     let mut history: Vec<(i64, History)> = Vec::new();
     let mut rows = scan(snapshot, Table::BarHistory, series, interval);
-    while let Some(row) = rows.next_sealed(|row, value| Ok((SeriesId::of_row(row)?.1, open_history(row, value)?))) {
+    while let Some(row) = rows.next_sealed(|row, value| Ok((SeriesId::of_row(row)?.1, history::open(row, value)?))) {
         history.push(row??);
     }
     let mut all = Columns::default();

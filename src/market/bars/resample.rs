@@ -78,8 +78,9 @@ impl<'a> BarSeries<'a> {
     ///
     /// Aggregates are a series of their own, which this call alone leads to: days made of minutes are not the days that
     /// [`Store::bars`](crate::Store::bars) and `load_or_fetch` know. There is one for each timeframe; with another
-    /// calendar it is built anew. It is known from when it was built, so [`range_as_of`](Self::range_as_of) of it sees
-    /// nothing from before. A read-only store returns what is up to date already.
+    /// calendar it is built anew. [`range_as_of`](Self::range_as_of) of it is made of what the source was then, and
+    /// [`range_available`](Self::range_available) leaves out an aggregate that goes on. A read-only store returns what is
+    /// up to date already.
     ///
     /// ```
     /// use modelkeep::{Store, Timestamp, market::{Bar, Bars, Calendar, Timeframe}};
@@ -106,8 +107,8 @@ impl<'a> BarSeries<'a> {
     /// `Corrupt` when a chunk is damaged, or [what a write can fail with](crate::Store#what-a-write-can-fail-with).
     pub fn resample(&self, target: Timeframe) -> Result<Resampled<'a>> {
         let id = aggregate::check(&self.id, target)?;
-        let series = self.aggregated(id);
         let judge = self.covered.calendar()?;
+        let series = self.aggregated(id, judge.clone());
         let calendar = judge.digest();
         let (snapshot, all) = (self.covered.market.core.snapshot()?, Interval::all_time());
         // Most calls find nothing to do, and need no transaction for it.

@@ -1,10 +1,12 @@
 //! Bars, through the store.
 
+use std::time::Duration;
+
 use super::{
     key::SeriesId,
     read::{self, BarSummary},
     validate::prepare,
-    write,
+    write::{self, Incoming},
 };
 use crate::{
     engine::Batch,
@@ -49,15 +51,18 @@ use crate::{
 ///
 /// # Looking ahead
 ///
-/// [`range`](Self::range) returns what is known now. A vendor that corrects a bar next week changes what `range` says
-/// of last week, and a backtest over it sees what nobody could see. [`range_as_of`](Self::range_as_of) returns what
-/// this store knew at a time: **a bar that was stored later is never in it**, and a bar that was corrected or deleted
-/// later is in it as it was. When a bar was stored is what this store's [`Clock`](crate::clock::Clock) said in the
-/// transaction that wrote it, so a history that was imported today was not known yesterday. To replay a history as if it had come
-/// day by day, write it day by day under a [`ManualClock`](crate::clock::ManualClock).
+/// [`range`](Self::range) returns bars by their label, as they are known now. Two things in it can be from the future of
+/// who asks, and each has a call of its own:
 ///
-/// This is about bars. Features, aggregates and levels are of what is known now: a backtest over restated bars computes
-/// its features from `range_as_of` itself.
+/// * A bar may not have ended: a daily bar is labelled by midnight, and its close is known at the close. A bar is
+///   *available* when it has ended, which is what [`range_available`](Self::range_available) goes by.
+/// * A bar may have been corrected: [`range_as_of`](Self::range_as_of) returns what this store knew at a time. **A bar
+///   that was stored later is never in it**, and a bar that was corrected or deleted later is in it as it was.
+///
+/// When a bar was stored is what the store's [`Clock`](crate::clock::Clock) said in the transaction that wrote it, and
+/// every row has a time of its own. A history that is imported today was not known yesterday, unless who imports it says
+/// so: [`write_known_at`](Self::write_known_at). Features, aggregates and levels answer both questions, too, and
+/// [`Store::audit_look_ahead`](crate::Store::audit_look_ahead) finds what a pipeline gets from the future all the same.
 #[derive(Clone, Debug)]
 pub struct BarSeries<'a> {
     pub(crate) covered: CoveredSeries<'a>,
@@ -164,9 +169,11 @@ impl<'a> BarSeries<'a> {
         self
     }
 
-    /// The same series, of bars that were aggregated.
-    pub(crate) fn aggregated(&self, id: SeriesId) -> BarSeries<'a> {
-        BarSeries { covered: self.covered.sibling(CoveredId::Bars(id.clone()), id.timeframe), id }
+    /// The same series, of bars that were aggregated by `calendar`.
+    pub(crate) fn aggregated(&self, id: SeriesId, calendar: Calendar) -> BarSeries<'a> {
+        let mut covered = self.covered.sibling(CoveredId::Bars(id.clone()), id.timeframe);
+        covered.give_calendar(calendar);
+        BarSeries { covered, id }
     }
 
     /// Aggregates are made, not written.
@@ -311,8 +318,22 @@ impl<'a> BarSeries<'a> {
         rows: &Columns,
         remove: Option<Interval<Timestamp>>,
     ) -> Result<RowChanges> {
+        self.apply_known(batch, Incoming { rows, known_at: None }, remove)
+    }
+
+    /// The same, for rows that may have been known for longer.
+    pub(crate) fn apply_known(
+        &self,
+        batch: &Batch,
+        rows: Incoming<'_>,
+        remove: Option<Interval<Timestamp>>,
+    ) -> Result<RowChanges> {
         let market = self.covered.market;
-        let options = market.settings.options(self.timeframe(), market.core.now());
+        let mut options = market.settings.options(self.timeframe(), market.core.now());
+        if self.id.source.is_some() {
+            // What aggregates were is made of what their source was.
+            options.retention = Some(Duration::ZERO);
+        }
         write::apply(batch, &self.id, rows, remove, options)
     }
 
@@ -358,30 +379,6 @@ impl<'a> BarSeries<'a> {
         let (timestamps, values) =
             self.covered.market.core.look(|snapshot| read::field(snapshot, &self.id, interval, field))?;
         Ok(FieldColumn { timestamps, values })
-    }
-
-    /// Returns the bars that begin in `interval` as this store knew them at `known_at`: nothing that was stored later,
-    /// and what was changed or deleted later as it was.
-    ///
-    /// ```
-    /// # use modelkeep::{Interval, Store, Timestamp, clock::ManualClock, market::{Bar, Bars, Timeframe}};
-    /// # let clock = std::sync::Arc::new(ManualClock::at(Timestamp::from_nanos(10)));
-    /// # let store = Store::options().clock(std::sync::Arc::clone(&clock)).in_memory()?;
-    /// # let bar = |close| Bar { at: Timestamp::from_nanos(0), open: 1.0, high: 3.0, low: 0.5, close, volume: 9.0 };
-    /// let series = store.bars("SPY", Timeframe::DAY)?;
-    /// series.write(&Bars::from_iter([bar(2.0)]))?; // known at 10
-    /// clock.set(Timestamp::from_nanos(20));
-    /// series.write(&Bars::from_iter([bar(2.5)]))?; // restated at 20
-    /// let known = series.range_as_of(Interval::all_time(), Timestamp::from_nanos(15))?;
-    /// assert_eq!(known.close(), [2.0]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// `NotFound` when something that was known then is not kept any more
-    /// ([`Options::bar_history`](crate::Options::bar_history)); otherwise as for [`range`](Self::range).
-    pub fn range_as_of(&self, interval: Interval<Timestamp>, known_at: Timestamp) -> Result<Bars> {
-        self.covered.market.core.look(|snapshot| read::as_of(snapshot, &self.id, interval, known_at))
     }
 
     /// Returns the last bar; `None` when there is none.

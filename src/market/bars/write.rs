@@ -2,24 +2,27 @@
 //!
 //! Each row knows when it was stored, and a row that is superseded or deleted also knows until when it was current. So
 //! what was known at a time can be read again: appending costs nothing for it, and a restatement costs the rows that it
-//! changed.
+//! changed. When a row was known is its own matter: no other row's time moves it.
 
 use std::time::Duration;
 
 use super::{
     SCHEMA,
     chunk::{self, Rows},
+    history::{self, History},
     key::SeriesId,
 };
 use crate::{
     engine::{Batch, Reader, Table, sealed},
     format::columns::ints::IntCodec,
-    market::bars::columns::Columns,
+    market::{
+        bars::columns::Columns,
+        history::{CURRENT, Noted, Timeline, Version},
+    },
     types::{
-        error::{Error, ErrorKind, Result},
+        error::{ErrorKind, Result},
         interval::Interval,
         invariant::Invariant,
-        limits::HISTORY_ROWS_MAX,
         row_changes::RowChanges,
         time::Timestamp,
     },
@@ -35,16 +38,23 @@ pub(crate) struct WriteOptions {
     pub(crate) codec: IntCodec,
 }
 
-/// Removes the bars that lie in `remove`, but for those that `rows` has, and writes `rows`, which are in order, each
-/// timestamp once.
+/// Rows that are to be written, in order, each timestamp once.
+#[derive(Clone, Copy)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) rows: &'a Columns,
+    /// Since when each of them was known, if it is not since now.
+    pub(crate) known_at: Option<&'a [i64]>,
+}
+
+/// Removes the bars that lie in `remove`, but for those that `incoming` has, and writes `incoming`.
 pub(crate) fn apply(
     batch: &Batch,
     series: &SeriesId,
-    rows: &Columns,
+    incoming: Incoming<'_>,
     remove: Option<Interval<Timestamp>>,
     options: WriteOptions,
 ) -> Result<RowChanges> {
-    let period = series.period();
+    let (period, rows) = (series.period(), incoming.rows);
     let mut written = RowChanges::default();
     let mut touched: Vec<i64> = match remove {
         Some(remove) => periods_in(batch, series, remove)?,
@@ -66,9 +76,10 @@ pub(crate) fn apply(
     let mut cuts = cuts.into_iter().peekable();
     for index in touched {
         let part = cuts.next_if(|(cut, _)| *cut == index).map_or(0..0, |(_, part)| part);
-        let mut incoming = Columns::with_capacity(part.len());
-        incoming.extend(rows, part);
-        written += apply_to_chunk(batch, series, index, &incoming, remove, options)?;
+        let known_at = incoming.known_at.map(|known| known.get(part.clone()).always("each row has a time"));
+        let mut rows = Columns::with_capacity(part.len());
+        rows.extend(incoming.rows, part);
+        written += apply_to_chunk(batch, series, index, Incoming { rows: &rows, known_at }, remove, options)?;
     }
     Ok(written)
 }
@@ -85,37 +96,37 @@ fn apply_to_chunk(
     batch: &Batch,
     series: &SeriesId,
     index: i64,
-    incoming: &Columns,
+    incoming: Incoming<'_>,
     remove: Option<Interval<Timestamp>>,
     options: WriteOptions,
 ) -> Result<RowChanges> {
     let row = series.row(index);
+    let removes_all = remove.is_some_and(|remove| holds(remove, series, index));
     let stored = match read(batch, Table::Bars, &row) {
         Ok(stored) => stored.unwrap_or_default(),
         // What cannot be read goes if all of it was to go: that is how to make room for good bars.
-        Err(error)
-            if error.kind() == ErrorKind::Corrupt && remove.is_some_and(|remove| holds(remove, series, index)) =>
-        {
+        Err(error) if error.kind() == ErrorKind::Corrupt && removes_all => {
             tracing::error!(%series, %error, "bars that could not be read are removed");
             batch.remove(Table::Bars, &row)?;
             Rows::default()
         }
         Err(error) => return Err(error),
     };
-    // Knowledge does not go back in time, whatever the clock does.
-    let known = [stored.recorded_at.iter().copied().max(), last_change(batch, &row)?, Some(options.now.as_nanos())];
-    let known = known.into_iter().flatten().max().unwrap_or_default();
-    let merged = merge(&stored, incoming, remove, known);
-    if merged.written.added + merged.written.replaced + merged.written.removed == 0 {
-        return Ok(merged.written);
+    let past = history::read(batch, &row)?.unwrap_or_default();
+    let mut merged = merge(&stored, past, incoming, remove, options.now.as_nanos());
+    if removes_all {
+        // What was forgotten was so by a clock that was ahead: from now on all is known again.
+        merged.history.forgotten_until = merged.history.forgotten_until.min(options.now.as_nanos());
     }
-    if !merged.superseded.bars.at.is_empty() {
-        supersede(batch, &row, merged.superseded, known, options)?;
+    if merged.changes_history {
+        history::write(batch, &row, merged.history, options)?;
     }
-    if merged.current.bars.at.is_empty() {
-        batch.remove(Table::Bars, &row)?;
-    } else {
-        batch.put_columns(Table::Bars, &row, &SCHEMA, &chunk::encode(&merged.current, options.codec)?)?;
+    if merged.changes_rows {
+        if merged.current.bars.at.is_empty() {
+            batch.remove(Table::Bars, &row)?;
+        } else {
+            batch.put_columns(Table::Bars, &row, &SCHEMA, &chunk::encode(&merged.current, options.codec)?)?;
+        }
     }
     Ok(merged.written)
 }
@@ -134,57 +145,175 @@ pub(super) fn read(reader: &impl Reader, table: Table, row: &[u8]) -> Result<Opt
     Ok(Some(chunk::decode(columns).map_err(|err| err.about(Table::Bars.describe(row)))?))
 }
 
+/// A chunk and its history after a change.
 struct Merged {
     current: Rows,
-    superseded: Rows,
+    history: History,
     written: RowChanges,
+    changes_rows: bool,
+    changes_history: bool,
 }
 
-/// Merges what is stored with what is new, both in order.
-fn merge(stored: &Rows, new: &Columns, remove: Option<Interval<Timestamp>>, known: i64) -> Merged {
-    let mut merged = Merged { current: Rows::default(), superseded: Rows::default(), written: RowChanges::default() };
-    merged.current.bars = Columns::with_capacity(stored.bars.len() + new.len());
-    let Merged { current, superseded, written } = &mut merged;
+/// Where the values of a version of a row lie.
+#[derive(Clone, Copy)]
+enum Origin {
+    Stored(usize),
+    Past(usize),
+    New(usize),
+}
+
+/// Merges what is stored with what is new, both in order, at the time `now`.
+fn merge(stored: &Rows, past: History, new: Incoming<'_>, remove: Option<Interval<Timestamp>>, now: i64) -> Merged {
+    let mut change = Change { stored, past: &past, new, remove, now, out: Merged::default(), past_taken: 0 };
+    change.out.history.forgotten_until = past.forgotten_until;
+    change.out.current.bars = Columns::with_capacity(stored.bars.len() + new.rows.len());
     let (mut old, mut next) = (0, 0);
     // Most writes append: what lies before the first new row and is not removed stays as it is.
-    let first = [new.at.first().copied(), remove.map(|remove| remove.start())].into_iter().flatten().min();
+    let first = [new.rows.at.first().copied(), remove.map(|remove| remove.start())].into_iter().flatten().min();
     let untouched = first.map_or(stored.bars.len(), |first| stored.bars.at.partition_point(|at| *at < first));
-    current.take(stored, old..untouched);
+    change.out.current.take(stored, old..untouched);
     old += untouched;
     loop {
-        let order = match (stored.bars.at.get(old), new.at.get(next)) {
-            (None, None) => return merged,
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some(a), Some(b)) => a.cmp(b),
-        };
-        if order.is_lt() {
-            let gone = stored.bars.at.get(old).is_some_and(|at| remove.is_some_and(|remove| remove.contains(*at)));
-            if gone {
-                superseded.take(stored, old..old + 1);
-                written.removed += 1;
-            } else {
-                current.take(stored, old..old + 1);
-            }
-            old += 1;
-            continue;
+        let ends = [stored.bars.at.get(old), new.rows.at.get(next)];
+        let Some(at) = ends.into_iter().flatten().min().copied() else { break };
+        let is_stored = stored.bars.at.get(old) == Some(&at);
+        let is_new = new.rows.at.get(next) == Some(&at);
+        change.row(at, is_stored.then_some(old), is_new.then_some(next));
+        old += usize::from(is_stored);
+        next += usize::from(is_new);
+    }
+    change.take_past(past.rows.bars.len());
+    change.out
+}
+
+impl Default for Merged {
+    fn default() -> Self {
+        Self {
+            current: Rows::default(),
+            history: History::default(),
+            written: RowChanges::default(),
+            changes_rows: false,
+            changes_history: false,
         }
-        written.flawed += u64::from(!new.flaws_of(next).is_empty());
-        if order.is_eq() && new.same(next, &stored.bars, old) {
-            current.take(stored, old..old + 1);
-            written.unchanged += 1;
-        } else {
-            if order.is_eq() {
-                superseded.take(stored, old..old + 1);
-                written.replaced += 1;
-            } else {
-                written.added += 1;
+    }
+}
+
+/// A change of a chunk, row by row.
+struct Change<'a> {
+    stored: &'a Rows,
+    past: &'a History,
+    new: Incoming<'a>,
+    remove: Option<Interval<Timestamp>>,
+    now: i64,
+    out: Merged,
+    /// Rows of the history that were taken over so far.
+    past_taken: usize,
+}
+
+impl Change<'_> {
+    /// Changes the row at `at`, which is stored, or new, or both.
+    fn row(&mut self, at: Timestamp, old: Option<usize>, new: Option<usize>) {
+        let is_gone = new.is_none() && self.remove.is_some_and(|remove| remove.contains(at));
+        let past = self.past.versions_of(at);
+        self.out.written.flawed += u64::from(new.is_some_and(|new| !self.new.rows.flaws_of(new).is_empty()));
+        let recorded_at = |old: usize| self.stored.recorded_at.get(old).copied().always("each row has a time");
+        match (old, new) {
+            (Some(old), None) if !is_gone => return self.out.current.take(self.stored, old..old + 1),
+            // Most rows that are written are new, or were there already.
+            (None, Some(new)) if past.is_empty() => {
+                self.out.written.added += 1;
+                self.out.changes_rows = true;
+                return self.push_current(Origin::New(new), self.known_at(new));
             }
-            current.bars.extend(new, next..next + 1);
-            current.recorded_at.push(known);
+            (Some(old), Some(new))
+                if self.is_same(Origin::Stored(old), new) && recorded_at(old) <= self.known_at(new) =>
+            {
+                self.out.written.unchanged += 1;
+                return self.out.current.take(self.stored, old..old + 1);
+            }
+            _ => {}
         }
-        old += usize::from(order.is_eq());
-        next += 1;
+        self.take_past(past.start);
+        self.past_taken = past.end;
+        let current =
+            old.map(|old| Version { recorded_at: recorded_at(old), until: CURRENT, row: Origin::Stored(old) });
+        let earlier = past.clone().filter_map(|row| {
+            let rows = &self.past.rows;
+            let (recorded_at, until) = (*rows.recorded_at.get(row)?, *rows.superseded_at.get(row)?);
+            Some(Version { recorded_at, until, row: Origin::Past(row) })
+        });
+        let mut timeline = Timeline::new(earlier.chain(current));
+        match new {
+            Some(new) => {
+                let (row, is_same) = (Origin::New(new), |row| self.is_same(row, new));
+                let noted = match self.new.known_at {
+                    None => timeline.write(self.now, row, is_same),
+                    Some(_) => timeline.record(self.known_at(new), row, is_same),
+                };
+                self.count(noted);
+            }
+            None => self.out.written.removed += u64::from(timeline.remove(self.now)),
+        }
+        self.out.changes_rows = true;
+        self.out.changes_history |= !past.is_empty();
+        for version in timeline.versions() {
+            if version.until == CURRENT {
+                self.push_current(version.row, version.recorded_at);
+            } else {
+                self.out.changes_history = true;
+                self.push_past(version);
+            }
+        }
+    }
+
+    /// Since when a new row is known.
+    fn known_at(&self, new: usize) -> i64 {
+        let known = |known: &[i64]| known.get(new).copied().always("each row has a time");
+        self.new.known_at.map_or(self.now, known)
+    }
+
+    /// Whether a version has the values of a new row.
+    fn is_same(&self, version: Origin, new: usize) -> bool {
+        let (columns, row) = values(self.stored, self.past, self.new, version);
+        self.new.rows.same(new, columns, row)
+    }
+
+    fn count(&mut self, noted: Noted) {
+        let written = &mut self.out.written;
+        *match noted {
+            Noted::Added => &mut written.added,
+            Noted::Replaced => &mut written.replaced,
+            Noted::Unchanged => &mut written.unchanged,
+            Noted::Backdated => &mut written.backdated,
+        } += 1;
+    }
+
+    fn push_current(&mut self, row: Origin, recorded_at: i64) {
+        let (columns, at) = values(self.stored, self.past, self.new, row);
+        self.out.current.bars.extend(columns, at..at + 1);
+        self.out.current.recorded_at.push(recorded_at);
+    }
+
+    fn push_past(&mut self, version: &Version<Origin>) {
+        let (columns, at) = values(self.stored, self.past, self.new, version.row);
+        let rows = &mut self.out.history.rows;
+        rows.bars.extend(columns, at..at + 1);
+        rows.recorded_at.push(version.recorded_at);
+        rows.superseded_at.push(version.until);
+    }
+
+    /// Takes over the rows of the history in front of `end`.
+    fn take_past(&mut self, end: usize) {
+        self.out.history.rows.take(&self.past.rows, self.past_taken..end.max(self.past_taken));
+        self.past_taken = end.max(self.past_taken);
+    }
+}
+
+fn values<'a>(stored: &'a Rows, past: &'a History, new: Incoming<'a>, version: Origin) -> (&'a Columns, usize) {
+    match version {
+        Origin::Stored(row) => (&stored.bars, row),
+        Origin::Past(row) => (&past.rows.bars, row),
+        Origin::New(row) => (new.rows, row),
     }
 }
 
@@ -195,78 +324,4 @@ impl Rows {
         self.recorded_at.extend_from_slice(other.recorded_at.get(rows.clone()).always("rows lie in the columns"));
         self.superseded_at.extend_from_slice(other.superseded_at.get(rows).unwrap_or_default());
     }
-}
-
-/// Moves rows to the history, and lets go of what is older than the retention, or too much.
-fn supersede(batch: &Batch, row: &[u8], mut rows: Rows, until: i64, options: WriteOptions) -> Result<()> {
-    rows.superseded_at = vec![until; rows.bars.len()];
-    let old = read_history(batch, row)?.unwrap_or_default();
-    let parts = [&old.rows, &rows];
-    // In order of time, and of rows with the same timestamp in order of when they were current.
-    let mut order: Vec<(Timestamp, i64, usize, usize)> = Vec::new();
-    for (part, rows) in parts.iter().enumerate() {
-        order.extend(
-            rows.bars.at.iter().zip(&rows.superseded_at).enumerate().map(|(n, (at, until))| (*at, *until, part, n)),
-        );
-    }
-    order.sort_unstable();
-    let mut ends: Vec<i64> = order.iter().map(|(_, until, ..)| *until).collect();
-    ends.sort_unstable();
-    let too_much = ends.len().checked_sub(HISTORY_ROWS_MAX + 1).and_then(|last| ends.get(last)).copied();
-    let too_old = options.retention.map(|age| Timestamp::from_nanos(until).before(age).as_nanos());
-    let forget = too_much.max(too_old);
-    let mut kept = History { forgotten_until: old.forgotten_until, rows: Rows::default() };
-    for (_, until, part, n) in order {
-        if forget.is_some_and(|forget| until <= forget) {
-            kept.forgotten_until = kept.forgotten_until.max(until);
-        } else if let Some(rows) = parts.get(part) {
-            kept.rows.take(rows, n..n + 1);
-        }
-    }
-    let mut value = kept.forgotten_until.to_le_bytes().to_vec();
-    value.extend_from_slice(&until.to_le_bytes());
-    value.extend_from_slice(&chunk::encode(&kept.rows, options.codec)?);
-    batch.put_columns(Table::BarHistory, row, &super::HISTORY_SCHEMA, &value)
-}
-
-/// Rows that were superseded, and the time before which some are forgotten.
-pub(super) struct History {
-    pub(super) forgotten_until: i64,
-    pub(super) rows: Rows,
-}
-
-impl Default for History {
-    fn default() -> Self {
-        Self { forgotten_until: i64::MIN, rows: Rows::default() }
-    }
-}
-
-pub(super) fn read_history(reader: &impl Reader, row: &[u8]) -> Result<Option<History>> {
-    let Some((value, _)) = reader.get(Table::BarHistory, row)? else {
-        return Ok(None);
-    };
-    open_history(row, &value).map(Some)
-}
-
-/// When a row of a chunk was last superseded.
-fn last_change(reader: &impl Reader, row: &[u8]) -> Result<Option<i64>> {
-    let Some((value, _)) = reader.get(Table::BarHistory, row)? else {
-        return Ok(None);
-    };
-    Ok(Some(history_parts(row, &value)?.1))
-}
-
-/// Before when some rows are forgotten, when the last was superseded, and the chunk.
-fn history_parts<'a>(row: &[u8], value: &'a [u8]) -> Result<(i64, i64, &'a [u8])> {
-    let columns = sealed::open_columns(Table::BarHistory, row, value, &super::HISTORY_SCHEMA)?;
-    let broken = || Error::corrupt("read bars", Table::Bars.describe(row), "the history is cut short");
-    let (forgotten, columns) = columns.split_first_chunk().ok_or_else(broken)?;
-    let (last, columns) = columns.split_first_chunk().ok_or_else(broken)?;
-    Ok((i64::from_le_bytes(*forgotten), i64::from_le_bytes(*last), columns))
-}
-
-pub(super) fn open_history(row: &[u8], value: &[u8]) -> Result<History> {
-    let (forgotten_until, _, columns) = history_parts(row, value)?;
-    let rows = chunk::decode(columns).map_err(|err| err.about(Table::Bars.describe(row)))?;
-    Ok(History { forgotten_until, rows })
 }

@@ -145,6 +145,32 @@ impl Calendar {
         })
     }
 
+    /// Returns when a bar that begins at `at` has ended: after its length, or with its session if that closes before; a
+    /// bar of a day ends when the session of its day closes, and one of several days when the last session in them does.
+    ///
+    /// ```
+    /// use modelkeep::market::{Calendar, Timeframe};
+    ///
+    /// let nyse = Calendar::nyse();
+    /// let midnight = "2018-12-24T00:00:00Z".parse()?;
+    /// assert_eq!(nyse.bar_end(midnight, Timeframe::DAY).to_string(), "2018-12-24T18:00:00Z"); // an early close
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn bar_end(&self, at: Timestamp, timeframe: Timeframe) -> Timestamp {
+        let end = at.after(timeframe.duration());
+        if !timeframe.is_daily() {
+            return self.session_at(at).map_or(end, |session| end.min(session.close));
+        }
+        let first = at.day();
+        let last = end.before(Duration::from_nanos(1)).day().max(first);
+        if !self.known().contains(last) {
+            return end;
+        }
+        let days = std::iter::successors(Some(last), |day| day.plus_days(-1).ok()).take_while(|day| *day >= first);
+        days.filter_map(|day| self.session(day)).next().map_or(end, |session| session.close)
+    }
+
     /// A day as the exchange dates it: from midnight to midnight, local time.
     pub(crate) fn local_day(&self, day: Day) -> Interval<Timestamp> {
         let midnight = |day: Day| match &self.0.hours {

@@ -303,11 +303,7 @@ impl Judge<'_> {
 
     /// When a row that begins at `at` has ended.
     fn row_end(&self, at: Timestamp) -> Timestamp {
-        let end = at.after(self.timeframe.duration());
-        if self.timeframe.is_daily() {
-            return self.calendar.session(at.day()).map_or(end, |session| session.close);
-        }
-        self.calendar.session_at(at).map_or(end, |session| end.min(session.close))
+        self.calendar.bar_end(at, self.timeframe)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
         hash::Digest,
         interval::Interval,
         invariant::Invariant,
-        key::{Label, Symbol},
+        key::Label,
         time::Timestamp,
     },
 };
@@ -32,13 +32,14 @@ use crate::{
 /// Features of one symbol: computed from its bars once, and again only where the bars changed.
 ///
 /// Whatever else goes into them, such as levels of an index or bars of a market, belongs into the spec's parameters, by
-/// a hash or a version: the store cannot see it change. Features are of the bars as they are now; there is no reading
-/// them as of a time.
+/// a hash or a version: the store cannot see it change. What is stored are features of the bars as they are now;
+/// [`compute_as_of`](Self::compute_as_of) computes those of the bars as they were known at a time.
 #[derive(Clone, Debug)]
 pub struct FeatureSet<'a> {
+    pub(super) bars: BarSeries<'a>,
     market: &'a Market,
     series: SeriesId,
-    spec: FeatureSpec,
+    pub(super) spec: FeatureSpec,
     /// What they are stored under.
     fingerprint: Digest,
 }
@@ -105,7 +106,17 @@ impl Features {
         self.columns.get(at).map(Vec::as_slice)
     }
 
-    fn take(&mut self, at: &[Timestamp], columns: &[Vec<f64>], interval: Interval<Timestamp>) -> u64 {
+    pub(super) fn empty(spec: &FeatureSpec) -> Self {
+        Self {
+            timestamps: Vec::new(),
+            names: spec.columns().to_vec(),
+            columns: vec![Vec::new(); spec.columns().len()],
+            rows_reused: 0,
+            rows_computed: 0,
+        }
+    }
+
+    pub(super) fn take(&mut self, at: &[Timestamp], columns: &[Vec<f64>], interval: Interval<Timestamp>) -> u64 {
         let start = at.partition_point(|at| *at < interval.start());
         let end = at.partition_point(|at| *at < interval.end()).max(start);
         self.timestamps.extend_from_slice(at.get(start..end).always("rows lie in the columns"));
@@ -119,8 +130,7 @@ impl Features {
 impl Market {
     /// Returns the features of `symbol` that `spec` describes.
     pub(crate) fn features(&self, symbol: &str, spec: &FeatureSpec) -> Result<FeatureSet<'_>> {
-        let series = SeriesId { symbol: Symbol::new(symbol)?, timeframe: spec.timeframe(), source: None };
-        Ok(FeatureSet { market: self, series, spec: spec.clone(), fingerprint: spec.fingerprint() })
+        self.bars(symbol, spec.timeframe())?.features(spec)
     }
 }
 
@@ -148,7 +158,8 @@ impl<'a> BarSeries<'a> {
             || spec.fingerprint(),
             |source| Digest::of(&[&spec.fingerprint().as_bytes()[..], &source.as_nanos().to_le_bytes()].concat()),
         );
-        Ok(FeatureSet { market: self.covered.market, series: self.id.clone(), spec: spec.clone(), fingerprint })
+        let (bars, market, series) = (self.clone(), self.covered.market, self.id.clone());
+        Ok(FeatureSet { bars, market, series, spec: spec.clone(), fingerprint })
     }
 }
 
@@ -159,8 +170,8 @@ struct Stale<'a> {
 }
 
 impl FeatureSet<'_> {
-    /// Returns the features of the bars that begin in `interval`: those on disk whose bars are what they were, and the
-    /// others computed, and stored in one durable transaction.
+    /// Returns the features of the bars that begin in `interval` and have ended by now: those on disk whose bars are what
+    /// they were, and the others computed, and stored in one durable transaction.
     ///
     /// `compute` is called with bars in order of time, and returns one column for each of the spec's names, as long as
     /// the bars; the first [`Lookback`] bars of them are there to look back at, and what comes out for them is left
@@ -203,6 +214,7 @@ impl FeatureSet<'_> {
         let load = LoadKey::Features(self.series.symbol.clone(), self.fingerprint);
         let _flight = self.market.loads.acquire(&load)?;
         let snapshot = self.market.core.snapshot()?;
+        let interval = self.bars.ended_part(&snapshot, interval, self.market.core.now())?;
         let entries = self.entries(&snapshot, interval)?;
         let from_start = match entries.first() {
             Some(first) => self.begins_with(&snapshot, first)?,
@@ -224,13 +236,7 @@ impl FeatureSet<'_> {
         if !stale.is_empty() {
             self.refresh(&snapshot, interval, &entries, stale, &mut computed, &mut compute)?;
         }
-        let mut all = Features {
-            timestamps: Vec::new(),
-            names: self.spec.columns().to_vec(),
-            columns: vec![Vec::new(); self.spec.columns().len()],
-            rows_reused: 0,
-            rows_computed: 0,
-        };
+        let mut all = Features::empty(&self.spec);
         for entry in entries.iter().filter(|entry| periods.contains(&entry.period)) {
             if let Some(chunk) = fresh.get(&entry.period) {
                 all.rows_reused += all.take(&chunk.at, &chunk.columns, interval);
@@ -388,6 +394,23 @@ impl FeatureSet<'_> {
         Ok(read::first_period(snapshot, &self.series)? == Some(first.period))
     }
 
+    /// Computes columns, and looks at their shape.
+    pub(super) fn columns_of(
+        &self,
+        bars: &Bars,
+        compute: &mut impl FnMut(&Bars) -> Vec<Vec<f64>>,
+    ) -> Result<Vec<Vec<f64>>> {
+        let columns = compute(bars);
+        let expected = (self.spec.columns().len(), bars.len());
+        if columns.len() != expected.0 || columns.iter().any(|column| column.len() != expected.1) {
+            let lengths: Vec<usize> = columns.iter().map(Vec::len).collect();
+            let message =
+                format!("{} columns of {} rows were wanted, and columns of {lengths:?} came", expected.0, expected.1);
+            return Err(Error::invalid("compute features", self.spec.name().to_string(), message));
+        }
+        Ok(columns)
+    }
+
     /// Computes segments that follow each other.
     fn compute_run(
         &self,
@@ -404,14 +427,7 @@ impl FeatureSet<'_> {
             Lookback::All => 0,
         };
         let part = bars.slice(start..last.rows.end);
-        let columns = compute(&part);
-        let expected = (self.spec.columns().len(), part.len());
-        if columns.len() != expected.0 || columns.iter().any(|column| column.len() != expected.1) {
-            let lengths: Vec<usize> = columns.iter().map(Vec::len).collect();
-            let message =
-                format!("{} columns of {} rows were wanted, and columns of {lengths:?} came", expected.0, expected.1);
-            return Err(Error::invalid("compute features", self.spec.name().to_string(), message));
-        }
+        let columns = self.columns_of(&part, compute)?;
         for (segment, period) in run {
             if let Some((chunk, _)) = computed.get_mut(period) {
                 let rows = segment.rows.start - start..segment.rows.end - start;

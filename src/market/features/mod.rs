@@ -4,6 +4,7 @@
 //! Each segment knows a hash of all the bars that it depends on, its own and those that its lookback reaches. A segment
 //! whose hash is what it was is not computed again.
 
+mod as_of;
 pub(crate) mod compute;
 pub(crate) mod plan;
 pub(crate) mod spec;

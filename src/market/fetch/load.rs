@@ -335,8 +335,8 @@ impl<F: BarFetcher> SeriesSource for BarSource<'_, F> {
 }
 
 impl BarSeries<'_> {
-    /// Returns the bars of `interval`: from disk, and from the fetcher what is missing. A stretch that was asked for in
-    /// vain is not asked for again before its time ([`Coverage`](crate::market::Coverage) has a table); concurrent calls
+    /// Returns the bars of `interval` that have ended by now, by the store's clock: from disk, and from the fetcher what is
+    /// missing. A stretch that was asked for in vain is not asked for again before its time ([`Coverage`](crate::market::Coverage) has a table); concurrent calls
     /// for one series fetch once.
     ///
     /// What cannot be fetched is not an error: the report names the gaps, and [`Loaded::complete`] insists on none.
@@ -371,7 +371,7 @@ impl BarSeries<'_> {
         self.check_given("load")?;
         self.check_sessions("load")?;
         let mut report = fetch_missing(&BarSource { series: self, fetcher }, interval)?;
-        let data = self.range(interval)?;
+        let data = self.ended_by(self.range(interval)?, self.covered.market.core.now())?;
         report.from_disk = (data.len() as u64).saturating_sub(report.fetched);
         Ok(Loaded { subject: self.id.to_string(), data, report })
     }
@@ -443,7 +443,7 @@ impl<F: LevelFetcher> SeriesSource for LevelSource<'_, F> {
     }
 
     fn write(&self, batch: &Batch, rows: &Self::Rows) -> Result<()> {
-        stored::upsert(batch, &self.series.series, rows).map(drop)
+        self.series.upsert(batch, rows, None).map(drop)
     }
 }
 
@@ -455,7 +455,7 @@ impl LevelSeries<'_> {
     /// As for [`BarSeries::load_or_fetch`].
     pub fn load_or_fetch(&self, range: Interval<Day>, fetcher: &impl LevelFetcher) -> Result<Loaded<Levels>> {
         let mut report = fetch_missing(&LevelSource { series: self, fetcher }, range.span())?;
-        let data = self.range(range)?;
+        let data = self.ended_by(self.range(range)?, self.covered.market.core.now())?;
         report.from_disk = (data.len() as u64).saturating_sub(report.fetched);
         Ok(Loaded { subject: self.series.to_string(), data, report })
     }

@@ -1,5 +1,7 @@
 //! Daily index levels, through the store.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use crate::{
     engine::Batch,
     market::{
@@ -11,7 +13,7 @@ use crate::{
         },
         fetch::policy::FetchPolicy,
         levels::{
-            stored,
+            stored::{self, LevelOptions},
             values::{self, Levels},
         },
         timeframe::Timeframe,
@@ -45,6 +47,8 @@ use crate::{
 pub struct LevelSeries<'a> {
     pub(crate) covered: CoveredSeries<'a>,
     pub(crate) series: Symbol,
+    /// How long after its session a level is available.
+    pub(super) available_after: Duration,
 }
 
 /// How high an index of volatility is, by [`Options::regimes`](crate::Options::regimes).
@@ -64,7 +68,8 @@ impl Market {
     /// Returns the series of this name, which need not have levels yet.
     pub(crate) fn levels(&self, series: &str) -> Result<LevelSeries<'_>> {
         let series = Symbol::new(series)?;
-        Ok(LevelSeries { covered: CoveredSeries::new(self, CoveredId::Levels(series.clone()), Timeframe::DAY), series })
+        let covered = CoveredSeries::new(self, CoveredId::Levels(series.clone()), Timeframe::DAY);
+        Ok(LevelSeries { covered, series, available_after: Duration::ZERO })
     }
 
     /// Returns every series that has levels, or the errors that keep them from being read.
@@ -125,7 +130,26 @@ impl LevelSeries<'_> {
         self
     }
 
+    /// How long after the close of its session the level of a day is available, for calls that go by that. Default: zero.
+    /// The VIX is computed for a quarter of an hour after the close of the NYSE, until 16:15 in New York
+    /// ([Cboe](https://www.cboe.com/tradable_products/vix/vix_specifications)).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use modelkeep::Store;
+    /// # let store = Store::in_memory()?;
+    /// let vix = store.levels("VIX")?.available_after(Duration::from_secs(15 * 60));
+    /// assert_eq!(vix.available_at("2018-12-24".parse()?)?.to_string(), "2018-12-24T18:15:00Z"); // an early close
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn available_after(mut self, delay: Duration) -> Self {
+        self.available_after = delay;
+        self
+    }
+
     /// Returns the last level at or before `day`, never a later one; `None` when there is none in the two years before.
+    /// That is by the label: the level of a day is not known before its close, see [`latest_at`](Self::latest_at).
     ///
     /// ```
     /// # use modelkeep::{Interval, Store};
@@ -197,7 +221,7 @@ impl LevelSeries<'_> {
     }
 
     /// The levels of the `days` days up to `day`.
-    fn before(&self, day: Day, days: i32) -> Result<Levels> {
+    pub(super) fn before(&self, day: Day, days: i32) -> Result<Levels> {
         let first = day.plus_days(-days).unwrap_or_else(|_| Timestamp::from_nanos(i64::MIN).day()).min(day);
         self.range(Interval::new(first, day.next())?)
     }
@@ -241,7 +265,8 @@ impl LevelSeries<'_> {
         self.covered.market.core.commit("mark missing", |batch| self.covered.note_missing(batch, range.span()))
     }
 
-    /// Writes daily levels, in any order, in one durable transaction; a day that has a level gets the new one.
+    /// Writes daily levels, in any order, in one durable transaction; a day that has a level gets the new one, and what it
+    /// had before can be read [as of](Self::range_as_of) the time when it was known.
     ///
     /// ```
     /// # use modelkeep::Store;
@@ -257,13 +282,32 @@ impl LevelSeries<'_> {
     /// then. Otherwise what a write can fail with.
     pub fn write(&self, rows: &[(Day, f64)]) -> Result<RowChanges> {
         let change = |batch: &Batch| {
-            let done = stored::upsert(batch, &self.series, rows)?;
-            let mut at: Vec<_> = rows.iter().map(|(day, _)| day.start()).collect();
-            at.sort_unstable();
-            self.covered.note_write(batch, &at, None)?;
+            let done = self.upsert(batch, rows, None)?;
+            self.note_write(batch, rows)?;
             Ok(done)
         };
         self.covered.market.core.commit("write levels", change)
+    }
+
+    /// Writes levels in a transaction, known since now, or since `known_at`.
+    pub(crate) fn upsert(
+        &self,
+        batch: &Batch,
+        rows: &[(Day, f64)],
+        known_at: Option<&BTreeMap<Day, i64>>,
+    ) -> Result<RowChanges> {
+        stored::upsert(batch, &self.series, rows, known_at, self.options())
+    }
+
+    pub(super) fn note_write(&self, batch: &Batch, rows: &[(Day, f64)]) -> Result<()> {
+        let mut at: Vec<_> = rows.iter().map(|(day, _)| day.start()).collect();
+        at.sort_unstable();
+        self.covered.note_write(batch, &at, None)
+    }
+
+    fn options(&self) -> LevelOptions {
+        let market = self.covered.market;
+        LevelOptions { now: market.core.now().as_nanos(), retention: market.settings.history }
     }
 
     /// Removes the levels of the days in `range`, in one durable transaction, and says how many there were. A stored
@@ -285,7 +329,7 @@ impl LevelSeries<'_> {
     pub fn remove(&self, range: Interval<Day>) -> Result<RowChanges> {
         let change = |batch: &Batch| {
             batch.frees_room();
-            let done = stored::remove(batch, &self.series, range)?;
+            let done = stored::remove(batch, &self.series, range, self.options())?;
             self.covered.note_missing(batch, range.span())?;
             Ok(done)
         };

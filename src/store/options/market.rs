@@ -4,11 +4,21 @@ use std::time::Duration;
 
 use super::Options;
 use crate::{
-    market::{calendar::Calendar, fetch::policy::FetchPolicy, settings::BarCodec},
+    market::{
+        calendar::Calendar,
+        fetch::policy::FetchPolicy,
+        settings::{BarCodec, MarketSettings},
+    },
     types::error::{Error, Result},
 };
 
 impl Options {
+    /// All that another store's options say about market data.
+    pub(crate) fn with_market(mut self, settings: MarketSettings) -> Self {
+        self.market = settings;
+        self
+    }
+
     /// The calendar that says which bars and levels there should be, where a series is not told otherwise. Default:
     /// [`Calendar::nyse`].
     ///
@@ -61,8 +71,8 @@ impl Options {
         self
     }
 
-    /// How long bars that were restated or deleted can still be read as they were known. Default: without end, up to
-    /// 65,536 rows beside each chunk. Zero keeps nothing.
+    /// How long bars and levels that were restated or deleted can still be read as they were known. Default: without end,
+    /// up to 65,536 bars beside each chunk. Zero keeps nothing.
     ///
     /// ```
     /// # use std::{sync::Arc, time::Duration};
