@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::{
     market::{MINUTE, all_time, at, bar, between, days, minutes},
-    support::Folder,
+    support::{Folder, HOUR},
 };
 
 const WINDOW: usize = 20;
