@@ -2,14 +2,22 @@
 
 use std::time::Duration;
 
-use super::{bars::write::WriteOptions, calendar::Calendar, fetch::policy::FetchPolicy, timeframe::Timeframe};
+use super::{
+    bars::{rest::ChunkCodec, write::WriteOptions},
+    calendar::Calendar,
+    fetch::policy::FetchPolicy,
+    timeframe::Timeframe,
+};
 use crate::{format::columns::ints::IntCodec, types::time::Timestamp};
 
 /// How columns of bars are encoded. Without loss either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BarCodec {
-    /// Packed below a day, pco for days and longer. The default.
+    /// Decides by what it finds. Of bars of a day and longer each column takes its shorter form; below a day a month (or
+    /// whatever a chunk is) stays packed unless that takes more than 1.25 times the bytes, as it does where minutes are
+    /// missing or without a trade. The newest bars of a series are packed until the next chunk begins, so that appending
+    /// is fast. The default.
     #[default]
     Auto,
     /// Bit-packed: fast to read.
@@ -19,7 +27,16 @@ pub enum BarCodec {
 }
 
 impl BarCodec {
-    fn of(self, timeframe: Timeframe) -> IntCodec {
+    fn of(self, timeframe: Timeframe) -> ChunkCodec {
+        match self {
+            Self::Auto => ChunkCodec::Auto { is_daily: timeframe.is_daily() },
+            Self::Packed => ChunkCodec::Fixed(IntCodec::Packed),
+            Self::Pco => ChunkCodec::Fixed(IntCodec::Pco),
+        }
+    }
+
+    /// History is read rarely, and written when bars are restated.
+    fn of_history(self, timeframe: Timeframe) -> IntCodec {
         match self {
             Self::Auto if timeframe.is_daily() => IntCodec::Pco,
             Self::Auto | Self::Packed => IntCodec::Packed,
@@ -53,6 +70,7 @@ impl Default for MarketSettings {
 impl MarketSettings {
     /// How bars of this length are written now.
     pub(crate) fn options(&self, timeframe: Timeframe, now: Timestamp) -> WriteOptions {
-        WriteOptions { now, retention: self.history, codec: self.codec.of(timeframe) }
+        let (codec, history_codec) = (self.codec.of(timeframe), self.codec.of_history(timeframe));
+        WriteOptions { now, retention: self.history, codec, history_codec }
     }
 }

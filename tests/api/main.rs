@@ -21,6 +21,7 @@ mod coverage;
 mod crashing;
 mod damage;
 mod dips;
+mod encoding;
 mod estimators;
 mod features;
 mod fetching;

@@ -71,6 +71,8 @@ enum Command {
     Metadata(metadata::Arguments),
     /// Bars of prices and volumes, beside Parquet: bytes, reads, appends
     Bars(bars::Arguments),
+    /// The memory that a long stream of bars takes on its way into a store
+    Stream(bars::stream::Arguments),
     /// Opening a file whose writer was killed
     Recover(recover::Arguments),
     /// Draws the results of `cold` and `hot` as SVG
@@ -100,6 +102,7 @@ fn run(command: Command) -> Result<()> {
         Command::Space(arguments) => space::run(&arguments),
         Command::Metadata(arguments) => metadata::run(&arguments),
         Command::Bars(arguments) => bars::run(&arguments),
+        Command::Stream(arguments) => bars::stream::run(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),
         Command::Plot(arguments) => plot::run(&arguments),
         Command::ColdChild(arguments) => probe::run(&arguments),

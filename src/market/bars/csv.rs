@@ -6,12 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::series::BarSeries;
+use super::{series::BarSeries, stream::Spool};
 use crate::{
-    market::bars::{
-        bar::{BadRows, Bar},
-        columns::Bars,
-    },
+    market::bars::bar::{BadRows, Bar},
     types::{
         error::{Error, ErrorKind, Result},
         interval::Interval,
@@ -41,8 +38,8 @@ const TIME_NAMES: [&str; 4] = ["timestamp", "date", "datetime", "time"];
 const VALUE_NAMES: [&str; 5] = ["open", "high", "low", "close", "volume"];
 
 impl BarSeries<'_> {
-    /// Reads bars from a CSV file and writes them, in one durable transaction. `progress` is called every 4,096 rows,
-    /// and at the end.
+    /// Reads bars from a CSV file and writes them, in one durable transaction that begins when all are read: see
+    /// [`write_iter`](Self::write_iter). `progress` is called every 4,096 rows, and when the last was read.
     ///
     /// The first line names the columns: `timestamp` (or `date`, `datetime`, `time`), `open`, `high`, `low`, `close`
     /// and `volume`, in any order and any case; others are left out. Times are RFC 3339 (`2018-12-24T14:30:00Z`,
@@ -75,8 +72,10 @@ impl BarSeries<'_> {
         let failed = |err| failed("import bars", path, err);
         let file = File::open(path).map_err(failed)?;
         let total = file.metadata().map_err(failed)?.len();
-        let bars = parse(BufReader::new(file), path, total, progress)?;
-        self.write_with(&bars, bad_rows)
+        self.check_given("write bars")?;
+        let mut spool = Spool::new(&self.id, bad_rows);
+        parse(BufReader::new(file), path, total, progress, |bar| spool.push(&bar))?;
+        self.write_spooled(spool)
     }
 
     /// Writes the bars of `interval` to a CSV file, which appears when it is whole, and returns how many there were.
@@ -151,8 +150,14 @@ fn failed(operation: &'static str, path: &Path, err: std::io::Error) -> Error {
     Error::new(kind, operation, path.display().to_string(), err.to_string()).with_source(err)
 }
 
-/// Reads all rows.
-fn parse(input: impl Read, path: &Path, total: u64, mut progress: impl FnMut(Progress)) -> Result<Bars> {
+/// Reads all rows, one after the other.
+fn parse(
+    input: impl Read,
+    path: &Path,
+    total: u64,
+    mut progress: impl FnMut(Progress),
+    mut take: impl FnMut(Bar) -> Result<()>,
+) -> Result<()> {
     let refuse = |line: Option<u64>, message: String| {
         let place = line.map_or_else(String::new, |line| format!("line {line}: "));
         Error::invalid("import bars", path.display().to_string(), format!("{place}{message}"))
@@ -172,7 +177,7 @@ fn parse(input: impl Read, path: &Path, total: u64, mut progress: impl FnMut(Pro
     for (column, name) in columns.iter_mut().zip(VALUE_NAMES) {
         *column = find(&[name])?;
     }
-    let mut bars = Vec::new();
+    let mut rows: u64 = 0;
     let mut row = csv::StringRecord::new();
     while reader
         .read_record(&mut row)
@@ -189,13 +194,14 @@ fn parse(input: impl Read, path: &Path, total: u64, mut progress: impl FnMut(Pro
             *value = text.parse().map_err(|_| refuse(line, format!("{name} {text:?} is no number")))?;
         }
         let [open, high, low, close, volume] = values;
-        bars.push(Bar { at, open, high, low, close, volume });
-        if (bars.len() as u64).is_multiple_of(ROWS_PER_REPORT) {
-            progress(Progress { rows: bars.len() as u64, done: reader.position().byte(), total });
+        take(Bar { at, open, high, low, close, volume })?;
+        rows += 1;
+        if rows.is_multiple_of(ROWS_PER_REPORT) {
+            progress(Progress { rows, done: reader.position().byte(), total });
         }
     }
-    progress(Progress { rows: bars.len() as u64, done: total, total });
-    Ok(bars.into_iter().collect())
+    progress(Progress { rows, done: total, total });
+    Ok(())
 }
 
 fn time_of(text: &str) -> Option<Timestamp> {

@@ -79,6 +79,6 @@ pub(super) fn write(batch: &Batch, row: &[u8], mut history: History, options: Wr
     let newest = history.rows.superseded_at.iter().copied().max().unwrap_or(history.forgotten_until);
     let mut value = history.forgotten_until.to_le_bytes().to_vec();
     value.extend_from_slice(&newest.to_le_bytes());
-    value.extend_from_slice(&chunk::encode(&history.rows, options.codec)?);
+    value.extend_from_slice(&chunk::encode(&history.rows, options.history_codec)?);
     batch.put_columns(Table::BarHistory, row, &super::HISTORY_SCHEMA, &value)
 }

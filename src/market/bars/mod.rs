@@ -11,7 +11,9 @@ pub(crate) mod key;
 pub(crate) mod known;
 pub(crate) mod read;
 pub(crate) mod resample;
+pub(crate) mod rest;
 pub(crate) mod series;
+pub(crate) mod stream;
 pub(crate) mod validate;
 pub(crate) mod write;
 

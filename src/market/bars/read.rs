@@ -193,12 +193,7 @@ fn known_then(current: &Rows, history: &Rows, known_at: i64, out: &mut Columns) 
 
 /// Returns the last bar there is.
 pub(crate) fn latest(snapshot: &Snapshot, series: &SeriesId) -> Result<Option<Bar>> {
-    let mut keys = snapshot.scan(Table::Bars, &series.prefix());
-    let mut last = None;
-    while let Some(row) = keys.next_sealed(|row, _| SeriesId::of_row(row)) {
-        last = Some(row??.1);
-    }
-    let Some(period) = last else {
+    let Some(period) = last_period(snapshot, series)? else {
         return Ok(None);
     };
     let (start, end) = series.period().span(period);
@@ -249,6 +244,16 @@ pub(crate) fn first_period(snapshot: &Snapshot, series: &SeriesId) -> Result<Opt
     let mut rows = snapshot.scan(Table::Bars, &series.prefix());
     let first = rows.next_sealed(|row, _| SeriesId::of_row(row));
     Ok(first.transpose()?.transpose()?.map(|(_, period)| period))
+}
+
+/// The last period that has bars.
+pub(crate) fn last_period(snapshot: &Snapshot, series: &SeriesId) -> Result<Option<i64>> {
+    let mut keys = snapshot.scan(Table::Bars, &series.prefix());
+    let mut last = None;
+    while let Some(row) = keys.next_sealed(|row, _| SeriesId::of_row(row)) {
+        last = Some(row??.1);
+    }
+    Ok(last)
 }
 
 /// What is stored of one series.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     key::SeriesId,
     read::{self, BarSummary},
+    rest,
     validate::prepare,
     write::{self, Incoming},
 };
@@ -334,7 +335,12 @@ impl<'a> BarSeries<'a> {
             // What aggregates were is made of what their source was.
             options.retention = Some(Duration::ZERO);
         }
-        write::apply(batch, &self.id, rows, remove, options)
+        let last = rows.rows.at.last().copied();
+        let written = write::apply(batch, &self.id, rows, remove, options)?;
+        if let Some(last) = last {
+            rest::settle(batch, &self.id, last, options)?;
+        }
+        Ok(written)
     }
 
     /// Returns the bars that begin in `interval`, in order. Chunks are read in place and decoded once; the parts of a

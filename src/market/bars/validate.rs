@@ -15,41 +15,66 @@ use crate::{
 /// Half-open intervals end before it at the latest.
 const LAST: Timestamp = Timestamp::from_nanos(i64::MAX);
 
-/// Returns the rows in order of time, each timestamp once, with their flaws.
-pub(crate) fn prepare(series: &SeriesId, bars: &Bars, bad: BadRows) -> Result<Columns> {
-    let subject = series.to_string();
-    let refuse = |row: usize, bar: &Bar, what: String| {
-        Err(Error::invalid("write bars", subject.clone(), format!("row {row} at {}: {what}", bar.at)))
-    };
-    let mut rows: Vec<(Bar, Flaws)> = Vec::with_capacity(bars.len());
-    for (row, bar) in bars.iter().enumerate() {
-        if bad == BadRows::LeaveOut && flaw(series, &bar).is_some() {
-            continue;
+/// Checks rows one after the other, in the order in which they are given.
+pub(super) struct Checker {
+    series: SeriesId,
+    bad_rows: BadRows,
+    /// Rows that were looked at.
+    row: usize,
+    /// When the last row begins that was not left out.
+    before: Option<Timestamp>,
+}
+
+impl Checker {
+    pub(super) fn new(series: SeriesId, bad_rows: BadRows) -> Self {
+        Self { series, bad_rows, row: 0, before: None }
+    }
+
+    /// Returns the flaws of the next row, but for that of being repeated; `None` when it is to be left out.
+    pub(super) fn check(&mut self, bar: &Bar) -> Result<Option<Flaws>> {
+        let row = self.row;
+        self.row += 1;
+        if self.bad_rows == BadRows::LeaveOut && flaw(&self.series, bar).is_some() {
+            return Ok(None);
         }
+        let refuse = |what: String| {
+            let message = format!("row {row} at {}: {what}", bar.at);
+            Err(Error::invalid("write bars", self.series.to_string(), message))
+        };
         if bar.at == LAST {
-            return refuse(row, &bar, "no interval holds the last moment of time".into());
+            return refuse("no interval holds the last moment of time".into());
         }
         let mut flaws = bar.flaws();
-        if !series.timeframe.can_begin(bar.at) {
+        if !self.series.timeframe.can_begin(bar.at) {
             flaws |= Flaws::OFF_GRID;
         }
-        let before = rows.last().map(|(last, _)| last.at);
-        if before.is_some_and(|before| bar.at < before) {
+        if self.before.is_some_and(|before| bar.at < before) {
             flaws |= Flaws::UNSORTED;
         }
-        if bad == BadRows::Refuse {
-            if before == Some(bar.at) {
-                return refuse(row, &bar, "it has the timestamp of the row before it".into());
+        if self.bad_rows == BadRows::Refuse {
+            if self.before == Some(bar.at) {
+                return refuse("it has the timestamp of the row before it".into());
             }
-            if flaws.contains(Flaws::UNSORTED) {
-                let before = before.map(|at| at.to_string()).unwrap_or_default();
-                return refuse(row, &bar, format!("it lies before the row before it, at {before}"));
+            if let Some(before) = self.before.filter(|_| flaws.contains(Flaws::UNSORTED)) {
+                return refuse(format!("it lies before the row before it, at {before}"));
             }
             if !flaws.is_empty() {
-                return refuse(row, &bar, describe(&bar, flaws, series));
+                return refuse(describe(bar, flaws, &self.series));
             }
         }
-        rows.push((bar, flaws));
+        self.before = Some(bar.at);
+        Ok(Some(flaws))
+    }
+}
+
+/// Returns the rows in order of time, each timestamp once, with their flaws.
+pub(crate) fn prepare(series: &SeriesId, bars: &Bars, bad: BadRows) -> Result<Columns> {
+    let mut checker = Checker::new(series.clone(), bad);
+    let mut rows: Vec<(Bar, Flaws)> = Vec::with_capacity(bars.len());
+    for bar in bars.iter() {
+        if let Some(flaws) = checker.check(&bar)? {
+            rows.push((bar, flaws));
+        }
     }
     let mut columns = Columns::with_capacity(rows.len());
     if bad != BadRows::Refuse {

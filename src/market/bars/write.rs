@@ -11,6 +11,7 @@ use super::{
     chunk::{self, Rows},
     history::{self, History},
     key::SeriesId,
+    rest::{self, ChunkCodec, Growth},
 };
 use crate::{
     engine::{Batch, Reader, Table, sealed},
@@ -35,7 +36,9 @@ pub(crate) struct WriteOptions {
     pub(crate) now: Timestamp,
     /// How long superseded bars can be read; `None` for ever.
     pub(crate) retention: Option<Duration>,
-    pub(crate) codec: IntCodec,
+    pub(crate) codec: ChunkCodec,
+    /// How superseded bars are encoded.
+    pub(crate) history_codec: IntCodec,
 }
 
 /// Rows that are to be written, in order, each timestamp once.
@@ -125,7 +128,9 @@ fn apply_to_chunk(
         if merged.current.bars.at.is_empty() {
             batch.remove(Table::Bars, &row)?;
         } else {
-            batch.put_columns(Table::Bars, &row, &SCHEMA, &chunk::encode(&merged.current, options.codec)?)?;
+            let growth = Growth { stored_rows: stored.bars.len(), incoming_rows: incoming.rows.len() };
+            let bytes = rest::encode(batch, series, index, &merged.current, growth, options.codec)?;
+            batch.put_columns(Table::Bars, &row, &SCHEMA, &bytes)?;
         }
     }
     Ok(merged.written)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     CalendarId, CoverageRecord, calendar_of,
     classify::Judge,
-    ledger::{Coverage, CoverageSpan},
+    ledger::{Coverage, CoverageSpan, Ledger},
     read, write,
 };
 use crate::{
@@ -220,16 +220,28 @@ impl<'a> CoveredSeries<'a> {
         at: &[Timestamp],
         covered: Option<Interval<Timestamp>>,
     ) -> Result<()> {
+        self.note_rows(batch, |judge, ledger| {
+            match covered {
+                Some(interval) => {
+                    let coverage = if at.is_empty() { Coverage::Empty } else { Coverage::Present };
+                    ledger.mark(interval, coverage);
+                }
+                None => judge.record_write(ledger, at),
+            }
+            Ok(())
+        })
+    }
+
+    /// Notes what `record` says of rows that are written.
+    pub(crate) fn note_rows(
+        &self,
+        batch: &Batch,
+        record: impl FnOnce(&Judge<'_>, &mut Ledger) -> Result<()>,
+    ) -> Result<()> {
         let mut judged = self.judged_before(batch)?;
         let before = judged.record.ledger.clone();
         let mut ledger = before.clone();
-        match covered {
-            Some(interval) => {
-                let coverage = if at.is_empty() { Coverage::Empty } else { Coverage::Present };
-                ledger.mark(interval, coverage);
-            }
-            None => self.judge(&judged, self.market.core.now()).record_write(&mut ledger, at),
-        }
+        record(&self.judge(&judged, self.market.core.now()), &mut ledger)?;
         ledger.bound();
         let is_new = judged.record.calendar_id.is_none();
         if ledger != before || is_new {

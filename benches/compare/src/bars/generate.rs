@@ -10,11 +10,14 @@
 //! (minutes of real stocks have a kurtosis of six and more, and so have these), and all four prices use every cent. The
 //! volume is lognormal around a few thousand shares in units of one share, three times as high at the open and the
 //! close, and higher in wild minutes. No minute is missing: in a liquid stock none is.
+//!
+//! [`days`] makes daily bars of many stocks in the same way, a day being one wide minute; [`thin`] the minutes of stocks
+//! that are hardly traded.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use modelkeep::{
     Day, Interval, Timestamp,
-    market::{Bar, Calendar, Session, Timeframe},
+    market::{Bar, Bars, Calendar, Session, Timeframe},
 };
 use rand::{Rng, RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -33,10 +36,8 @@ const TRADES: f64 = 10.0;
 const CENTS_MIN: i64 = 100;
 
 /// Makes the set: so many stocks over so many years.
-pub fn set(symbols: u32, years: u16) -> Result<Set> {
-    let day = |year: u16| format!("{year}-01-01").parse::<Day>().context("a year begins with a day");
-    let range = Interval::new(day(FIRST_YEAR)?, day(FIRST_YEAR + years)?)?;
-    let sessions: Vec<Session> = Calendar::nyse().sessions(range).collect();
+pub fn set(symbols: u32, years_count: u16) -> Result<Set> {
+    let sessions: Vec<Session> = Calendar::nyse().sessions(years(years_count)?).collect();
     let series = (0..symbols)
         .map(|index| Series {
             symbol: format!("GEN{index:03}"),
@@ -44,6 +45,44 @@ pub fn set(symbols: u32, years: u16) -> Result<Set> {
         })
         .collect();
     Ok(Set { name: "generated".into(), kind: Kind::Generated, timeframe: Timeframe::MINUTE, series })
+}
+
+/// Makes daily bars of so many stocks: so many sessions of each.
+pub fn days(symbols: u32, sessions: usize) -> Result<Vec<(String, Bars)>> {
+    let range = years(u16::try_from(sessions / 250 + 1)?)?;
+    let all: Vec<Session> = Calendar::nyse().sessions(range).take(sessions).collect();
+    ensure!(all.len() == sessions, "{} sessions, and not {sessions}", all.len());
+    let stock = |index: u32| {
+        let mut stock = Stock::new(u64::from(index));
+        // A day is 39 times as many trades as ten minutes are.
+        stock.shares *= 390.0;
+        let bars = all.iter().map(|session| {
+            let mood = stock.lognormal(0.3);
+            let at = session.day.start();
+            Bar { at, ..stock.bar(at, 0.5, mood, (390.0 * TRADES).sqrt() / TRADES.sqrt()) }
+        });
+        (format!("DAY{index:04}"), bars.collect())
+    };
+    Ok((0..symbols).map(stock).collect())
+}
+
+/// Makes minutes of stocks that are hardly traded, over one year: the odds of a trade in a minute are between one in four
+/// and two in three, three quarters of the minutes are at the price before, prices are on a grid of half a penny, and
+/// the volume is of one to a few trades.
+pub fn thin(symbols: u32) -> Result<Set> {
+    let sessions: Vec<Session> = Calendar::nyse().sessions(years(1)?).collect();
+    let series = (0..symbols)
+        .map(|index| Series {
+            symbol: format!("THIN{index:03}"),
+            bars: Stock::new(u64::from(1000 + index)).trade_thinly(&sessions).into_iter().collect(),
+        })
+        .collect();
+    Ok(Set { name: "generated-thin".into(), kind: Kind::Intraday, timeframe: Timeframe::MINUTE, series })
+}
+
+fn years(count: u16) -> Result<Interval<Day>> {
+    let day = |year: u16| format!("{year}-01-01").parse::<Day>().context("a year begins with a day");
+    Ok(Interval::new(day(FIRST_YEAR)?, day(FIRST_YEAR + count)?)?)
 }
 
 /// A stock at some time.
@@ -83,10 +122,15 @@ impl Stock {
     }
 
     fn minute(&mut self, at: Timestamp, edge: f64, mood: f64) -> Bar {
+        self.bar(at, edge, mood, 1.0)
+    }
+
+    /// A bar whose steps are so many times as wide as those of a minute.
+    fn bar(&mut self, at: Timestamp, edge: f64, mood: f64, wide: f64) -> Bar {
         let burst = self.lognormal(0.4);
         // The mean square of 1 + 1.5 edge is 2.45, so that a year moves as far as it should.
         let share = self.volatility / (MINUTES_PER_YEAR * TRADES * 2.45).sqrt();
-        let width = self.cents as f64 * share * (1.0 + 1.5 * edge) * mood * burst;
+        let width = self.cents as f64 * share * (1.0 + 1.5 * edge) * mood * burst * wide;
         self.step(width);
         let open = self.cents;
         let (mut high, mut low) = (open, open);
@@ -98,6 +142,31 @@ impl Stock {
         let volume = self.shares * (1.0 + 2.0 * edge) * burst * self.lognormal(0.6);
         let [open, high, low, close] = [open, high, low, self.cents].map(|cents| cents as f64 / 100.0);
         Bar { at, open, high, low, close, volume: volume.round().max(1.0) }
+    }
+
+    fn trade_thinly(&mut self, sessions: &[Session]) -> Vec<Bar> {
+        let odds = self.random.gen_range(0.25..0.67);
+        let mut bars = Vec::new();
+        for session in sessions {
+            let (open, close) = (session.open.as_nanos(), session.close.as_nanos());
+            for minute in 0..(close - open) / MINUTE_NANOS {
+                if !self.random.gen_bool(odds) {
+                    continue;
+                }
+                // In tenths of a penny, five at a time.
+                let before = self.cents / 5 * 5;
+                let moves = if self.random.gen_bool(0.25) { (2.0 * self.bell()).round() as i64 } else { 0 };
+                self.cents = (before + 5 * moves).max(CENTS_MIN);
+                let price = |tenths: i64| tenths as f64 / 10.0;
+                let at = Timestamp::from_nanos(open + minute * MINUTE_NANOS);
+                let (open, close) =
+                    if self.random.gen_bool(0.7) { (self.cents, self.cents) } else { (before, self.cents) };
+                let volume = (self.shares * 0.1 * self.lognormal(1.5)).round().max(1.0);
+                let (high, low) = (price(open.max(close)), price(open.min(close)));
+                bars.push(Bar { at, open: price(open), high, low, close: price(close), volume });
+            }
+        }
+        bars
     }
 
     fn step(&mut self, width: f64) {
@@ -134,6 +203,19 @@ mod tests {
         }
         let [a, b] = set.series.as_slice() else { panic!("two series") };
         assert!(a.bars != b.bars);
+    }
+
+    #[test]
+    fn thin_minutes_are_missing_and_days_are_all_there() {
+        let thin = thin(2).unwrap();
+        let minutes = 2 * (249 * 390 + 3 * 210);
+        assert!((minutes / 5..minutes * 7 / 10).contains(&thin.rows()), "{}", thin.rows());
+        let days = days(3, 501).unwrap();
+        assert!(days.iter().all(|(_, bars)| bars.len() == 501));
+        let all = thin.series.iter().map(|series| &series.bars).chain(days.iter().map(|(_, bars)| bars));
+        for bars in all {
+            assert!(bars.iter().all(|bar| bar.flaws().is_empty()) && bars.timestamps().is_sorted());
+        }
     }
 
     #[test]

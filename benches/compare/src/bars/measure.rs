@@ -17,7 +17,7 @@ use modelkeep::{
 };
 
 use super::{
-    parquet::{self, Columns, Reader, Times},
+    parquet::{self, Columns, Form, Reader},
     set::{Kind, Series, Set},
 };
 use crate::{affinity, folder, stats::median};
@@ -48,10 +48,10 @@ impl Read {
 }
 
 /// The ways of which reads are a figure of every set; the others are of the generated one.
-const READ_EVERYWHERE: [&str; 2] = ["", "parquet_"];
+const READ_EVERYWHERE: [&str; 3] = ["", "parquet_", "reference_"];
 
 /// Measures the set in an empty folder.
-pub fn set(set: &Set, folder: &Path, samples: u32) -> Result<Figures> {
+pub fn set(set: &Set, folder: &Path, samples: u32, with_reference: bool) -> Result<Figures> {
     let mut figures = Figures::new();
     let is_generated = set.kind == Kind::Generated;
     let pieces: Vec<Series> = set.series.iter().flat_map(|series| set.pieces(series)).collect();
@@ -60,13 +60,17 @@ pub fn set(set: &Set, folder: &Path, samples: u32) -> Result<Figures> {
         ours(set, &pieces, &store, "", BarCodec::Auto)?,
         ours(set, &pieces, &folder.join("packed.redb"), "packed_", BarCodec::Packed)?,
         ours(set, &pieces, &folder.join("pco.redb"), "pco_", BarCodec::Pco)?,
-        in_parquet(&pieces, &folder::make(folder.join("parquet"))?, "parquet_", Times::Default)?,
+        in_parquet(&pieces, &folder::make(folder.join("parquet"))?, "parquet_", Form::Default)?,
     ];
     if is_generated {
-        ways.push(in_parquet(&pieces, &folder::make(folder.join("delta"))?, "parquet_delta_", Times::Deltas)?);
+        ways.push(in_parquet(&pieces, &folder::make(folder.join("delta"))?, "parquet_delta_", Form::Deltas)?);
+    }
+    if with_reference {
+        ways.push(in_parquet(&pieces, &folder::make(folder.join("reference"))?, "reference_", Form::Reference)?);
     }
     folder::settle();
     let times = reads(set, &ways, &pieces, samples)?;
+    let chunk_bytes = ways.first().map_or(0, |way| way.bytes);
     for (way, times) in ways.iter().zip(times) {
         figures.insert(format!("{}bytes_per_bar", way.prefix), way.bytes as f64 / set.rows() as f64);
         if is_generated || READ_EVERYWHERE.contains(&way.prefix) {
@@ -76,6 +80,7 @@ pub fn set(set: &Set, folder: &Path, samples: u32) -> Result<Figures> {
     // The store is closed, and has given back what it does not need.
     drop(ways);
     if is_generated {
+        Stored { bytes: chunk_bytes, rows: set.rows() }.on_disk(&store, &mut figures)?;
         figures.insert("file_bytes_per_bar".into(), folder::allocated(&store)? as f64 / set.rows() as f64);
     }
     let (ours, parquet) = appends(set, &folder::make(folder.join("append"))?, samples)?;
@@ -84,18 +89,39 @@ pub fn set(set: &Set, folder: &Path, samples: u32) -> Result<Figures> {
     Ok(figures)
 }
 
+/// What the chunks of a store take.
+pub struct Stored {
+    pub bytes: u64,
+    pub rows: u64,
+}
+
+impl Stored {
+    pub fn of(store: &Store) -> Result<Self> {
+        let mut stored = Self { bytes: 0, rows: 0 };
+        for (_, summary) in store.bar_series()? {
+            let summary = summary?;
+            stored.bytes += summary.stored_bytes;
+            stored.rows += summary.bars;
+        }
+        Ok(stored)
+    }
+
+    /// What the file at `path`, which is closed, takes for each byte of the chunks.
+    pub fn on_disk(&self, path: &Path, figures: &mut Figures) -> Result<()> {
+        let per_byte = |bytes: u64| bytes as f64 / self.bytes as f64;
+        figures.insert("allocated_per_chunk_byte".into(), per_byte(folder::allocated(path)?));
+        figures.insert("length_per_chunk_byte".into(), per_byte(fs::metadata(path)?.len()));
+        Ok(())
+    }
+}
+
 /// One file for the whole set, and one write for each symbol.
 fn ours<'a>(set: &'a Set, pieces: &'a [Series], path: &Path, prefix: &'static str, codec: BarCodec) -> Result<Way<'a>> {
     let store = Store::options().bar_codec(codec).open(path)?;
     for series in &set.series {
         store.bars(&series.symbol, set.timeframe)?.write(&series.bars)?;
     }
-    let (mut bytes, mut rows) = (0, 0);
-    for (_, summary) in store.bar_series()? {
-        let summary = summary?;
-        bytes += summary.stored_bytes;
-        rows += summary.bars;
-    }
+    let Stored { bytes, rows } = Stored::of(&store)?;
     ensure!(rows == set.rows(), "{rows} bars of {} are in the store", set.rows());
     let read = move |piece: usize| {
         let piece = pieces.get(piece).context("a piece")?;
@@ -105,11 +131,11 @@ fn ours<'a>(set: &'a Set, pieces: &'a [Series], path: &Path, prefix: &'static st
 }
 
 /// A file for each piece, so that only what is needed is read.
-fn in_parquet<'a>(pieces: &[Series], folder: &Path, prefix: &'static str, times: Times) -> Result<Way<'a>> {
+fn in_parquet<'a>(pieces: &[Series], folder: &Path, prefix: &'static str, form: Form) -> Result<Way<'a>> {
     let (mut bytes, mut readers) = (0, Vec::new());
     for (index, piece) in pieces.iter().enumerate() {
         let path = folder.join(format!("{index}.parquet"));
-        let encoded = parquet::encode(&Columns::of(&piece.bars), times)?;
+        let encoded = parquet::encode(&Columns::of(&piece.bars), form)?;
         fs::write(&path, &encoded)?;
         bytes += encoded.len() as u64;
         readers.push(Reader::open(&path)?);
@@ -181,7 +207,7 @@ fn appends(set: &Set, folder: &Path, samples: u32) -> Result<(Vec<f64>, Vec<f64>
         ensure!(last.len() > appended, "{} has no more than one day", set.name);
         let file = folder.join(format!("{index}.parquet"));
         store.bars(&whole.symbol, set.timeframe)?.write(&before(&whole.bars))?;
-        fs::write(&file, parquet::encode(&Columns::of(&before(&last)), Times::Default)?)?;
+        fs::write(&file, parquet::encode(&Columns::of(&before(&last)), Form::Default)?)?;
         let day = whole.bars.slice(whole.bars.len() - appended..whole.bars.len());
         series.push(Appending { whole, day, file, last });
     }

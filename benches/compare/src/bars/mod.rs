@@ -9,9 +9,11 @@
 //! generated set: of its last year) read, encoded with the new rows, synced, and renamed.
 
 mod generate;
+mod many;
 mod measure;
 mod parquet;
 mod set;
+pub mod stream;
 
 use std::path::{Path, PathBuf};
 
@@ -45,6 +47,12 @@ pub struct Arguments {
     /// Reads and appends of everybody that are measured
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=200))]
     samples: u32,
+    /// Symbols that have two years of daily bars in one store; 0 leaves that out
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    market: u32,
+    /// Write Parquet at its smallest, too: timestamps as deltas, doubles by streams of bytes, zstd of level 19
+    #[arg(long)]
+    reference: bool,
     /// Where the stores and the Parquet files are to be
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -54,20 +62,24 @@ pub struct Arguments {
 }
 
 /// The columns of the table and the figures in them.
-const COLUMNS: [(&str, &str); 8] = [
+const COLUMNS: [(&str, &str); 10] = [
     ("B/bar", "bytes_per_bar"),
     ("packed", "packed_bytes_per_bar"),
     ("pco", "pco_bytes_per_bar"),
     ("Parquet", "parquet_bytes_per_bar"),
+    ("reference", "reference_bytes_per_bar"),
     ("read", "read_us"),
     ("Parquet", "parquet_read_us"),
+    ("reference", "reference_read_us"),
     ("append", "append_us"),
     ("Parquet", "parquet_append_us"),
 ];
 
 /// What the generated set has besides, and what it is called.
-const BESIDES: [(&str, &str); 5] = [
+const BESIDES: [(&str, &str); 7] = [
     ("the whole file, as allocated", "file_bytes_per_bar"),
+    ("allocated for a byte of chunks", "allocated_per_chunk_byte"),
+    ("length of the file for a byte of chunks", "length_per_chunk_byte"),
     ("a read, packed", "packed_read_us"),
     ("a read, pco", "pco_read_us"),
     ("Parquet with timestamps as deltas", "parquet_delta_bytes_per_bar"),
@@ -78,6 +90,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let folder = folder::temporary(arguments.dir.as_deref())?;
     let mut sets = set::files(&arguments.data)?;
     eprintln!("generating {} symbols", arguments.symbols);
+    sets.push(generate::thin(4)?);
     sets.push(generate::set(arguments.symbols, arguments.years)?);
 
     let mut header = vec!["data set", "rows"];
@@ -89,7 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut all = Map::new();
     for set in sets {
         eprintln!("measuring {}", set.name);
-        let figures = measured(&set, folder.path(), arguments.samples)?;
+        let figures = measured(&set, folder.path(), arguments)?;
         let mut row = vec![set.name.clone(), set.rows().to_string()];
         row.extend(COLUMNS.map(|(_, key)| shown(&figures, key)));
         report.row(row);
@@ -97,14 +110,32 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         judge(&mut report, &set, &figures);
     }
     report.set("sets", all);
+    if arguments.market > 0 {
+        eprintln!("measuring {} symbols of daily bars", arguments.market);
+        let folder = folder::temporary(Some(folder.path()))?;
+        let figures = many::market(arguments.market, folder.path())?;
+        report_market(&mut report, arguments.market, &figures);
+    }
     report.print(arguments.json);
     Ok(())
 }
 
+/// A market of daily bars: its figures in the JSON object have names of their own.
+fn report_market(report: &mut Report, symbols: u32, figures: &Figures) {
+    println!("{symbols} symbols of {} daily bars:", many::DAYS);
+    report.set("market_symbols", symbols);
+    for (key, value) in figures {
+        println!("  {key}: {value:.2}");
+        report.figure(if key.starts_with("append_") { key.clone() } else { format!("market.{key}") }, *value);
+    }
+    report.bound("market.allocated_per_chunk_byte", AtMost(1.25));
+    report.bound("market.length_per_chunk_byte", AtMost(1.6));
+}
+
 /// Measures a set in a folder that is removed behind it.
-fn measured(set: &Set, parent: &Path, samples: u32) -> Result<Figures> {
+fn measured(set: &Set, parent: &Path, arguments: &Arguments) -> Result<Figures> {
     let folder = folder::temporary(Some(parent))?;
-    let figures = measure::set(set, folder.path(), samples)?;
+    let figures = measure::set(set, folder.path(), arguments.samples, arguments.reference)?;
     if set.kind == Kind::Generated {
         let besides = BESIDES.map(|(title, key)| format!("{title}: {}", shown(&figures, key)));
         println!("{}: {}", set.name, besides.join("; "));
@@ -133,25 +164,38 @@ fn object(set: &Set, figures: &Figures) -> Value {
 /// Judges a set. What is judged, and what is not among the figures of every set, stands in the JSON object by itself.
 fn judge(report: &mut Report, set: &Set, figures: &Figures) {
     let name = &set.name;
-    let mut put = |key: &str| {
+    let put = |report: &mut Report, key: &str| {
         let flat = format!("{name}.{key}");
         if let Some(value) = figures.get(key) {
             report.figure(&flat, *value);
         }
         flat
     };
-    let (bytes, parquet) = (put("bytes_per_bar"), put("parquet_bytes_per_bar"));
+    let (bytes, parquet) = (put(report, "bytes_per_bar"), put(report, "parquet_bytes_per_bar"));
     let wanted = match set.kind {
         Kind::Generated => 0.25,
         Kind::Intraday => 0.4,
         Kind::Daily => 0.45,
     };
     if set.kind == Kind::Generated {
-        let (read, parquet_read, append) = (put("read_us"), put("parquet_read_us"), put("append_us"));
-        put("parquet_delta_bytes_per_bar");
-        put("parquet_delta_read_us");
+        let (read, parquet_read, append) =
+            (put(report, "read_us"), put(report, "parquet_read_us"), put(report, "append_us"));
+        put(report, "parquet_delta_bytes_per_bar");
+        put(report, "parquet_delta_read_us");
         report.ratio("ratio_read_generated", &parquet_read, &read, AtLeast(6.0));
         report.bound(&append, AtMost(3000.0));
+        for (key, wanted) in [("allocated_per_chunk_byte", 1.25), ("length_per_chunk_byte", 1.6)] {
+            let flat = put(report, key);
+            report.bound(&flat, AtMost(wanted));
+        }
     }
     report.ratio(&format!("ratio_bytes_{name}"), &bytes, &parquet, AtMost(wanted));
+    if figures.contains_key("reference_bytes_per_bar") && set.kind != Kind::Daily {
+        let reference = put(report, "reference_bytes_per_bar");
+        report.ratio(&format!("ratio_reference_{name}"), &bytes, &reference, AtMost(1.0));
+    }
+    if set.kind == Kind::Daily {
+        let (append, parquet_append) = (put(report, "append_us"), put(report, "parquet_append_us"));
+        report.ratio(&format!("ratio_append_{name}"), &append, &parquet_append, AtMost(1.0));
+    }
 }

@@ -1,0 +1,76 @@
+//! A whole market of daily bars in one store: what does it take on the disk, and what does one more day of it cost?
+//!
+//! Every symbol has a chunk of its own, of some kilobytes, so this is about many small values where the other sets are
+//! about few large ones.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use modelkeep::{
+    Store,
+    market::{Bars, Timeframe},
+};
+
+use super::{
+    generate,
+    measure::{Figures, Stored},
+};
+use crate::{folder, stats::median};
+
+/// Days of every symbol: two years of them and one more.
+pub const DAYS: usize = 501;
+/// Days that are appended, one after the other.
+const APPENDED: usize = 3;
+
+/// The last day of every symbol, as it is appended.
+type Day = Vec<(String, Bars)>;
+
+/// Measures so many symbols in an empty folder.
+pub fn market(symbols: u32, folder: &Path) -> Result<Figures> {
+    let all = generate::days(symbols, DAYS)?;
+    let path = folder.join("market.redb");
+    let store = Store::open(&path)?;
+    for (symbol, bars) in &all {
+        store.bars(symbol, Timeframe::DAY)?.write(&bars.slice(0..DAYS - APPENDED))?;
+    }
+    folder::settle();
+    let mut each = Vec::new();
+    for row in DAYS - APPENDED..DAYS {
+        let day: Day = all.iter().map(|(symbol, bars)| (symbol.clone(), bars.slice(row..row + 1))).collect();
+        each.push(append(&store, &day, one_by_one)?.as_secs_f64() * 1e3);
+    }
+    for (symbol, bars) in &all {
+        let span = super::set::Series { symbol: symbol.clone(), bars: bars.clone() }.span()?;
+        let found = store.bars(symbol, Timeframe::DAY)?.range(span)?;
+        ensure!(found == *bars, "{symbol}: what was appended is not what is read");
+    }
+    let stored = Stored::of(&store)?;
+    drop(store);
+    let mut figures = Figures::new();
+    figures.insert("append_each_ms".into(), median(&each));
+    figures.insert("bytes_per_bar".into(), stored.bytes as f64 / stored.rows as f64);
+    stored.on_disk(&path, &mut figures)?;
+    Ok(figures)
+}
+
+/// How long `write` takes to append a day for good.
+fn append(store: &Store, day: &Day, write: impl Fn(&Store, &Day) -> Result<u64>) -> Result<Duration> {
+    let started = Instant::now();
+    let added = write(store, day)?;
+    let took = started.elapsed();
+    ensure!(added == day.len() as u64, "{added} of {} bars were added", day.len());
+    Ok(took)
+}
+
+/// A durable write for each symbol.
+fn one_by_one(store: &Store, day: &Day) -> Result<u64> {
+    let mut added = 0;
+    for (symbol, bars) in day {
+        let written = store.bars(symbol, Timeframe::DAY)?.write(bars);
+        added += written.with_context(|| format!("{symbol} cannot be appended to"))?.added;
+    }
+    Ok(added)
+}

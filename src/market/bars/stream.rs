@@ -1,0 +1,228 @@
+//! Writing more bars than memory holds: they are checked as they come, packed, and written when all of them are there.
+//!
+//! The transaction begins after the last bar, so nobody waits while a file is parsed or a vendor answers, and nothing is
+//! written when a bar is refused. Meanwhile bars are kept as chunks are in the file, some bytes each. They are unpacked
+//! a period at a time: equal timestamps lie in one period, so sorting each period is sorting all of them.
+
+use std::collections::BTreeMap;
+
+use super::{
+    chunk::{self, Rows},
+    key::SeriesId,
+    rest,
+    series::BarSeries,
+    validate::Checker,
+    write::{self, Incoming},
+};
+use crate::{
+    format::columns::ints::IntCodec,
+    market::bars::{
+        bar::{BadRows, Bar, Flaws},
+        columns::Columns,
+    },
+    types::{error::Result, row_changes::RowChanges, time::Timestamp},
+};
+
+/// Bars that wait unpacked.
+const PENDING_ROWS_MAX: usize = 1 << 16;
+
+/// Bars of one series on their way to a transaction, in the order in which they came.
+pub(super) struct Spool {
+    checker: Checker,
+    series: SeriesId,
+    pending: Columns,
+    /// The period of the bars that are pending.
+    period: i64,
+    /// Whole chunks, in the order of their bars.
+    packed: BTreeMap<i64, Vec<Vec<u8>>>,
+}
+
+impl Spool {
+    pub(super) fn new(series: &SeriesId, bad_rows: BadRows) -> Self {
+        Self {
+            checker: Checker::new(series.clone(), bad_rows),
+            series: series.clone(),
+            pending: Columns::default(),
+            period: 0,
+            packed: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the next bar, or refuses it.
+    pub(super) fn push(&mut self, bar: &Bar) -> Result<()> {
+        let Some(flaws) = self.checker.check(bar)? else {
+            return Ok(());
+        };
+        let period = self.series.period().index(bar.at);
+        if period != self.period || self.pending.len() >= PENDING_ROWS_MAX {
+            self.pack()?;
+            self.period = period;
+        }
+        self.pending.push(bar, flaws);
+        Ok(())
+    }
+
+    fn pack(&mut self) -> Result<()> {
+        let bars = std::mem::take(&mut self.pending);
+        if bars.len() == 0 {
+            return Ok(());
+        }
+        // Chunks are in order of time, and refuse to be read otherwise: rows that are not go bar by bar.
+        let mut start = 0;
+        while start < bars.len() {
+            let rest = bars.at.get(start..).unwrap_or_default();
+            let run = 1 + rest.windows(2).take_while(|pair| pair.first() <= pair.last()).count();
+            let mut rows = Rows::default();
+            rows.bars.extend(&bars, start..start + run);
+            rows.recorded_at = vec![0; run];
+            self.packed.entry(self.period).or_default().push(chunk::encode(&rows, IntCodec::Packed)?);
+            start += run;
+        }
+        // The next period has about as many.
+        self.pending = Columns::with_capacity(bars.len());
+        Ok(())
+    }
+
+    /// Returns the bars by period, in order of time.
+    fn finish(mut self) -> Result<impl Iterator<Item = Result<Columns>>> {
+        self.pack()?;
+        Ok(self.packed.into_values().map(|chunks| {
+            let mut bars = Columns::default();
+            chunks.iter().try_for_each(|bytes| chunk::append(bytes, &mut bars))?;
+            Ok(in_order(bars))
+        }))
+    }
+}
+
+/// Bars in order of time, each timestamp once: of several the one that came last, and it says so.
+fn in_order(bars: Columns) -> Columns {
+    if bars.at.is_sorted_by(|a, b| a < b) {
+        return bars;
+    }
+    let mut order: Vec<usize> = (0..bars.len()).collect();
+    order.sort_by_key(|row| bars.at.get(*row));
+    let mut sorted = Columns::with_capacity(bars.len());
+    for same in order.chunk_by(|a, b| bars.at.get(*a) == bars.at.get(*b)) {
+        if let Some((bar, row)) = same.last().and_then(|row| Some((bars.bar(*row)?, *row))) {
+            let repeated = if same.len() > 1 { Flaws::DUPLICATE } else { Flaws::NONE };
+            sorted.push(&bar, bars.flaws_of(row) | repeated);
+        }
+    }
+    sorted
+}
+
+impl BarSeries<'_> {
+    /// Writes bars as they come, in one durable transaction that begins after the last of them: for more bars than
+    /// memory should hold. 10 million take some 100 MB on their way, where [`Bars`](crate::market::Bars) of them would be
+    /// 480 MB. Otherwise as [`write`](Self::write): all or nothing, and the first bar that cannot be right is an error.
+    ///
+    /// `bars` may read this store, and write to it: nothing is locked while they are made.
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// let minute = |n: i64| Timestamp::from_nanos(n * 60_000_000_000);
+    /// let bar = |n| Bar { at: minute(n), open: 1.0, high: 3.0, low: 0.5, close: 2.0, volume: 100.0 };
+    /// let series = store.bars("BTC-USD", Timeframe::MINUTE)?;
+    /// assert_eq!(series.write_iter((0..100_000).map(bar))?.added, 100_000);
+    ///
+    /// let wrong = Bar { high: 0.0, ..bar(100_001) };
+    /// assert!(series.write_iter([bar(100_000), wrong]).is_err());
+    /// assert_eq!(series.range(Interval::all_time())?.len(), 100_000); // nothing of it was written
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub fn write_iter(&self, bars: impl IntoIterator<Item = Bar>) -> Result<RowChanges> {
+        self.check_given("write bars")?;
+        let mut spool = Spool::new(&self.id, BadRows::Refuse);
+        bars.into_iter().try_for_each(|bar| spool.push(&bar))?;
+        self.write_spooled(spool)
+    }
+
+    /// Writes what was spooled, in one durable transaction.
+    pub(super) fn write_spooled(&self, spool: Spool) -> Result<RowChanges> {
+        let periods = spool.finish()?;
+        let market = self.covered.market;
+        self.commit("write bars", |batch| {
+            let options = market.settings.options(self.timeframe(), market.core.now());
+            let mut written = RowChanges::default();
+            let mut last: Option<Timestamp> = None;
+            self.covered.note_rows(batch, |judge, ledger| {
+                for rows in periods {
+                    let rows = rows?;
+                    written += write::apply(batch, &self.id, Incoming { rows: &rows, known_at: None }, None, options)?;
+                    // With the bar before them, so that the ledger knows them for neighbours.
+                    let at: Vec<Timestamp> = last.into_iter().chain(rows.at).collect();
+                    judge.record_write(ledger, &at);
+                    last = at.last().copied();
+                }
+                Ok(())
+            })?;
+            if let Some(last) = last {
+                rest::settle(batch, &self.id, last, options)?;
+            }
+            Ok(written)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        market::{
+            bars::{columns::Bars, validate::prepare},
+            timeframe::Timeframe,
+        },
+        types::key::Symbol,
+    };
+
+    fn spooled(series: &SeriesId, bars: &Bars, bad_rows: BadRows) -> Result<Columns> {
+        let mut spool = Spool::new(series, bad_rows);
+        bars.iter().try_for_each(|bar| spool.push(&bar))?;
+        let mut all = Columns::default();
+        for rows in spool.finish()? {
+            let rows = rows?;
+            all.extend(&rows, 0..rows.len());
+        }
+        Ok(all)
+    }
+
+    proptest! {
+        /// Hours in a jumble over three periods of a year, some of them twice, some off the grid or wrong.
+        #[test]
+        fn what_is_spooled_is_what_a_write_would_take(
+            rows in prop::collection::vec((0i64..60, 0u8..12, any::<bool>()), 0..60),
+            sorted in any::<bool>(),
+            bad_rows in prop::sample::select(vec![BadRows::Refuse, BadRows::LeaveOut, BadRows::Keep]),
+        ) {
+            let series = SeriesId { symbol: Symbol::new("A").unwrap(), timeframe: Timeframe::HOUR, source: None };
+            let mut bars: Vec<Bar> = rows.iter().enumerate().map(|(row, (hour, wrong, _))| Bar {
+                at: Timestamp::from_nanos(hour * 400 * 3_600_000_000_000 + i64::from(*wrong == 1)),
+                open: 2.0,
+                high: if *wrong == 2 { f64::NAN } else { 3.0 },
+                low: 1.0,
+                close: if *wrong == 3 { 9.0 } else { 2.5 },
+                volume: row as f64,
+            }).collect();
+            if sorted {
+                bars.sort_by_key(|bar| bar.at);
+            }
+            let bars: Bars = bars.into_iter().collect();
+            match (prepare(&series, &bars, bad_rows), spooled(&series, &bars, bad_rows)) {
+                (Ok(expected), Ok(found)) => {
+                    prop_assert_eq!(&found.at, &expected.at);
+                    for row in 0..found.len() {
+                        prop_assert!(found.same(row, &expected, row));
+                    }
+                }
+                (Err(expected), Err(found)) => prop_assert_eq!(found.to_string(), expected.to_string()),
+                (expected, found) => prop_assert!(false, "{expected:?} {found:?}"),
+            }
+        }
+    }
+}
