@@ -1,8 +1,8 @@
 //! The one error type of the crate.
 //!
 //! An [`Error`] says what was being done (the operation), to what (a path, a key, a table), what went wrong, and,
-//! through [`ErrorKind`], what the caller can do about it. `Display` prints this layer only; the cause is behind
-//! [`source`](std::error::Error::source). A caller's own training error never passes through this type: see
+//! through [`ErrorKind`], what the caller can do about it. `Display` prints this layer only, with what the operating
+//! system said if it was the one that failed; the cause is behind [`source`](std::error::Error::source). A caller's own training error never passes through this type: see
 //! [`TrainError`].
 
 use std::fmt;
@@ -136,8 +136,18 @@ impl Error {
         Self::new(ErrorKind::Io, operation, subject, "there is no memory for it").with_source(err)
     }
 
+    /// Puts the cause behind it. What the operating system said of an I/O error is part of the message as well: a
+    /// program that prints its errors and not their causes is of use only then.
     pub(crate) fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        let source = source.into();
+        let names_the_os = matches!(self.0.kind, ErrorKind::Io | ErrorKind::StorageFull | ErrorKind::OutcomeUnknown);
+        if names_the_os
+            && let Some(said) = said_by_the_os(&*source)
+            && !self.0.message.contains(&said)
+        {
+            self.0.message = format!("{}: {said}", self.0.message);
+        }
+        self.0.source = Some(source);
         self
     }
 
@@ -175,6 +185,14 @@ impl Error {
     pub fn message(&self) -> &str {
         &self.0.message
     }
+}
+
+/// What the operating system said, if it is at the bottom of an error.
+fn said_by_the_os(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let from_the_os = |error: &std::io::Error| error.raw_os_error().is_some();
+    let found = causes.filter_map(|error| error.downcast_ref::<std::io::Error>()).find(|error| from_the_os(error));
+    found.map(ToString::to_string)
 }
 
 impl fmt::Display for Error {
@@ -230,6 +248,25 @@ mod tests {
         assert_eq!(err.to_string(), "open a.redb: cannot read");
         let source = std::error::Error::source(&err).unwrap();
         assert_eq!(source.to_string(), "the disk is on fire");
+    }
+
+    #[test]
+    fn what_the_operating_system_said_is_in_the_message_once() {
+        // ENOSPC and EIO, on every Unix.
+        let os = |code| std::io::Error::from_raw_os_error(code);
+        let full = Error::new(ErrorKind::StorageFull, "publish", "a.redb", "there is no room left").with_source(os(28));
+        assert_eq!(full.to_string(), format!("publish a.redb: there is no room left: {}", os(28)));
+        let failed = Error::new(ErrorKind::Io, "read", "a.redb", "the file cannot be read").with_source(os(5));
+        assert!(failed.message().ends_with(&os(5).to_string()), "{failed}");
+        // A layer above says it too, whatever lies between, and nobody says it twice.
+        let above = Error::new(ErrorKind::OutcomeUnknown, "publish", "a.redb", "nobody knows").with_source(failed);
+        assert_eq!(above.message(), format!("nobody knows: {}", os(5)));
+        let again = format!("it failed: {}", above.message());
+        let top = Error::new(ErrorKind::Io, "publish", "m", again.clone()).with_source(above);
+        assert_eq!(top.message(), again);
+        // A kind that says all there is to say stays as it is.
+        let missing = Error::new(ErrorKind::NotFound, "open", "a.redb", "there is no such file").with_source(os(2));
+        assert_eq!(missing.message(), "there is no such file");
     }
 
     #[test]
