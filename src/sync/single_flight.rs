@@ -6,11 +6,11 @@
 //! thread of its own which asks for the same model: nothing says that the one thread waits for the other.
 
 use std::{
-    cell::Cell,
-    collections::HashMap,
+    cell::RefCell,
+    collections::{HashMap, HashSet},
     fmt::Display,
     hash::Hash,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, ThreadId},
 };
 
@@ -20,19 +20,33 @@ use crate::types::{
 };
 
 thread_local! {
-    /// Whose work this thread does, when it is another thread's.
-    static ACTING_FOR: Cell<Option<ThreadId>> = const { Cell::new(None) };
+    /// Whose work this thread does, when it is that of other threads.
+    static ACTING_FOR: RefCell<Option<Caller>> = const { RefCell::new(None) };
+}
+
+/// A thread, and all those that wait for it, because it does their work: what one of them holds, none of them may wait
+/// for.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller(Arc<[ThreadId]>);
+
+impl Caller {
+    /// Returns this thread, with those whose work it does.
+    pub(crate) fn here() -> Self {
+        let others = ACTING_FOR.with_borrow(Clone::clone);
+        let others = others.iter().flat_map(|caller| caller.0.iter().copied());
+        Self(std::iter::once(thread::current().id()).chain(others).collect())
+    }
 }
 
 /// Does work of another thread, which waits for it: what that thread holds must not be waited for here.
-pub(crate) fn on_behalf_of<T>(owner: ThreadId, work: impl FnOnce() -> T) -> T {
-    struct Restore(Option<ThreadId>);
+pub(crate) fn on_behalf_of<T>(caller: &Caller, work: impl FnOnce() -> T) -> T {
+    struct Restore(Option<Caller>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            ACTING_FOR.set(self.0);
+            ACTING_FOR.set(self.0.take());
         }
     }
-    let _restore = Restore(ACTING_FOR.replace((thread::current().id() != owner).then_some(owner)));
+    let _restore = Restore(ACTING_FOR.replace(Some(caller.clone())));
     work()
 }
 
@@ -65,7 +79,8 @@ impl<K> Default for SingleFlight<K> {
 #[derive(Debug)]
 struct State<K> {
     owners: HashMap<K, ThreadId>,
-    waiting: HashMap<ThreadId, K>,
+    /// What each thread waits for; several things, when threads that do its work wait for one each.
+    waiting: HashMap<ThreadId, Vec<K>>,
 }
 
 /// The right to work for one key; given back when dropped, also by a panic.
@@ -78,18 +93,17 @@ pub(crate) struct Flight<'a, K: FlightKey> {
 impl<K: FlightKey> SingleFlight<K> {
     /// Waits until no other thread holds `key` and takes it.
     pub(crate) fn acquire<'a>(&'a self, key: &'a K) -> Result<Flight<'a, K>> {
-        let me = thread::current().id();
+        let me = Caller::here();
         let mut state = self.lock();
         while state.owners.contains_key(key) {
-            let owner = ACTING_FOR.get().unwrap_or(me);
-            if state.would_wait_for(key, me) || state.would_wait_for(key, owner) {
+            if state.would_wait_for(key, &me) {
                 return Err(Error::invalid(K::OPERATION, key.to_string(), K::CYCLE));
             }
-            state.waiting.insert(me, key.clone());
+            state.begin_waiting(&me, key);
             state = self.released.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.waiting.remove(&me);
+            state.end_waiting(&me, key);
         }
-        state.owners.insert(key.clone(), me);
+        state.owners.insert(key.clone(), thread::current().id());
         Ok(Flight { flights: self, key })
     }
 
@@ -99,18 +113,35 @@ impl<K: FlightKey> SingleFlight<K> {
 }
 
 impl<K: FlightKey> State<K> {
+    fn begin_waiting(&mut self, me: &Caller, key: &K) {
+        for thread in &*me.0 {
+            self.waiting.entry(*thread).or_default().push(key.clone());
+        }
+    }
+
+    fn end_waiting(&mut self, me: &Caller, key: &K) {
+        for thread in &*me.0 {
+            if let Some(keys) = self.waiting.get_mut(thread) {
+                if let Some(at) = keys.iter().position(|waiting| waiting == key) {
+                    keys.swap_remove(at);
+                }
+                if keys.is_empty() {
+                    self.waiting.remove(thread);
+                }
+            }
+        }
+    }
+
     /// Whether waiting for `key` would wait for `me`: follows who owns a key and what that thread waits for.
-    fn would_wait_for(&self, key: &K, me: ThreadId) -> bool {
-        let mut key = key;
-        // Each thread waits for one key at most, so the chain is no longer than the threads that wait.
-        for _ in 0..=self.waiting.len() {
-            match self.owners.get(key) {
-                None => return false,
-                Some(&owner) if owner == me => return true,
-                Some(owner) => match self.waiting.get(owner) {
-                    None => return false,
-                    Some(next) => key = next,
-                },
+    fn would_wait_for(&self, key: &K, me: &Caller) -> bool {
+        let (mut to_follow, mut followed) = (vec![key], HashSet::new());
+        while let Some(key) = to_follow.pop() {
+            let Some(owner) = self.owners.get(key) else { continue };
+            if me.0.contains(owner) {
+                return true;
+            }
+            if followed.insert(owner) {
+                to_follow.extend(self.waiting.get(owner).into_iter().flatten());
             }
         }
         false
@@ -191,5 +222,45 @@ mod tests {
         });
         // The one that came second sees the cycle; the first one goes on when it has given up.
         assert_eq!(refused.iter().filter(|&&refused| refused).count(), 1);
+    }
+
+    #[test]
+    fn work_for_others_does_not_wait_for_them_however_many_lie_between() {
+        let flights = SingleFlight::default();
+        let (a, b) = (key("a"), key("b"));
+        let _flight = flights.acquire(&a).unwrap();
+        let me = Caller::here();
+        let elsewhere = |caller: &Caller, work: &(dyn Fn() -> bool + Sync)| {
+            thread::scope(|scope| scope.spawn(|| on_behalf_of(caller, work)).join().unwrap())
+        };
+        assert!(elsewhere(&me, &|| flights.acquire(&a).is_err()));
+        assert!(elsewhere(&me, &|| {
+            let _flight = flights.acquire(&b).unwrap();
+            elsewhere(&Caller::here(), &|| flights.acquire(&a).is_err() && flights.acquire(&b).is_err())
+        }));
+        assert!(flights.acquire(&b).is_ok());
+    }
+
+    #[test]
+    fn two_threads_whose_helpers_wait_for_each_other_are_refused() {
+        let flights = SingleFlight::default();
+        let (a, b) = (key("a"), key("b"));
+        let both_hold = Barrier::new(2);
+        let cross = |mine: &ModelKey, other: &ModelKey| {
+            let _flight = flights.acquire(mine).unwrap();
+            both_hold.wait();
+            let me = Caller::here();
+            thread::scope(|scope| {
+                let helper = scope.spawn(|| on_behalf_of(&me, || flights.acquire(other).is_err()));
+                helper.join().unwrap()
+            })
+        };
+        let refused = thread::scope(|scope| {
+            let one = scope.spawn(|| cross(&a, &b));
+            let two = scope.spawn(|| cross(&b, &a));
+            [one.join().unwrap(), two.join().unwrap()]
+        });
+        assert_eq!(refused.iter().filter(|&&refused| refused).count(), 1);
+        assert!(flights.lock().waiting.is_empty());
     }
 }

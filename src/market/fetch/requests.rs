@@ -98,8 +98,8 @@ pub(crate) struct Response<T> {
     pub(crate) time: Duration,
 }
 
-/// Makes every call and hands the answers to `arrived`, on this thread, in the order in which they come. An error of
-/// `arrived` ends it: no further call is begun.
+/// Makes every call on threads of their own, a single one too, and hands the answers to `arrived` on this thread, in
+/// the order in which they come. An error of `arrived` ends it: no further call is begun.
 pub(crate) fn run<T: Send>(
     calls: Vec<Interval<Timestamp>>,
     policy: &FetchPolicy,
@@ -108,9 +108,6 @@ pub(crate) fn run<T: Send>(
     mut arrived: impl FnMut(Response<T>) -> Result<()>,
 ) -> Result<()> {
     let threads = policy.concurrency.min(calls.len());
-    if threads <= 1 {
-        return calls.into_iter().try_for_each(|asked| arrived(call(asked, policy, clock, &fetch)));
-    }
     let calls = Mutex::new(calls.into_iter());
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -261,6 +258,35 @@ mod tests {
         .unwrap();
         assert_eq!(count, 20);
         assert!((2..=3).contains(&most.into_inner()));
+    }
+
+    #[test]
+    fn calls_are_never_made_on_the_callers_thread_and_answers_always_arrive_there() {
+        let me = thread::current().id();
+        for (calls, concurrency) in [(0, 1), (1, 1), (1, 4), (3, 1), (5, 2)] {
+            let asked = (0..calls).map(|n| between(n, n + 1)).collect();
+            let elsewhere = |_| {
+                assert_ne!(thread::current().id(), me);
+                Ok(())
+            };
+            let mut arrived = 0;
+            run(asked, &quick().concurrency(concurrency), &SystemClock, elsewhere, |_| {
+                assert_eq!(thread::current().id(), me);
+                arrived += 1;
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(arrived, calls);
+        }
+    }
+
+    #[test]
+    fn a_fetcher_that_panics_panics_the_caller() {
+        let broken = |_| -> std::result::Result<(), FetchError> { panic!("no such vendor") };
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            run(vec![between(0, 1)], &quick(), &SystemClock, broken, |_| Ok(()))
+        }));
+        assert_eq!(panicked.unwrap_err().downcast_ref::<&str>(), Some(&"no such vendor"));
     }
 
     #[test]
