@@ -2,9 +2,9 @@
 //!
 //! Two kinds. Those over a *window* are computed for every bar from its window alone, so that they are the same to the
 //! last bit wherever the bars begin: they look back `n - 1` bars (`n` for what is made of returns). Those with a
-//! *memory* (RSI, ATR, MACD) come from the crate `kand`, which follows TA-Lib; they depend on every bar before, and
-//! features made of them declare `Lookback::All`. kand's own windows are running sums, which depend on where they
-//! began.
+//! *memory* (RSI, ATR, MACD) are TA-Lib's; they depend on every bar before, and features made of them declare
+//! `Lookback::All`. RSI and ATR come from the crate `kand`. Its MACD differs from TA-Lib's in the first hundred values,
+//! and its windows are running sums, which depend on where they began: these are computed here.
 
 use modelkeep::market::{Bars, Levels};
 
@@ -94,33 +94,34 @@ pub fn atr(bars: &Bars, n: usize) -> Vec<f64> {
     with_memory(bars.len(), |out| kand::ohlcv::atr::atr(bars.high(), bars.low(), bars.close(), n, out))
 }
 
-/// Moving average convergence and divergence: the line, and its signal.
+/// Moving average convergence and divergence, as TA-Lib has it to the first value: the line, and its signal. Both begin
+/// at bar `slow + signal - 2`, and are NaN before.
 pub fn macd(close: &[f64], fast: usize, slow: usize, signal: usize) -> [Vec<f64>; 2] {
-    let mut line = Vec::new();
-    let signal = with_memory(close.len(), |out| {
-        let column = || vec![0.0; close.len()];
-        let (mut macd, mut histogram, mut fast_mean, mut slow_mean) = (column(), column(), column(), column());
-        let done = kand::ohlcv::macd::macd(
-            close,
-            fast,
-            slow,
-            signal,
-            &mut macd,
-            out,
-            &mut histogram,
-            &mut fast_mean,
-            &mut slow_mean,
-        );
-        line = macd;
-        done
-    });
-    line.resize(close.len(), f64::NAN);
-    for (line, signal) in line.iter_mut().zip(&signal) {
-        if signal.is_nan() {
-            *line = f64::NAN;
-        }
+    let nothing = || vec![f64::NAN; close.len()];
+    let first = slow + signal - 2;
+    if fast == 0 || slow < fast || signal == 0 || close.len() <= first {
+        return [nothing(), nothing()];
     }
-    [line, signal]
+    // The fast mean begins late, so that both have their first value at the same bar.
+    let (fast, slow) = (exponential_mean(&close[slow - fast..], fast), exponential_mean(close, slow));
+    let line: Vec<f64> = fast.iter().zip(&slow).map(|(fast, slow)| fast - slow).collect();
+    let signal = exponential_mean(&line, signal);
+    let known = line[line.len() - signal.len()..].to_vec();
+    let padded = |values: Vec<f64>| std::iter::repeat_n(f64::NAN, first).chain(values).collect();
+    [padded(known), padded(signal)]
+}
+
+/// The exponential moving average from value `n - 1` on: the first is the mean of `n` values.
+fn exponential_mean(values: &[f64], n: usize) -> Vec<f64> {
+    let share = 2.0 / (n as f64 + 1.0);
+    let (seed, rest) = values.split_at(n);
+    let mut last = mean(seed);
+    std::iter::once(last)
+        .chain(rest.iter().map(|value| {
+            last += share * (value - last);
+            last
+        }))
+        .collect()
 }
 
 /// Fills a column, or leaves it without values when there are not enough bars.

@@ -43,6 +43,50 @@ fn published_values_are_met() {
     assert!(rsi(&close[..5], 14).iter().all(|rsi| rsi.is_nan()));
 }
 
+/// Values of TA-Lib 0.8.1 (C) by way of its Python package 0.8.2, with numpy 2.4.6, of `tests/data/spy.csv`:
+/// `talib.MACD(close, 12, 26, 9)`, `talib.MACD(close, 5, 34, 7)`, `talib.RSI(close, 14)`, `talib.ATR(high, low, close, 14)`.
+#[test]
+fn what_has_a_memory_is_talibs_from_the_first_value_on() {
+    let bars = spy();
+    let close = bars.close();
+    let near = |name: &str, found: f64, expected: f64| {
+        assert!((found - expected).abs() < 1e-9, "{name}: {found}, TA-Lib {expected}");
+    };
+    let [line, signal] = macd(close, 12, 26, 9);
+    assert!(line[..33].iter().chain(&signal[..33]).all(|value| value.is_nan()));
+    assert_eq!((line.len(), signal.len()), (close.len(), close.len()));
+    for (at, expected_line, expected_signal) in [
+        (33, 2.244_479_390_749_916, 1.611_418_567_880_172_7),
+        (34, 2.337_384_746_620_586, 1.756_611_803_628_255_4),
+        (40, 2.597_723_944_510_392, 2.314_449_702_951_589_6),
+        (60, 0.442_290_318_170_620_37, 0.730_596_068_115_472_1),
+        (100, 0.995_376_325_537_449_7, 0.825_709_915_858_638_3),
+        (249, 2.235_256_269_556_600_7, 2.314_106_528_549_805),
+        (501, -6.219_770_256_202_707_5, -5.856_891_653_610_954),
+    ] {
+        near(&format!("MACD[{at}]"), line[at], expected_line);
+        near(&format!("signal[{at}]"), signal[at], expected_signal);
+    }
+    let [line, signal] = macd(close, 5, 34, 7);
+    assert!(line[38].is_nan() && signal[38].is_nan());
+    near("MACD(5, 34, 7)[39]", line[39], 5.827_038_212_759_334);
+    near("signal(5, 34, 7)[39]", signal[39], 5.633_283_819_011_085);
+    let (rsi, atr) = (rsi(close, 14), atr(&bars, 14));
+    for (at, expected_rsi, expected_atr) in [
+        (14, 62.054_054_054_053_964, 1.336_428_571_428_568),
+        (15, 68.808_531_000_068_21, 1.373_826_530_612_240_6),
+        (50, 64.362_584_620_116_92, 1.354_637_528_331_535_3),
+    ] {
+        near(&format!("RSI[{at}]"), rsi[at], expected_rsi);
+        near(&format!("ATR[{at}]"), atr[at], expected_atr);
+    }
+    // The line begins with its signal: the last bar that has neither, and too few bars.
+    let [line, signal] = macd(&close[..33], 12, 26, 9);
+    assert!(line.len() == 33 && line.iter().chain(&signal).all(|value| value.is_nan()));
+    let [line, signal] = macd(&close[..34], 12, 26, 9);
+    assert!(!line[33].is_nan() && !signal[33].is_nan());
+}
+
 #[test]
 fn windows_do_not_depend_on_where_the_bars_begin() {
     let bars = spy();
