@@ -203,7 +203,7 @@ pub mod training {
 
     pub use crate::{
         models::training::{Merge, Samples, TrainingSet, TrainingSummary},
-        types::row_changes::RowChanges,
+        types::{rescaled::Rescaled, row_changes::RowChanges},
     };
 }
 

@@ -6,6 +6,7 @@
 pub(crate) mod bars;
 pub(crate) mod calendar;
 pub(crate) mod coverage;
+pub(crate) mod csv;
 pub(crate) mod features;
 pub(crate) mod fetch;
 pub(crate) mod history;
@@ -19,13 +20,13 @@ pub use self::{
     bars::{
         bar::{BadRows, Bar, Field, Flaws},
         columns::Bars,
-        csv::Progress,
         read::BarSummary,
         resample::Resampled,
         series::{BarSeries, FieldColumn},
     },
     calendar::{Calendar, Session},
     coverage::ledger::{Coverage, CoverageSpan},
+    csv::options::{CsvOptions, Imported, Progress, RowsLeftOut},
     features::{
         compute::{FeatureSet, Features},
         spec::{FeatureSpec, Lookback},
@@ -45,6 +46,8 @@ pub use self::{
     settings::BarCodec,
     timeframe::Timeframe,
 };
+
+pub use crate::types::rescaled::Rescaled;
 
 use crate::{core::Core, sync::single_flight::SingleFlight};
 use fetch::load::LoadKey;

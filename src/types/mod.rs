@@ -9,6 +9,7 @@ pub(crate) mod invariant;
 pub(crate) mod key;
 pub(crate) mod level_range;
 pub(crate) mod limits;
+pub(crate) mod rescaled;
 pub(crate) mod row_changes;
 pub(crate) mod time;
 pub(crate) mod version;

@@ -2,6 +2,8 @@
 
 use std::ops::AddAssign;
 
+use crate::types::rescaled::Rescaled;
+
 /// What a write did, in rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -19,6 +21,8 @@ pub struct RowChanges {
     pub backdated: u64,
     /// Rows, of those that were written, that have a [flaw](crate::market::Flaws). Bars alone have flaws.
     pub flawed: u64,
+    /// That replaced bars came back on another scale; if on several, the one that most rows show.
+    pub rescaled: Option<Rescaled>,
 }
 
 impl RowChanges {
@@ -37,5 +41,6 @@ impl AddAssign for RowChanges {
         self.removed += other.removed;
         self.backdated += other.backdated;
         self.flawed += other.flawed;
+        self.rescaled = Rescaled::join(self.rescaled, other.rescaled);
     }
 }

@@ -88,10 +88,14 @@ impl std::str::FromStr for Timestamp {
         if let Ok(at) = DateTime::parse_from_rfc3339(text) {
             return at.to_utc().try_into();
         }
-        let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"];
-        let local = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
-        local.ok_or(OutOfRange)?.and_utc().try_into()
+        local_time(text).ok_or(OutOfRange)?.and_utc().try_into()
     }
+}
+
+/// Reads a date and a time without an offset.
+pub(crate) fn local_time(text: &str) -> Option<NaiveDateTime> {
+    let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"];
+    formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
 }
 
 impl fmt::Display for Timestamp {

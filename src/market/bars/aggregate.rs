@@ -12,7 +12,7 @@ use crate::{
     engine::{Batch, Reader, Table, sealed},
     market::{
         bars::{
-            bar::Bar,
+            bar::{Bar, Flaws},
             columns::{Bars, Columns},
         },
         calendar::Calendar,
@@ -216,28 +216,34 @@ impl<'a> Buckets<'a> {
 pub(crate) fn aggregate(bars: &Bars, buckets: &mut Buckets<'_>, span: Interval<Timestamp>) -> (Columns, u64) {
     let mut columns = Columns::default();
     let mut outside = 0;
-    let mut current: Option<Bar> = None;
-    for bar in bars.iter() {
+    // An aggregate, and whether a bar of it was stored with a price below zero that was not allowed.
+    let mut current: Option<(Bar, bool)> = None;
+    let flaws = |(bar, negative): &(Bar, bool)| {
+        if *negative { bar.flaws() } else { bar.flaws().without(Flaws::NEGATIVE) }
+    };
+    for (row, bar) in bars.iter().enumerate() {
+        let is_negative = bars.flaws(row).contains(Flaws::NEGATIVE);
         let Some(at) = buckets.of(bar.at) else {
             outside += u64::from(span.contains(bar.at));
             continue;
         };
         match &mut current {
-            Some(all) if all.at == at => {
+            Some((all, negative)) if all.at == at => {
+                *negative |= is_negative;
                 all.high = all.high.max(bar.high);
                 all.low = all.low.min(bar.low);
                 all.close = bar.close;
                 all.volume += bar.volume;
             }
             _ => {
-                if let Some(done) = current.replace(Bar { at, ..bar }) {
-                    columns.push(&done, done.flaws());
+                if let Some(done) = current.replace((Bar { at, ..bar }, is_negative)) {
+                    columns.push(&done.0, flaws(&done));
                 }
             }
         }
     }
     if let Some(done) = current {
-        columns.push(&done, done.flaws());
+        columns.push(&done.0, flaws(&done));
     }
     (columns, outside)
 }

@@ -57,7 +57,8 @@ impl Flaws {
     pub const NONE: Self = Self(0);
     /// A price or the volume is NaN or infinite.
     pub const NOT_FINITE: Self = Self(1);
-    /// A price or the volume is below zero.
+    /// A price or the volume is below zero. Prices of a series that
+    /// [allows them](crate::market::BarSeries::allow_negative_prices) have no such flaw.
     pub const NEGATIVE: Self = Self(2);
     /// `low <= open, close <= high` does not hold.
     pub const INCONSISTENT: Self = Self(4);
@@ -99,6 +100,11 @@ impl Flaws {
     #[must_use]
     pub const fn contains(self, flaws: Self) -> bool {
         self.0 & flaws.0 == flaws.0
+    }
+
+    /// These flaws, but for those in `other`.
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     pub(crate) const fn bits(self) -> u8 {

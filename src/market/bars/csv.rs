@@ -1,86 +1,128 @@
 //! Bars from and to CSV files.
 
-use std::{
-    fs::{self, File},
-    io::{BufReader, BufWriter, Read, Write},
-    path::{Path, PathBuf},
-};
+use std::{io::Write, path::Path};
 
-use super::{series::BarSeries, stream::Spool};
+use super::{series::BarSeries, stream::Spool, validate::kind_of_flaw};
 use crate::{
-    market::bars::bar::{BadRows, Bar},
-    types::{
-        error::{Error, ErrorKind, Result},
-        interval::Interval,
-        row_changes::RowChanges,
-        time::{Day, Timestamp},
+    market::{
+        bars::bar::{BadRows, Bar},
+        csv::{
+            options::{CsvOptions, Imported, LeftOutRows, Progress},
+            read::{CsvFile, ROWS_PER_REPORT, is_missing},
+            times,
+            write::write_whole,
+        },
     },
+    types::{error::Result, interval::Interval, time::Timestamp},
 };
-
-/// How far an import or an export is: for a progress bar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Progress {
-    /// Rows that were read or written.
-    pub rows: u64,
-    /// Bytes of the file that were read, or rows that were written.
-    pub done: u64,
-    /// What `done` will be in the end.
-    pub total: u64,
-}
-
-/// Rows between two calls of a progress callback.
-const ROWS_PER_REPORT: u64 = 4096;
-
-/// Names that the first column goes by.
-const TIME_NAMES: [&str; 4] = ["timestamp", "date", "datetime", "time"];
 
 const VALUE_NAMES: [&str; 5] = ["open", "high", "low", "close", "volume"];
 
+/// What was left out of a file, and when the others begin, with their lines, where that matters.
+#[derive(Default)]
+struct Parsed {
+    at: Vec<Timestamp>,
+    lines: Vec<u64>,
+    left_out: LeftOutRows,
+}
+
 impl BarSeries<'_> {
-    /// Reads bars from a CSV file and writes them, in one durable transaction that begins when all are read: see
-    /// [`write_iter`](Self::write_iter). `progress` is called every 4,096 rows, and when the last was read.
+    /// Reads bars from a CSV file and writes them, in one durable transaction that begins when all are read
+    /// (see [`write_iter`](Self::write_iter)); says what it left out, and why.
+    /// `options` are [`CsvOptions`], or [`BadRows`] alone. `progress` is called every 4,096 rows, and at the end. The
+    /// file is read into memory.
     ///
     /// The first line names the columns: `timestamp` (or `date`, `datetime`, `time`), `open`, `high`, `low`, `close`
     /// and `volume`, in any order and any case; others are left out. Times are RFC 3339 (`2018-12-24T14:30:00Z`,
-    /// `2018-12-24T09:30:00-05:00`), or without an offset (`2018-12-24 14:30:00`), or days (`2018-12-24`), which stand
-    /// for midnight UTC. **A time without an offset is UTC**: the local times of an exchange have to be converted
-    /// before.
+    /// `2018-12-24T09:30:00-05:00`), or without an offset (`2018-12-24 14:30:00`), or days (`2018-12-24`). **A time
+    /// without an offset is UTC**, unless [`CsvOptions::zone`] says of which zone it is.
+    ///
+    /// A row without prices (`null`, `NaN`, `N/A` or nothing, as vendors write days without trading) is left out and
+    /// counted; [`BadRows::Keep`] keeps those of `NaN`, which are numbers to it. A row that lacks some of its values
+    /// cannot be right: [`BadRows`] says what becomes of it.
     ///
     /// ```
-    /// # use modelkeep::{Interval, Store, market::{BadRows, Timeframe}};
+    /// # use modelkeep::{Interval, Store, market::{BadRows, CsvOptions, Timeframe}};
     /// # let folder = tempfile::tempdir()?;
     /// # let path = folder.path().join("SPY.csv");
     /// # let store = Store::in_memory()?;
-    /// std::fs::write(&path, "date,open,high,low,close,volume\n2018-12-31,249.6,250.2,247.5,249.9,144299400\n")?;
-    /// let series = store.bars("SPY", Timeframe::DAY)?;
-    /// let written = series.import_csv(&path, BadRows::Refuse, |progress| println!("{} rows", progress.rows))?;
-    /// assert_eq!((written.added, series.range(Interval::all_time())?.close()), (1, &[249.9][..]));
+    /// let rows = "2018-12-31 09:30:00,249.6,250.2,247.5,249.9,144299400\n2018-12-31 09:31:00,null,null,null,null,null\n";
+    /// std::fs::write(&path, format!("Datetime,Open,High,Low,Close,Volume\n{rows}"))?;
+    /// let series = store.bars("SPY", Timeframe::MINUTE)?;
+    /// let options = CsvOptions::new().zone("America/New_York")?;
+    /// let imported = series.import_csv(&path, options, |progress| println!("{} rows", progress.rows))?;
+    /// assert_eq!((imported.rows.added, imported.left_out[0].rows, imported.left_out[0].first_line), (1, 1, 3));
+    /// assert_eq!(series.range(Interval::all_time())?.timestamps()[0].to_string(), "2018-12-31T14:30:00Z");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
     /// `NotFound` or `Io` when the file cannot be read. `InvalidInput`, naming the line, for what is no time or no
-    /// number; and, naming the row, what [`write_with`](Self::write_with) refuses. Nothing is written then.
+    /// number, for a local time that does not exist or occurs twice in the zone, and for what
+    /// [`write_with`](Self::write_with) refuses. Nothing is written then.
     pub fn import_csv(
         &self,
         path: impl AsRef<Path>,
-        bad_rows: BadRows,
+        options: impl Into<CsvOptions>,
         progress: impl FnMut(Progress),
-    ) -> Result<RowChanges> {
-        let path = path.as_ref();
-        let failed = |err| failed("import bars", path, err);
-        let file = File::open(path).map_err(failed)?;
-        let total = file.metadata().map_err(failed)?.len();
-        self.check_given("write bars")?;
-        let mut spool = Spool::new(&self.id, bad_rows);
-        parse(BufReader::new(file), path, total, progress, |bar| spool.push(&bar))?;
-        self.write_spooled(spool)
+    ) -> Result<Imported> {
+        self.check_given("import bars")?;
+        let options = options.into();
+        let file = CsvFile::open("import bars", path.as_ref())?;
+        let mut spool = Spool::new(self.rules(), options.bad_rows);
+        let Parsed { at, lines, mut left_out } = self.parse(&file, options, progress, &mut spool)?;
+        left_out.add_repeated(at.into_iter(), &lines);
+        Ok(Imported { rows: self.write_spooled(spool)?, left_out: left_out.into_sorted() })
+    }
+
+    /// Reads all rows, and spools those that are not left out.
+    fn parse(
+        &self,
+        file: &CsvFile,
+        options: CsvOptions,
+        mut progress: impl FnMut(Progress),
+        spool: &mut Spool<'_>,
+    ) -> Result<Parsed> {
+        let mut rows = file.rows()?;
+        let time = rows.time_column()?;
+        let mut columns = [0; 5];
+        for (column, name) in columns.iter_mut().zip(VALUE_NAMES) {
+            *column = rows.column(name).ok_or_else(|| rows.no_column(name))?;
+        }
+        let is_daily = self.timeframe().is_daily();
+        let mut parsed = Parsed::default();
+        while let Some(line) = rows.advance(&mut progress)? {
+            if rows.is_empty() {
+                parsed.left_out.add("an empty row", line);
+                continue;
+            }
+            let at = times::timestamp(rows.field(time), options.zone, is_daily);
+            let at = at.map_err(|message| file.refuse(line, message))?;
+            let values = values(columns.map(|column| rows.field(column)), options.bad_rows);
+            match values.map_err(|message| file.refuse(line, message))? {
+                Values::LeftOut(reason) => parsed.left_out.add(reason, line),
+                Values::Numbers([open, high, low, close, volume]) => {
+                    let bar = Bar { at, open, high, low, close, volume };
+                    match kind_of_flaw(self.rules(), &bar) {
+                        Some(reason) if options.bad_rows == BadRows::LeaveOut => parsed.left_out.add(reason, line),
+                        _ => {
+                            let pushed = spool.push_named(&bar, || format!("line {line}"));
+                            pushed.map_err(|err| file.refuse_all(err.message()).with_source(err))?;
+                            if options.bad_rows != BadRows::Refuse {
+                                parsed.at.push(at);
+                                parsed.lines.push(line);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(parsed)
     }
 
     /// Writes the bars of `interval` to a CSV file, which appears when it is whole, and returns how many there were.
-    /// What is read back from it is the same to the last bit, but for the payloads of NaNs. `progress` is called every
-    /// 4,096 rows, and at the end.
+    /// What is read back from it with [`BadRows::Keep`] is the same to the last bit, but for the payloads of NaNs.
+    /// `progress` is called every 4,096 rows, and at the end.
     ///
     /// ```
     /// # use modelkeep::{Interval, Store, market::{Bar, Bars, Timeframe}};
@@ -103,111 +145,52 @@ impl BarSeries<'_> {
         interval: Interval<Timestamp>,
         mut progress: impl FnMut(Progress),
     ) -> Result<u64> {
-        let path = path.as_ref();
         let bars = self.range(interval)?;
         let total = bars.len() as u64;
-        let temporary = temporary(path);
-        let written = File::create_new(&temporary).and_then(|file| {
-            let mut out = BufWriter::new(file);
+        write_whole("export bars", path.as_ref(), |out| {
             let time = if self.timeframe().is_daily() { "date" } else { "timestamp" };
             writeln!(out, "{time},{}", VALUE_NAMES.join(","))?;
-            for (row, bar) in bars.iter().enumerate() {
+            for (row, bar) in (1..).zip(bars.iter()) {
                 let Bar { at, open, high, low, close, volume } = bar;
                 let is_day = self.timeframe().is_daily() && at.day().start() == at;
                 let at = if is_day { at.day().to_string() } else { at.to_string() };
                 writeln!(out, "{at},{open},{high},{low},{close},{volume}")?;
-                if (row as u64 + 1).is_multiple_of(ROWS_PER_REPORT) {
-                    progress(Progress { rows: row as u64 + 1, done: row as u64 + 1, total });
+                if u64::is_multiple_of(row, ROWS_PER_REPORT) {
+                    progress(Progress { rows: row, done: row, total });
                 }
             }
-            out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
-            fs::rename(&temporary, path)
-        });
-        if let Err(err) = written {
-            // A file of another name that was there before is not ours to remove.
-            if err.kind() != std::io::ErrorKind::AlreadyExists {
-                drop(fs::remove_file(&temporary));
-            }
-            return Err(failed("export bars", path, err));
-        }
+            Ok(())
+        })?;
         progress(Progress { rows: total, done: total, total });
         Ok(total)
     }
 }
 
-fn temporary(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    path.with_file_name(name)
+/// What the values of a row are.
+enum Values {
+    Numbers([f64; 5]),
+    LeftOut(&'static str),
 }
 
-fn failed(operation: &'static str, path: &Path, err: std::io::Error) -> Error {
-    let kind = match err.kind() {
-        std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-        std::io::ErrorKind::StorageFull => ErrorKind::StorageFull,
-        _ => ErrorKind::Io,
-    };
-    Error::new(kind, operation, path.display().to_string(), err.to_string()).with_source(err)
-}
-
-/// Reads all rows, one after the other.
-fn parse(
-    input: impl Read,
-    path: &Path,
-    total: u64,
-    mut progress: impl FnMut(Progress),
-    mut take: impl FnMut(Bar) -> Result<()>,
-) -> Result<()> {
-    let refuse = |line: Option<u64>, message: String| {
-        let place = line.map_or_else(String::new, |line| format!("line {line}: "));
-        Error::invalid("import bars", path.display().to_string(), format!("{place}{message}"))
-    };
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(input);
-    let header = reader.headers().map_err(|err| refuse(Some(1), err.to_string()))?.clone();
-    let find = |names: &[&str]| {
-        let found = header.iter().position(|name| names.iter().any(|known| name.eq_ignore_ascii_case(known)));
-        found.ok_or_else(|| refuse(Some(1), format!("there is no column {}", names.join(" or "))))
-    };
-    let time = find(&TIME_NAMES)?;
-    let is_time = |name: &&str| TIME_NAMES.iter().any(|known| name.eq_ignore_ascii_case(known));
-    if header.iter().filter(is_time).count() > 1 {
-        return Err(refuse(Some(1), format!("it has several columns of {}: put them into one", TIME_NAMES.join(", "))));
+/// Reads the values of a row: an error for what is no number, or for one that is missing and must not be.
+fn values(texts: [&str; 5], bad_rows: BadRows) -> std::result::Result<Values, String> {
+    let [prices @ .., _] = texts;
+    let are_numbers = bad_rows == BadRows::Keep && prices.iter().all(|text| text.eq_ignore_ascii_case("nan"));
+    if !are_numbers && prices.iter().all(|text| is_missing(text)) {
+        return Ok(Values::LeftOut("no prices"));
     }
-    let mut columns = [0; 5];
-    for (column, name) in columns.iter_mut().zip(VALUE_NAMES) {
-        *column = find(&[name])?;
-    }
-    let mut rows: u64 = 0;
-    let mut row = csv::StringRecord::new();
-    while reader
-        .read_record(&mut row)
-        .map_err(|err| refuse(err.position().map(csv::Position::line), err.to_string()))?
-    {
-        let line = row.position().map(csv::Position::line);
-        let field = |column: usize| row.get(column).unwrap_or_default();
-        let at = time_of(field(time)).ok_or_else(|| {
-            refuse(line, format!("{:?} is no time like 2018-12-24T14:30:00Z or 2018-12-24", field(time)))
-        })?;
-        let mut values = [0.0; 5];
-        for ((value, column), name) in values.iter_mut().zip(columns).zip(VALUE_NAMES) {
-            let text = field(column);
-            *value = text.parse().map_err(|_| refuse(line, format!("{name} {text:?} is no number")))?;
-        }
-        let [open, high, low, close, volume] = values;
-        take(Bar { at, open, high, low, close, volume })?;
-        rows += 1;
-        if rows.is_multiple_of(ROWS_PER_REPORT) {
-            progress(Progress { rows, done: reader.position().byte(), total });
+    let mut values = [f64::NAN; 5];
+    let mut lacks = None;
+    for ((value, text), name) in values.iter_mut().zip(texts).zip(VALUE_NAMES) {
+        if is_missing(text) {
+            lacks = lacks.or(Some((name, text)));
+        } else {
+            *value = text.parse().map_err(|_| format!("{name} {text:?} is no number"))?;
         }
     }
-    progress(Progress { rows, done: total, total });
-    Ok(())
-}
-
-fn time_of(text: &str) -> Option<Timestamp> {
-    match text.parse::<Day>() {
-        // Nanoseconds reach from 1677 to 2262.
-        Ok(day) => Some(day.start()).filter(|start| start.day() == day),
-        Err(_) => text.parse().ok(),
+    match (lacks, bad_rows) {
+        (Some((name, text)), BadRows::Refuse) => Err(format!("{name} is missing: {text:?}")),
+        (Some(_), BadRows::LeaveOut) => Ok(Values::LeftOut("a value is missing")),
+        _ => Ok(Values::Numbers(values)),
     }
 }

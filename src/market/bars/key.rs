@@ -10,6 +10,7 @@ use crate::{
         key::{
             Symbol,
             row::{Fields, RowKey},
+            shown,
         },
     },
 };
@@ -66,14 +67,16 @@ impl SeriesId {
 impl fmt::Display for SeriesId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.source {
-            None => write!(f, "{} {}", self.symbol, self.timeframe),
-            Some(source) => write!(f, "{} {} of {source}", self.symbol, self.timeframe),
+            None => write!(f, "{} {}", shown(self.symbol.as_str()), self.timeframe),
+            Some(source) => write!(f, "{} {} of {source}", shown(self.symbol.as_str()), self.timeframe),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -90,5 +93,34 @@ mod tests {
             assert!(row.starts_with(&series.prefix()));
         }
         assert!(SeriesId::of_row(b"BRK.B\0short").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_series_have_one_row_or_one_name(
+            a in ("[!-~]( ?[!-~]){0,9}", 0..3_usize, 0..3_usize),
+            b in ("[!-~]( ?[!-~]){0,9}", 0..3_usize, 0..3_usize),
+            period in any::<i64>(),
+        ) {
+            let frames = [Timeframe::MINUTE, Timeframe::HOUR, Timeframe::DAY];
+            let series = |(symbol, frame, source): &(String, usize, usize)| SeriesId {
+                symbol: Symbol::new(symbol).unwrap(),
+                timeframe: frames[*frame],
+                source: (source < frame).then(|| frames[*source]),
+            };
+            let (a, b) = (series(&a), series(&b));
+            prop_assert_eq!(SeriesId::of_row(&a.row(period)).unwrap(), (a.clone(), period));
+            prop_assert_eq!(a == b, a.row(period) == b.row(period));
+            prop_assert_eq!(a == b, a.to_string() == b.to_string());
+        }
+    }
+
+    #[test]
+    fn a_symbol_that_reads_like_a_series_is_quoted() {
+        let series = |symbol: &str, timeframe, source| {
+            SeriesId { symbol: Symbol::new(symbol).unwrap(), timeframe, source }.to_string()
+        };
+        assert_eq!(series("A 1h of", Timeframe::MINUTE, None), "\"A 1h of\" 1m");
+        assert_eq!(series("A", Timeframe::HOUR, Some(Timeframe::MINUTE)), "A 1h of 1m");
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     aggregate::{self, Buckets},
-    read,
+    read, rescaled,
     series::BarSeries,
     validate::prepare,
     write::Incoming,
@@ -126,16 +126,18 @@ impl BarSeries<'_> {
     pub(crate) fn write_known(&self, bars: &Bars, bad_rows: BadRows, known_at: KnownAt) -> Result<RowChanges> {
         const OPERATION: &str = "write bars known at a time";
         self.check_given(OPERATION)?;
-        let rows = prepare(&self.id, bars, bad_rows)?;
+        let rows = prepare(self.rules(), bars, bad_rows)?;
         let (calendar, now) = (self.covered.calendar()?, self.covered.market.core.now());
         let end_of = |at| calendar.bar_end(at, self.timeframe());
         let known = known_at.of_rows(&rows.at, end_of, now, (OPERATION, &self.id))?;
-        self.commit(OPERATION, |batch| {
+        let written = self.commit(OPERATION, |batch| {
             let incoming = Incoming { rows: &rows, known_at: Some(&known) };
             let written = self.apply_known(batch, incoming, None)?;
             self.covered.note_write(batch, &rows.at, None)?;
             Ok(written)
-        })
+        })?;
+        rescaled::warn(&self.id, &written);
+        Ok(written)
     }
 
     /// Those of `bars`, which are in order, that have ended by `until`.

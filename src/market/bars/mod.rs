@@ -11,6 +11,7 @@ pub(crate) mod key;
 pub(crate) mod known;
 pub(crate) mod read;
 pub(crate) mod resample;
+pub(crate) mod rescaled;
 pub(crate) mod rest;
 pub(crate) mod series;
 pub(crate) mod stream;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{
     key::SeriesId,
     read::{self, BarSummary},
-    rest,
-    validate::prepare,
+    rescaled, rest,
+    validate::{Rules, prepare},
     write::{self, Incoming},
 };
 use crate::{
@@ -68,6 +68,7 @@ use crate::{
 pub struct BarSeries<'a> {
     pub(crate) covered: CoveredSeries<'a>,
     pub(crate) id: SeriesId,
+    negative_prices: bool,
 }
 
 /// One column of values, and when they are from.
@@ -84,7 +85,11 @@ impl Market {
     /// Returns the bars of `symbol` with this timeframe.
     pub(crate) fn bars(&self, symbol: &str, timeframe: Timeframe) -> Result<BarSeries<'_>> {
         let id = SeriesId { symbol: Symbol::new(symbol)?, timeframe, source: None };
-        Ok(BarSeries { covered: CoveredSeries::new(self, CoveredId::Bars(id.clone()), timeframe), id })
+        Ok(BarSeries {
+            covered: CoveredSeries::new(self, CoveredId::Bars(id.clone()), timeframe),
+            id,
+            negative_prices: false,
+        })
     }
 
     /// Returns what is stored of every series of bars, in order of symbol and timeframe, or the error that keeps a
@@ -170,11 +175,38 @@ impl<'a> BarSeries<'a> {
         self
     }
 
+    /// Takes prices below zero for what they are, in what this handle writes, loads and imports: crude oil closed at
+    /// -37.63 on 2020-04-20. Without it they are a [flaw](crate::market::Flaws::NEGATIVE). A price of zero is none either
+    /// way, and a volume below zero always is one.
+    ///
+    /// ```
+    /// # use modelkeep::{Day, Store, market::{Bar, Bars, Timeframe}};
+    /// # let store = Store::in_memory()?;
+    /// let at = "2020-04-20".parse::<Day>()?.start();
+    /// let bar = Bar { at, open: 17.73, high: 17.85, low: -40.32, close: -37.63, volume: 247_947.0 };
+    /// let oil = store.bars("CL=F", Timeframe::DAY)?;
+    /// assert!(oil.write(&Bars::from_iter([bar])).is_err());
+    /// let oil = oil.allow_negative_prices();
+    /// assert_eq!(oil.write(&Bars::from_iter([bar]))?.added, 1);
+    /// assert_eq!(oil.latest()?, Some(bar));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn allow_negative_prices(mut self) -> Self {
+        self.negative_prices = true;
+        self
+    }
+
+    /// What rows have to be.
+    pub(crate) fn rules(&self) -> Rules<'_> {
+        Rules { series: &self.id, negative_prices: self.negative_prices }
+    }
+
     /// The same series, of bars that were aggregated by `calendar`.
     pub(crate) fn aggregated(&self, id: SeriesId, calendar: Calendar) -> BarSeries<'a> {
         let mut covered = self.covered.sibling(CoveredId::Bars(id.clone()), id.timeframe);
         covered.give_calendar(calendar);
-        BarSeries { covered, id }
+        BarSeries { covered, id, negative_prices: self.negative_prices }
     }
 
     /// Aggregates are made, not written.
@@ -189,7 +221,8 @@ impl<'a> BarSeries<'a> {
     }
 
     /// Writes bars, in one durable transaction. A bar that is there already gets the new values, and what it had before
-    /// can be read as it was known (see [Looking ahead](#looking-ahead)). The ledger learns of the time that these bars
+    /// can be read as it was known (see [Looking ahead](#looking-ahead)). Bars that come back on another scale, as after a
+    /// split, are reported: see [`RowChanges::rescaled`]. The ledger learns of the time that these bars
     /// cover, and of no other: a writer who knows that they are all there is says so with
     /// [`write_covering`](Self::write_covering).
     ///
@@ -232,12 +265,18 @@ impl<'a> BarSeries<'a> {
     /// As for [`write`](Self::write).
     pub fn write_with(&self, bars: &Bars, bad_rows: BadRows) -> Result<RowChanges> {
         self.check_given("write bars")?;
-        let rows = prepare(&self.id, bars, bad_rows)?;
-        self.commit("write bars", |batch| {
-            let written = self.apply(batch, &rows, None)?;
-            self.covered.note_write(batch, &rows.at, None)?;
+        self.write_rows(&prepare(self.rules(), bars, bad_rows)?, None)
+    }
+
+    /// Writes rows that were looked at; they are all there is in `covered`, if the writer says so.
+    pub(super) fn write_rows(&self, rows: &Columns, covered: Option<Interval<Timestamp>>) -> Result<RowChanges> {
+        let written = self.commit("write bars", |batch| {
+            let written = self.apply(batch, rows, None)?;
+            self.covered.note_write(batch, &rows.at, covered)?;
             Ok(written)
-        })
+        })?;
+        rescaled::warn(&self.id, &written);
+        Ok(written)
     }
 
     /// Writes bars that are all there is in `interval`, in one durable transaction: none of it is fetched from then on.
@@ -246,16 +285,12 @@ impl<'a> BarSeries<'a> {
     /// `InvalidInput` for a bar that lies outside of `interval`; otherwise as for [`write`](Self::write).
     pub fn write_covering(&self, bars: &Bars, interval: Interval<Timestamp>) -> Result<RowChanges> {
         self.check_given("write bars")?;
-        let rows = prepare(&self.id, bars, BadRows::Refuse)?;
+        let rows = prepare(self.rules(), bars, BadRows::Refuse)?;
         if let Some(at) = rows.at.iter().find(|at| !interval.contains(**at)) {
             let message = format!("the bar at {at} lies outside of {interval}");
             return Err(Error::invalid("write bars", self.id.to_string(), message));
         }
-        self.commit("write bars", |batch| {
-            let written = self.apply(batch, &rows, None)?;
-            self.covered.note_write(batch, &rows.at, Some(interval))?;
-            Ok(written)
-        })
+        self.write_rows(&rows, Some(interval))
     }
 
     /// Deletes the bars of `interval`, in one durable transaction, and forgets that they need not be fetched. What they

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use super::{
     chunk::{self, Rows},
     key::SeriesId,
-    rest,
+    rescaled, rest,
     series::BarSeries,
-    validate::Checker,
+    validate::{Checker, Rules},
     write::{self, Incoming},
 };
 use crate::{
@@ -27,9 +27,9 @@ use crate::{
 const PENDING_ROWS_MAX: usize = 1 << 16;
 
 /// Bars of one series on their way to a transaction, in the order in which they came.
-pub(super) struct Spool {
-    checker: Checker,
-    series: SeriesId,
+pub(super) struct Spool<'a> {
+    checker: Checker<'a>,
+    series: &'a SeriesId,
     pending: Columns,
     /// The period of the bars that are pending.
     period: i64,
@@ -37,11 +37,11 @@ pub(super) struct Spool {
     packed: BTreeMap<i64, Vec<Vec<u8>>>,
 }
 
-impl Spool {
-    pub(super) fn new(series: &SeriesId, bad_rows: BadRows) -> Self {
+impl<'a> Spool<'a> {
+    pub(super) fn new(rules: Rules<'a>, bad_rows: BadRows) -> Self {
         Self {
-            checker: Checker::new(series.clone(), bad_rows),
-            series: series.clone(),
+            checker: Checker::new(rules, bad_rows),
+            series: rules.series,
             pending: Columns::default(),
             period: 0,
             packed: BTreeMap::new(),
@@ -50,7 +50,18 @@ impl Spool {
 
     /// Takes the next bar, or refuses it.
     pub(super) fn push(&mut self, bar: &Bar) -> Result<()> {
-        let Some(flaws) = self.checker.check(bar)? else {
+        let flaws = self.checker.check(bar)?;
+        self.keep(bar, flaws)
+    }
+
+    /// The same, for a row that has a name of its own.
+    pub(super) fn push_named(&mut self, bar: &Bar, name: impl Fn() -> String) -> Result<()> {
+        let flaws = self.checker.check_named(bar, name)?;
+        self.keep(bar, flaws)
+    }
+
+    fn keep(&mut self, bar: &Bar, flaws: Option<Flaws>) -> Result<()> {
+        let Some(flaws) = flaws else {
             return Ok(());
         };
         let period = self.series.period().index(bar.at);
@@ -136,16 +147,16 @@ impl BarSeries<'_> {
     /// As for [`write`](Self::write).
     pub fn write_iter(&self, bars: impl IntoIterator<Item = Bar>) -> Result<RowChanges> {
         self.check_given("write bars")?;
-        let mut spool = Spool::new(&self.id, BadRows::Refuse);
+        let mut spool = Spool::new(self.rules(), BadRows::Refuse);
         bars.into_iter().try_for_each(|bar| spool.push(&bar))?;
         self.write_spooled(spool)
     }
 
     /// Writes what was spooled, in one durable transaction.
-    pub(super) fn write_spooled(&self, spool: Spool) -> Result<RowChanges> {
+    pub(super) fn write_spooled(&self, spool: Spool<'_>) -> Result<RowChanges> {
         let periods = spool.finish()?;
         let market = self.covered.market;
-        self.commit("write bars", |batch| {
+        let written = self.commit("write bars", |batch| {
             let options = market.settings.options(self.timeframe(), market.core.now());
             let mut written = RowChanges::default();
             let mut last: Option<Timestamp> = None;
@@ -164,7 +175,9 @@ impl BarSeries<'_> {
                 rest::settle(batch, &self.id, last, options)?;
             }
             Ok(written)
-        })
+        })?;
+        rescaled::warn(&self.id, &written);
+        Ok(written)
     }
 }
 
@@ -182,7 +195,7 @@ mod tests {
     };
 
     fn spooled(series: &SeriesId, bars: &Bars, bad_rows: BadRows) -> Result<Columns> {
-        let mut spool = Spool::new(series, bad_rows);
+        let mut spool = Spool::new(Rules { series, negative_prices: false }, bad_rows);
         bars.iter().try_for_each(|bar| spool.push(&bar))?;
         let mut all = Columns::default();
         for rows in spool.finish()? {
@@ -213,7 +226,7 @@ mod tests {
                 bars.sort_by_key(|bar| bar.at);
             }
             let bars: Bars = bars.into_iter().collect();
-            match (prepare(&series, &bars, bad_rows), spooled(&series, &bars, bad_rows)) {
+            match (prepare(Rules { series: &series, negative_prices: false }, &bars, bad_rows), spooled(&series, &bars, bad_rows)) {
                 (Ok(expected), Ok(found)) => {
                     prop_assert_eq!(&found.at, &expected.at);
                     for row in 0..found.len() {

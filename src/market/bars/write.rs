@@ -11,6 +11,7 @@ use super::{
     chunk::{self, Rows},
     history::{self, History},
     key::SeriesId,
+    rescaled,
     rest::{self, ChunkCodec, Growth},
 };
 use crate::{
@@ -117,6 +118,7 @@ fn apply_to_chunk(
     };
     let past = history::read(batch, &row)?.unwrap_or_default();
     let mut merged = merge(&stored, past, incoming, remove, options.now.as_nanos());
+    merged.written.rescaled = rescaled::between(&merged.replaced, incoming.rows);
     if removes_all {
         // What was forgotten was so by a clock that was ahead: from now on all is known again.
         merged.history.forgotten_until = merged.history.forgotten_until.min(options.now.as_nanos());
@@ -154,6 +156,8 @@ pub(super) fn read(reader: &impl Reader, table: Table, row: &[u8]) -> Result<Opt
 struct Merged {
     current: Rows,
     history: History,
+    /// What rows were that have other values now.
+    replaced: Columns,
     written: RowChanges,
     changes_rows: bool,
     changes_history: bool,
@@ -196,6 +200,7 @@ impl Default for Merged {
         Self {
             current: Rows::default(),
             history: History::default(),
+            replaced: Columns::default(),
             written: RowChanges::default(),
             changes_rows: false,
             changes_history: false,
@@ -256,6 +261,9 @@ impl Change<'_> {
                     Some(_) => timeline.record(self.known_at(new), row, is_same),
                 };
                 self.count(noted);
+                if let Some(old) = old.filter(|_| noted == Noted::Replaced) {
+                    self.out.replaced.extend(&self.stored.bars, old..old + 1);
+                }
             }
             None => self.out.written.removed += u64::from(timeline.remove(self.now)),
         }

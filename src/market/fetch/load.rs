@@ -33,13 +33,14 @@ use crate::{
         levels::{series::LevelSeries, stored, values::Levels},
         timeframe::Timeframe,
     },
-    sync::single_flight::{self, FlightKey},
+    sync::single_flight::{self, Caller, FlightKey},
     types::{
         error::{Error, ErrorKind, Result},
         interval::Interval,
         invariant::Invariant,
-        key::Symbol,
+        key::{Symbol, shown},
         limits::LOAD_CALLS_MAX,
+        row_changes::RowChanges,
         time::{Day, Timestamp},
     },
 };
@@ -57,7 +58,7 @@ impl fmt::Display for LoadKey {
         match self {
             Self::Bars(series) => series.fmt(f),
             Self::Levels(series) => series.fmt(f),
-            Self::Features(symbol, fingerprint) => write!(f, "{symbol} {}", fingerprint.short()),
+            Self::Features(symbol, fingerprint) => write!(f, "{} {}", shown(symbol.as_str()), fingerprint.short()),
         }
     }
 }
@@ -87,7 +88,7 @@ trait SeriesSource: Sync {
         report: &mut FetchReport,
     ) -> Result<Self::Rows>;
     fn times(rows: &Self::Rows) -> Vec<Timestamp>;
-    fn write(&self, batch: &Batch, rows: &Self::Rows) -> Result<()>;
+    fn write(&self, batch: &Batch, rows: &Self::Rows) -> Result<RowChanges>;
 }
 
 /// Brings what is missing of `interval`; the numbers of rows are for the caller to add.
@@ -129,13 +130,13 @@ fn fetch_missing<S: SeriesSource>(source: &S, interval: Interval<Timestamp>) -> 
         }
         // Fail before fetching when the answer could not be stored.
         core.check_writable("load")?;
-        let me = std::thread::current().id();
+        let me = Caller::here();
         let mut rest = Vec::new();
         requests::run(
             calls,
             policy,
             &**core.clock(),
-            |asked| single_flight::on_behalf_of(me, || source.fetch(asked)),
+            |asked| single_flight::on_behalf_of(&me, || source.fetch(asked)),
             |answer| {
                 rest.extend(commit_response(source, answer, &due, &mut report)?);
                 Ok(())
@@ -192,10 +193,10 @@ fn commit_response<S: SeriesSource>(
         let mut ledger = judged.record.ledger.clone();
         let before = ledger.clone();
         let parts = due.iter().filter_map(|part| overlap(*part, asked));
-        let mut rest = None;
+        let (mut rest, mut written) = (None, RowChanges::default());
         match &result {
             Ok((rows, more_from, is_final)) => {
-                source.write(batch, rows)?;
+                written = source.write(batch, rows)?;
                 let judge = covered.judge(&judged, now);
                 let answered = Answered { asked, times: &S::times(rows), more_from: *more_from, is_final: *is_final };
                 let learnt = answered.note(&judge, &mut ledger, parts);
@@ -215,9 +216,10 @@ fn commit_response<S: SeriesSource>(
         ledger.bound();
         judged.record.ledger = ledger;
         covered.write_judged(batch, &judged)?;
-        Ok(rest)
+        Ok((rest, written))
     };
-    let rest = core.commit("load", change)?;
+    let (rest, written) = core.commit("load", change)?;
+    report.note_rescaled(&source.load(), &written);
     match &result {
         Ok((rows, ..)) => report.fetched += S::times(rows).len() as u64,
         Err(error) => tracing::warn!(series = %source.load(), %asked, %error, "could not be fetched"),
@@ -314,7 +316,7 @@ impl<F: BarFetcher> SeriesSource for BarSource<'_, F> {
         report.duplicates += (before - rows.len()) as u64;
         let bad_rows = self.series.covered.policy().bad_rows;
         if bad_rows == BadRows::LeaveOut {
-            rows.retain(|bar| match flaw(&self.series.id, bar) {
+            rows.retain(|bar| match flaw(self.series.rules(), bar) {
                 None => true,
                 Some(reason) => {
                     report.left_out.push(LeftOut { at: bar.at, reason });
@@ -322,15 +324,15 @@ impl<F: BarFetcher> SeriesSource for BarSource<'_, F> {
                 }
             });
         }
-        prepare(&self.series.id, &rows.into_iter().collect(), bad_rows)
+        prepare(self.series.rules(), &rows.into_iter().collect(), bad_rows)
     }
 
     fn times(rows: &Self::Rows) -> Vec<Timestamp> {
         rows.at.clone()
     }
 
-    fn write(&self, batch: &Batch, rows: &Self::Rows) -> Result<()> {
-        self.series.apply(batch, rows, None).map(drop)
+    fn write(&self, batch: &Batch, rows: &Self::Rows) -> Result<RowChanges> {
+        self.series.apply(batch, rows, None)
     }
 }
 
@@ -343,7 +345,12 @@ impl BarSeries<'_> {
     /// Bars that are not over yet are not asked for. Answers are committed as they arrive. An answer that may be a page
     /// of a longer one is followed by a call for the rest.
     ///
-    /// Blocks until the last answer is stored. Several calls run on threads of their own, a single one on this thread.
+    /// Bars that the vendor restates on another scale are reported ([`FetchReport::rescaled`]): after a split the newest
+    /// bar may come back divided, while those before it were not asked for again. Then
+    /// [`mark_missing`](Self::mark_missing)`(Interval::all_time())`, and load again.
+    ///
+    /// Blocks until the last answer is stored. The fetcher always runs on threads of its own, never on this one, and
+    /// answers are stored on this one: a fetcher finds no thread-local state of the caller, such as an async runtime's.
     ///
     /// ```
     /// use modelkeep::{Day, Interval, Store, Symbol, Timestamp, market::{Bar, Bars, FetchError, Timeframe}};
@@ -442,8 +449,8 @@ impl<F: LevelFetcher> SeriesSource for LevelSource<'_, F> {
         rows.iter().map(|(day, _)| day.start()).collect()
     }
 
-    fn write(&self, batch: &Batch, rows: &Self::Rows) -> Result<()> {
-        self.series.upsert(batch, rows, None).map(drop)
+    fn write(&self, batch: &Batch, rows: &Self::Rows) -> Result<RowChanges> {
+        self.series.upsert(batch, rows, None)
     }
 }
 

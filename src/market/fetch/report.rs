@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use crate::{
-    market::coverage::{
-        ledger::{Coverage, CoverageSpan},
-        windows::RowPlace,
+    market::{
+        bars::rescaled,
+        coverage::{
+            ledger::{Coverage, CoverageSpan},
+            windows::RowPlace,
+        },
     },
     types::{
         error::{Error, ErrorKind, Result},
         interval::Interval,
+        rescaled::Rescaled,
+        row_changes::RowChanges,
         time::{Day, Timestamp},
     },
 };
@@ -45,6 +50,10 @@ pub struct FetchReport {
     pub left_out: Vec<LeftOut>,
     /// Fetched rows that another one with the same timestamp took the place of.
     pub duplicates: u64,
+    /// That fetched bars came back on another scale than those that they replaced: the vendor restated history, for a
+    /// split or otherwise, and what was not asked for again is on the scale before. If on several, the one that most
+    /// rows show.
+    pub rescaled: Option<Rescaled>,
     /// What is missing still, though the calendar expects data, and why.
     pub gaps: Vec<CoverageSpan>,
     /// Sessions that are assumed to be empty, because nothing came long after they were due.
@@ -56,6 +65,12 @@ pub struct FetchReport {
 }
 
 impl FetchReport {
+    /// Takes note of what an answer did to stored rows.
+    pub(crate) fn note_rescaled(&mut self, series: &impl std::fmt::Display, written: &RowChanges) {
+        rescaled::warn(series, written);
+        self.rescaled = Rescaled::join(self.rescaled, written.rescaled);
+    }
+
     /// Counts a fetched row that is to be left out; says whether it is kept.
     pub(crate) fn counts_in(&mut self, place: RowPlace) -> bool {
         self.outside_sessions += u64::from(place != RowPlace::Session);

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 pub use config::ConfigHash;
+pub(crate) use name::shown;
 pub use name::{Label, ModelName, Symbol};
 use row::{Fields, RowKey};
 

@@ -1,45 +1,80 @@
 //! Names: of models, of symbols, of artifacts and tags.
 //!
-//! All of them come from one small alphabet that is safe in a file name, a URL path segment, a shell word and a log
-//! line, so that a name can be used where a person would use it.
+//! Names of models and labels come from one small alphabet that is safe in a file name, a URL path segment, a shell word
+//! and a log line. Symbols are what vendors write, and so any printable ASCII: no path may be made of one, and a message
+//! that puts words beside one uses [`shown`].
 
-use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+use std::{
+    borrow::{Borrow, Cow},
+    fmt,
+    str::FromStr,
+    sync::Arc,
+};
 
 use crate::types::{
     error::{Error, ErrorKind, Result},
     limits,
 };
 
-/// Checks `text` against the alphabet: ASCII letters, digits and the bytes of `extra`, the first one a letter, a
-/// digit or one of `first`.
-fn check(what: &str, text: &str, extra: &[u8], first: &[u8], bytes_max: usize) -> Result<()> {
-    let operation = "read name";
+const OPERATION: &str = "read name";
+
+fn check_length(what: &str, text: &str, bytes_max: usize) -> Result<()> {
     if text.is_empty() {
-        return Err(Error::invalid(operation, "\"\"", format!("a {what} cannot be empty")));
+        return Err(Error::invalid(OPERATION, "\"\"", format!("a {what} cannot be empty")));
     }
     if text.len() > bytes_max {
         let message = format!("a {what} has at most {bytes_max} bytes, this one {}", text.len());
         let shown: String = text.chars().take(32).chain("...".chars()).collect();
-        return Err(Error::new(ErrorKind::LimitExceeded, operation, shown, message));
+        return Err(Error::new(ErrorKind::LimitExceeded, OPERATION, shown, message));
     }
-    let allowed = |i: usize, b: u8| b.is_ascii_alphanumeric() || first.contains(&b) || (i > 0 && extra.contains(&b));
-    match text.char_indices().find(|&(i, c)| !u8::try_from(c).is_ok_and(|b| allowed(i, b))) {
+    Ok(())
+}
+
+/// Checks `text` against the alphabet: ASCII letters, digits and the bytes of `extra`, the first one a letter or a
+/// digit.
+fn check(what: &str, text: &str, extra: &str, bytes_max: usize) -> Result<()> {
+    check_length(what, text, bytes_max)?;
+    let allowed = |at: usize, c: char| c.is_ascii_alphanumeric() || (at > 0 && extra.contains(c));
+    match text.char_indices().find(|&(at, c)| !allowed(at, c)) {
         None => Ok(()),
         Some((at, found)) => {
-            let shown = |bytes: &[u8]| bytes.iter().map(|&b| char::from(b)).collect::<String>();
-            let all = shown(&[extra, first].concat());
-            let or = if first.is_empty() { String::new() } else { format!(", or one of {:?}", shown(first)) };
             let message = format!(
-                "{found:?} at byte {at} is not allowed in a {what} (letters, digits and {all:?}; \
-                 the first must be a letter or a digit{or})"
+                "{found:?} at byte {at} is not allowed in a {what} (letters, digits and {extra:?}; \
+                 the first must be a letter or a digit)"
             );
-            Err(Error::invalid(operation, text, message))
+            Err(Error::invalid(OPERATION, text, message))
         }
     }
 }
 
+/// Checks `text` against what a symbol may be: printable ASCII, and single spaces within.
+fn check_symbol(text: &str) -> Result<()> {
+    let (what, max) = ("symbol", limits::SYMBOL_BYTES_MAX);
+    check_length(what, text, max)?;
+    let refuse = |at: usize, found: char, why: &str| {
+        let message = format!("{found:?} at byte {at} is not allowed in a {what} ({why})");
+        Err(Error::invalid(OPERATION, text, message))
+    };
+    let mut before = ' ';
+    for (at, found) in text.char_indices() {
+        match found {
+            ' ' if at == 0 || at + 1 == text.len() => return refuse(at, found, "it begins and ends without a space"),
+            ' ' if before == ' ' => return refuse(at, found, "spaces within are single"),
+            ' '..='~' => {}
+            _ => return refuse(at, found, "printable ASCII, and single spaces within"),
+        }
+        before = found;
+    }
+    Ok(())
+}
+
+/// A text beside which other words stand: quoted where it would not be clear where it ends.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    if text.contains([' ', '"', '\\']) { format!("{text:?}").into() } else { text.into() }
+}
+
 macro_rules! name_type {
-    ($(#[$docs:meta])* $name:ident, $what:literal, $extra:literal, $first:literal, $bytes_max:expr) => {
+    ($(#[$docs:meta])* $name:ident, $check:expr) => {
         $(#[$docs])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
@@ -51,7 +86,7 @@ macro_rules! name_type {
             /// `InvalidInput` for an empty name or a character outside the alphabet, `LimitExceeded` for one that is
             /// too long.
             pub fn new(text: &str) -> Result<Self> {
-                check($what, text, $extra, $first, $bytes_max)?;
+                $check(text)?;
                 Ok(Self(text.into()))
             }
 
@@ -113,22 +148,22 @@ name_type! {
     /// The name of a model: 1 to 128 bytes of ASCII letters, digits, `.`, `_` and `-`, the first a letter or a digit.
     ///
     /// Names are compared byte by byte: `Bounce` and `bounce` are two models.
-    ModelName, "model name", b"._-", b"", limits::MODEL_NAME_BYTES_MAX
+    ModelName, |text| check("model name", text, "._-", limits::MODEL_NAME_BYTES_MAX)
 }
 
 name_type! {
-    /// The symbol of an instrument or of an index series: 1 to 64 bytes of ASCII letters, digits and `. _ - ^ = / :`,
-    /// the first a letter, a digit or `^` (`AAPL`, `BRK.B`, `BTC-USD`, `9988.HK`, `^VIX`, `EURUSD=X`, `ES/Z18`).
+    /// The symbol of an instrument or of an index series, as the vendor writes it: 1 to 64 bytes of printable ASCII, with
+    /// single spaces within (`AAPL`, `BRK.B`, `BRK B`, `^VIX`, `$SPX`, `M&M.NS`, `EUR/USD`, `EURUSD=X`, `/ESM4`, `CL+1`).
     ///
-    /// Symbols are compared byte by byte: `AAPL` and `aapl` are two. What a vendor spells otherwise (`$SPX`, `AT&T`)
-    /// has to be mapped.
-    Symbol, "symbol", b"._-=/:", b"^", limits::SYMBOL_BYTES_MAX
+    /// Symbols are compared byte by byte: `AAPL` and `aapl` are two, and so are `BRK.B` and `BRK B`. A symbol may hold
+    /// `/`, `..` and what a shell reads otherwise: a program that names files after symbols has to map them.
+    Symbol, check_symbol
 }
 
 name_type! {
     /// The name of an artifact, a tag or a metric: 1 to 128 bytes of ASCII letters, digits, `.`, `_`, `-` and `/`,
     /// the first a letter or a digit.
-    Label, "label", b"._-/", b"", limits::LABEL_BYTES_MAX
+    Label, |text| check("label", text, "._-/", limits::LABEL_BYTES_MAX)
 }
 
 #[cfg(test)]
@@ -140,9 +175,29 @@ mod tests {
         for name in ["bounce", "b", "Bounce-2.1_rc", "9"] {
             assert_eq!(ModelName::new(name).unwrap().as_str(), name);
         }
-        for symbol in ["AAPL", "BRK.B", "BTC-USD", "9988.HK", "^VIX", "EURUSD=X", "ES/Z18"] {
+        for symbol in [
+            "AAPL",
+            "BRK.B",
+            "BTC-USD",
+            "9988.HK",
+            "^VIX",
+            "EURUSD=X",
+            "ES/Z18",
+            "EUR/USD",
+            "/ESM4",
+            "M&M.NS",
+            "CL+1",
+            "BRK B",
+            "$SPX",
+            "SPX 4500 C",
+            "-",
+            "~",
+            "A\"B",
+            "../A",
+        ] {
             assert_eq!(Symbol::new(symbol).unwrap().as_str(), symbol);
         }
+        assert!(Symbol::new(&"x".repeat(64)).is_ok());
         assert!(ModelName::new(&"x".repeat(128)).is_ok());
     }
 
@@ -155,5 +210,33 @@ mod tests {
         }
         let err = ModelName::new(&"x".repeat(129)).unwrap_err();
         assert_eq!(err.kind(), ErrorKind::LimitExceeded);
+    }
+
+    #[test]
+    fn a_refused_symbol_says_which_character_and_where() {
+        for (text, part) in [
+            (" A", "' ' at byte 0 is not allowed in a symbol (it begins and ends without a space)"),
+            ("A ", "' ' at byte 1"),
+            ("A  B", "' ' at byte 2 is not allowed in a symbol (spaces within are single)"),
+            ("A\tB", "'\\t' at byte 1"),
+            ("A\0", "'\\0' at byte 1"),
+            ("A\u{7f}", "at byte 1"),
+            ("größe", "'ö' at byte 2 is not allowed in a symbol (printable ASCII"),
+            ("", "cannot be empty"),
+            (" ", "' ' at byte 0"),
+        ] {
+            let err = Symbol::new(text).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::InvalidInput);
+            assert!(err.message().contains(part), "{text:?}: {err}");
+        }
+        assert_eq!(Symbol::new(&"x".repeat(65)).unwrap_err().kind(), ErrorKind::LimitExceeded);
+    }
+
+    #[test]
+    fn where_a_symbol_ends_can_be_seen() {
+        for (symbol, expected) in [("BRK.B", "BRK.B"), ("BRK B", "\"BRK B\""), ("A\"", r#""A\"""#), (r"A\", r#""A\\""#)]
+        {
+            assert_eq!(shown(symbol), expected);
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Text ends with a zero byte, which no name holds; integers are big-endian, signed ones with their sign flipped. Each
 //! table says which [fields](Field) its keys have, and [`describe`] shows a key by them.
 
-use super::{ConfigHash, ModelKey, ModelName};
+use super::{ConfigHash, ModelKey, ModelName, shown};
 use crate::types::{hash::hex, time::span_text};
 
 /// What a field of a key is.
@@ -185,7 +185,7 @@ fn part(field: Field, fields: &mut Fields<'_>) -> Option<String> {
 }
 
 fn printable(text: &str) -> Option<String> {
-    text.chars().all(|c| !c.is_control()).then(|| text.to_owned())
+    text.chars().all(|c| !c.is_control()).then(|| shown(text).into_owned())
 }
 
 fn take_rest<'a>(fields: &mut Fields<'a>) -> &'a [u8] {
@@ -197,6 +197,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::types::key::Symbol;
 
     #[test]
     fn rows_are_described_for_people() {
@@ -220,12 +221,35 @@ mod tests {
         let series = RowKey::new().text("BRK.B").u64(60_000_000_000).u64(0).i64(24_000).into_bytes();
         assert_eq!(describe(&bars, &series), "BRK.B 1m 24000");
         assert_eq!(describe(&bars, b"levels/VIX"), "levels/VIX");
+        let spaced = RowKey::new().text("BRK 1m").u64(60_000_000_000).u64(0).i64(7).into_bytes();
+        assert_eq!(describe(&bars, &spaced), "\"BRK 1m\" 1m 7");
         assert_eq!(describe(&[Field::Tail], b"stamp"), "stamp");
         assert_eq!(describe(&[Field::Tail], &[1, 2]), "\\x0102");
         assert_eq!(describe(&[Field::Archive], &7_u64.to_le_bytes()), "7");
     }
 
+    /// What vendors write, and what could be taken for the end of a text.
+    fn symbols() -> impl Strategy<Value = Symbol> {
+        "[!-~]( ?[!-~]){0,31}".prop_map(|text| Symbol::new(&text).unwrap())
+    }
+
     proptest! {
+        #[test]
+        fn rows_of_symbols_stay_apart_and_sort_as_they_do(
+            a in symbols(), b in symbols(), span in any::<u64>(), i in any::<i64>(),
+        ) {
+            let key = |symbol: &Symbol| RowKey::new().text(symbol.as_str()).u64(span).i64(i).into_bytes();
+            let prefix = |symbol: &Symbol| RowKey::new().text(symbol.as_str()).into_bytes();
+            prop_assert_eq!(a.cmp(&b), key(&a).cmp(&key(&b)));
+            prop_assert_eq!(a == b, key(&b).starts_with(&prefix(&a)));
+            let bytes = key(&a);
+            let mut fields = Fields::of(&bytes);
+            prop_assert_eq!(Symbol::new(fields.text().unwrap()).unwrap(), a.clone());
+            prop_assert_eq!((fields.u64(), fields.i64(), fields.rest()), (Some(span), Some(i), &b""[..]));
+            let layout = [Field::Text, Field::Span, Field::Period];
+            prop_assert_eq!(a == b, describe(&layout, &key(&a)) == describe(&layout, &key(&b)));
+        }
+
         #[test]
         fn keys_sort_as_their_fields_do(
             a in ("[ -~]{0,8}", any::<u64>(), any::<i64>()),
