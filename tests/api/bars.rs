@@ -147,7 +147,7 @@ fn real_minute_bars_survive_every_codec_and_csv() {
         let series = store.bars("MSFT", Timeframe::MINUTE).unwrap();
         let mut reports = 0;
         let written = series.import_csv(data("msft_1min.csv"), BadRows::Refuse, |_| reports += 1).unwrap();
-        assert_eq!((written.added, reports), (7440, 2));
+        assert_eq!((written.rows.added, reports), (7440, 2));
         let out = folder.path().with_extension(format!("{n}.csv"));
         let mut last = None;
         assert_eq!(series.export_csv(&out, all_time(), |progress| last = Some(progress)).unwrap(), 7440);
