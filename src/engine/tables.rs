@@ -91,7 +91,7 @@ pub(super) fn archive_id(key: &[u8]) -> Result<u64> {
 }
 
 /// A table with byte keys and sealed records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Table {
     /// What this store is: one stamp that every release can read, identity, counters.
     Store,

@@ -11,6 +11,7 @@ pub(crate) mod features;
 pub(crate) mod fetch;
 pub(crate) mod history;
 pub(crate) mod levels;
+pub(crate) mod memory;
 pub(crate) mod settings;
 pub(crate) mod timeframe;
 
@@ -43,6 +44,7 @@ pub use self::{
         series::{LevelSeries, Regime},
         values::Levels,
     },
+    memory::MemoryStats,
     settings::BarCodec,
     timeframe::Timeframe,
 };
@@ -51,6 +53,7 @@ pub use crate::types::rescaled::Rescaled;
 
 use crate::{core::Core, sync::single_flight::SingleFlight};
 use fetch::load::LoadKey;
+use memory::Memory;
 use settings::MarketSettings;
 
 /// The market data of one store. Knows nothing of models; reads and commits through the [`Core`] that it shares with
@@ -60,12 +63,19 @@ pub(crate) struct Market {
     core: Arc<Core>,
     /// Series and features that are being fetched or computed.
     loads: SingleFlight<LoadKey>,
+    /// What was decoded.
+    memory: Memory,
     settings: MarketSettings,
 }
 
 impl Market {
     pub(crate) fn new(core: Arc<Core>, settings: MarketSettings) -> Self {
-        Self { core, loads: SingleFlight::default(), settings }
+        let memory = Memory::new(settings.memory_bytes);
+        Self { core, loads: SingleFlight::default(), memory, settings }
+    }
+
+    pub(crate) fn memory_stats(&self) -> MemoryStats {
+        self.memory.stats()
     }
 
     pub(crate) fn settings(&self) -> &MarketSettings {

@@ -53,6 +53,8 @@ pub(crate) struct MarketSettings {
     pub(crate) codec: BarCodec,
     pub(crate) history: Option<Duration>,
     pub(crate) regimes: [f64; 3],
+    /// What decoded chunks may take up in memory.
+    pub(crate) memory_bytes: u64,
 }
 
 impl Default for MarketSettings {
@@ -63,6 +65,7 @@ impl Default for MarketSettings {
             codec: BarCodec::default(),
             history: None,
             regimes: [15.0, 20.0, 30.0],
+            memory_bytes: 256 << 20,
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::{
         features::{compute::FeatureSet, spec::FeatureSpec},
         fetch::{fetcher::BarFetcher, report::Loaded},
         levels::{series::LevelSeries, values::Levels},
+        memory::MemoryStats,
         timeframe::Timeframe,
     },
     types::{error::Result, interval::Interval, key::Symbol, time::Timestamp},
@@ -120,6 +121,19 @@ impl Store {
         fetcher: &impl BarFetcher,
     ) -> Result<Loaded<Bars>> {
         self.market.load_or_fetch(symbol, timeframe, interval, fetcher)
+    }
+
+    /// Returns what the memory tier of market data has, and what it saved since the store was opened.
+    ///
+    /// ```
+    /// # use modelkeep::Store;
+    /// let store = Store::options().market_memory(1 << 20).in_memory()?;
+    /// assert_eq!(store.market_memory().capacity_bytes, 1 << 20);
+    /// # Ok::<(), modelkeep::Error>(())
+    /// ```
+    #[must_use]
+    pub fn market_memory(&self) -> MemoryStats {
+        self.market.memory_stats()
     }
 
     /// Returns the features of `symbol` that `spec` describes; nothing need be computed yet.

@@ -28,6 +28,12 @@ impl Columns {
         self.at.len()
     }
 
+    /// Bytes that the columns take up.
+    pub(crate) fn bytes(&self) -> usize {
+        let values: usize = self.values.iter().map(Vec::capacity).sum();
+        (self.at.capacity() + values) * size_of::<f64>() + self.flaws.capacity()
+    }
+
     pub(crate) fn push(&mut self, bar: &Bar, flaws: Flaws) {
         if !flaws.is_empty() {
             self.flaws.resize(self.len(), Flaws::NONE);
@@ -356,6 +362,13 @@ impl Bars {
 
     pub(crate) fn columns(&self) -> (&Columns, Range<usize>) {
         (&self.columns, self.rows.clone())
+    }
+}
+
+impl From<Arc<Columns>> for Bars {
+    fn from(columns: Arc<Columns>) -> Self {
+        let rows = 0..columns.len();
+        Self { columns, rows }
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod bar;
 pub(crate) mod chunk;
 pub(crate) mod columns;
 pub(crate) mod csv;
+pub(crate) mod decoded;
 pub(crate) mod gaps;
 mod history;
 pub(crate) mod key;

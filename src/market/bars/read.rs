@@ -23,7 +23,12 @@ use crate::{
 };
 
 /// The rows of a table that belong to the periods which `interval` touches.
-fn scan(snapshot: &Snapshot, table: Table, series: &SeriesId, interval: Interval<Timestamp>) -> engine::Rows {
+pub(super) fn scan(
+    snapshot: &Snapshot,
+    table: Table,
+    series: &SeriesId,
+    interval: Interval<Timestamp>,
+) -> engine::Rows {
     let periods = series.period().indices(interval);
     snapshot.scan_between(table, &series.row(periods.start), Some(series.row(periods.end)))
 }
@@ -46,7 +51,7 @@ pub(crate) fn for_each_chunk(
     Ok(())
 }
 
-fn about(err: Error, row: &[u8]) -> Error {
+pub(super) fn about(err: Error, row: &[u8]) -> Error {
     if err.subject() == "chunk" || err.subject() == "column" { err.about(Table::Bars.describe(row)) } else { err }
 }
 

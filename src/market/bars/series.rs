@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    decoded,
     key::SeriesId,
     read::{self, BarSummary},
     rescaled, rest,
@@ -378,8 +379,10 @@ impl<'a> BarSeries<'a> {
         Ok(written)
     }
 
-    /// Returns the bars that begin in `interval`, in order. Chunks are read in place and decoded once; the parts of a
-    /// chunk that lie outside are cut off without copying. Long ranges are decoded on several threads.
+    /// Returns the bars that begin in `interval`, in order. A chunk is verified and decoded once, and kept in memory as
+    /// long as there is room ([`Options::market_memory`](crate::Options::market_memory)); then a range of one chunk, such
+    /// as twenty years of days or a month of minutes, is a part of it without copying. Long ranges are decoded on several
+    /// threads.
     ///
     /// ```
     /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
@@ -396,7 +399,8 @@ impl<'a> BarSeries<'a> {
     /// # Errors
     /// `Corrupt` when a chunk is damaged, `Io` when the file cannot be read.
     pub fn range(&self, interval: Interval<Timestamp>) -> Result<Bars> {
-        self.covered.market.core.look(|snapshot| read::range(snapshot, &self.id, interval))
+        let market = self.covered.market;
+        market.core.look(|snapshot| decoded::range(&market.memory, snapshot, &self.id, interval))
     }
 
     /// Returns one column of the bars that begin in `interval`. A close needs no other column, an open the closes, a
@@ -417,8 +421,9 @@ impl<'a> BarSeries<'a> {
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn column(&self, field: Field, interval: Interval<Timestamp>) -> Result<FieldColumn> {
+        let market = self.covered.market;
         let (timestamps, values) =
-            self.covered.market.core.look(|snapshot| read::field(snapshot, &self.id, interval, field))?;
+            market.core.look(|snapshot| decoded::field(&market.memory, snapshot, &self.id, interval, field))?;
         Ok(FieldColumn { timestamps, values })
     }
 

@@ -1,6 +1,6 @@
 //! Features, through the store.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     plan::{self, Segment},
@@ -13,6 +13,7 @@ use crate::{
         Market,
         bars::{
             columns::Bars,
+            decoded,
             key::SeriesId,
             read::{self, ChunkEntry},
             series::BarSeries,
@@ -166,7 +167,7 @@ impl<'a> BarSeries<'a> {
 /// A chunk of features on its way: what is stored of it, and whether that still holds.
 struct Stale<'a> {
     entry: &'a ChunkEntry,
-    stored: Chunk,
+    stored: Arc<Chunk>,
 }
 
 impl FeatureSet<'_> {
@@ -280,7 +281,12 @@ impl FeatureSet<'_> {
             } else {
                 period.start(first.saturating_sub(periods))
             };
-            read::chunks(snapshot, &self.series, Interval::new(start.min(interval.start()), interval.end())?)
+            decoded::chunks(
+                &self.market.memory,
+                snapshot,
+                &self.series,
+                Interval::new(start.min(interval.start()), interval.end())?,
+            )
         };
         let Lookback::Bars(bars) = self.spec.lookback() else {
             return from(i64::MAX);
@@ -303,13 +309,13 @@ impl FeatureSet<'_> {
     }
 
     /// What is stored of a period; nothing when it is damaged.
-    fn stored(&self, snapshot: &Snapshot, period: i64) -> Result<Chunk> {
+    fn stored(&self, snapshot: &Snapshot, period: i64) -> Result<Arc<Chunk>> {
         let row = stored::row_key(&self.series.symbol, self.fingerprint, period);
-        match stored::read(snapshot, &row, self.spec.columns().len()) {
+        match stored::read(&self.market.memory, snapshot, &row, self.spec.columns().len()) {
             Ok(chunk) => Ok(chunk.unwrap_or_default()),
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 tracing::error!(symbol = %self.series.symbol, %error, "damaged features are computed again");
-                Ok(Chunk::default())
+                Ok(Arc::default())
             }
             Err(error) => Err(error),
         }
@@ -349,7 +355,7 @@ impl FeatureSet<'_> {
             return Ok(());
         };
         let (start, end) = (period.start(first.period), period.span(last.entry.period).1);
-        let bars = read::range(snapshot, &self.series, Interval::new(start, end)?)?;
+        let bars = decoded::range(&self.market.memory, snapshot, &self.series, Interval::new(start, end)?)?;
         let from_start = self.begins_with(snapshot, first)?;
         let segments = plan::segments(&bars, period.segment(), self.spec.lookback(), from_start);
         let mut wanted: Vec<(&Segment, i64)> = Vec::new();

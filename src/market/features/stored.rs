@@ -1,5 +1,7 @@
 //! Chunks of features.
 
+use std::sync::Arc;
+
 use super::plan::Segment;
 use crate::{
     engine::{Batch, Reader, Table, sealed},
@@ -11,6 +13,7 @@ use crate::{
         },
         schema::Schema,
     },
+    market::memory::Memory,
     types::{
         error::{Error, Result},
         hash::Digest,
@@ -53,12 +56,27 @@ fn fields(symbol: &Symbol, fingerprint: Digest) -> RowKey {
 }
 
 /// Reads the chunk under `row`, of `width` columns.
-pub(crate) fn read(reader: &impl Reader, row: &[u8], width: usize) -> Result<Option<Chunk>> {
+pub(crate) fn read(memory: &Memory, reader: &impl Reader, row: &[u8], width: usize) -> Result<Option<Arc<Chunk>>> {
     let Some((value, _)) = reader.get(Table::Features, row)? else {
         return Ok(None);
     };
+    // Which columns there are is part of the row's key.
+    if let Some(chunk) = memory.get::<Chunk>(Table::Features, row, &value) {
+        return Ok(Some(chunk));
+    }
     let bytes = sealed::open_columns(Table::Features, row, &value, &SCHEMA)?;
-    decode(bytes, width).map(Some).map_err(|err| err.about(Table::Features.describe(row)))
+    let chunk = Arc::new(decode(bytes, width).map_err(|err| err.about(Table::Features.describe(row)))?);
+    memory.admit(Table::Features, row, &value, chunk.bytes(), &chunk);
+    Ok(Some(chunk))
+}
+
+impl Chunk {
+    /// Bytes that it takes up in memory.
+    fn bytes(&self) -> u64 {
+        let values: usize = self.columns.iter().map(|column| column.capacity() * size_of::<f64>()).sum();
+        let segments = self.segments.capacity() * size_of::<Segment>();
+        (size_of::<Self>() + self.at.capacity() * size_of::<Timestamp>() + values + segments) as u64
+    }
 }
 
 /// Writes a chunk.

@@ -71,6 +71,28 @@ impl Options {
         self
     }
 
+    /// How many bytes decoded bars and features may take up in memory: what is read again is neither verified nor decoded
+    /// again. Default: 256 MiB, which holds some 5 million bars. More makes scans of many symbols faster, zero keeps
+    /// nothing. A chunk that changes in the file is decoded anew.
+    ///
+    /// ```
+    /// # use modelkeep::{Interval, Store, market::{Bar, Bars, Timeframe}};
+    /// let store = Store::options().market_memory(1 << 30).in_memory()?;
+    /// # let at = "2018-12-31T00:00:00Z".parse()?;
+    /// # let bar = Bar { at, open: 249.6, high: 250.2, low: 247.5, close: 249.9, volume: 1e8 };
+    /// let daily = store.bars("SPY", Timeframe::DAY)?;
+    /// daily.write(&Bars::from_iter([bar]))?;
+    /// for _ in 0..2 {
+    ///     daily.range(Interval::all_time())?;
+    /// }
+    /// assert_eq!((store.market_memory().hits, store.market_memory().misses), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn market_memory(mut self, bytes: u64) -> Self {
+        self.market.memory_bytes = bytes;
+        self
+    }
+
     /// How long bars and levels that were restated or deleted can still be read as they were known. Default: without end,
     /// up to 65,536 bars beside each chunk. Zero keeps nothing.
     ///

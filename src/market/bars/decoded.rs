@@ -1,0 +1,159 @@
+//! Chunks as the memory tier keeps them: verified, and decoded where somebody wanted the bars.
+
+use std::sync::Arc;
+
+use super::{
+    SCHEMA,
+    chunk::{self, Summary},
+    key::SeriesId,
+    read::{self, ChunkEntry, FieldColumn},
+};
+use crate::{
+    engine::{Snapshot, Table, sealed},
+    format::parallel,
+    market::{
+        bars::{
+            bar::Field,
+            columns::{Bars, Columns},
+        },
+        memory::Memory,
+    },
+    types::{error::Result, interval::Interval, limits::PARALLEL_ROWS_MIN},
+};
+
+/// A chunk that was verified.
+#[derive(Debug)]
+struct Verified {
+    summary: Summary,
+    /// Its bars, if they were decoded.
+    columns: Option<Arc<Columns>>,
+}
+
+impl Verified {
+    fn bytes(&self) -> u64 {
+        let columns = self.columns.as_ref().map_or(0, |columns| columns.bytes());
+        (size_of::<Self>() + columns) as u64
+    }
+}
+
+/// A chunk on its way: in memory, or as it lies in the file.
+enum Part {
+    Kept(Arc<Columns>),
+    Stored { row: Vec<u8>, value: Vec<u8>, rows: usize },
+}
+
+/// Returns the bars of `interval`. Bars of one chunk are a part of what memory keeps; those of several are put together.
+pub(crate) fn range(
+    memory: &Memory,
+    snapshot: &Snapshot,
+    series: &SeriesId,
+    interval: Interval<crate::types::time::Timestamp>,
+) -> Result<Bars> {
+    let mut parts = Vec::new();
+    let mut rows = read::scan(snapshot, Table::Bars, series, interval);
+    while let Some(part) = rows.next_sealed(|row, value| part_of(memory, row, value)) {
+        parts.push(part?);
+    }
+    let missing: usize = parts.iter().map(|part| if let Part::Stored { rows, .. } = part { *rows } else { 0 }).sum();
+    let threads = if missing < PARALLEL_ROWS_MIN { 1 } else { parallel::threads_for(usize::MAX) };
+    let decoded = match parts.len() {
+        0 => return Ok(Bars::default()),
+        _ if threads == 1 => parts.iter().map(|part| columns_of(memory, part)).collect::<Result<Vec<_>>>()?,
+        _ => {
+            parallel::map(parts.iter(), threads, |part| columns_of(memory, part)).into_iter().collect::<Result<_>>()?
+        }
+    };
+    if let [one] = decoded.as_slice() {
+        return Ok(read::cut(Arc::clone(one).into(), interval));
+    }
+    let cut = |columns: &Columns| {
+        let start = columns.at.partition_point(|at| *at < interval.start());
+        start..columns.at.partition_point(|at| *at < interval.end()).max(start)
+    };
+    let mut all = Columns::with_capacity(decoded.iter().map(|columns| cut(columns).len()).sum());
+    decoded.iter().for_each(|columns| all.extend(columns, cut(columns)));
+    Ok(all.into())
+}
+
+fn part_of(memory: &Memory, row: &[u8], value: &[u8]) -> Part {
+    let kept = memory.get::<Verified>(Table::Bars, row, value).and_then(|verified| verified.columns.clone());
+    kept.map_or_else(
+        || {
+            // Not verified yet: it decides on nothing but the number of threads.
+            let summary = sealed::unverified_columns(value).and_then(|columns| chunk::summary(columns).ok());
+            Part::Stored { row: row.to_vec(), value: value.to_vec(), rows: summary.map_or(0, |chunk| chunk.rows) }
+        },
+        Part::Kept,
+    )
+}
+
+fn columns_of(memory: &Memory, part: &Part) -> Result<Arc<Columns>> {
+    let (row, value) = match part {
+        Part::Kept(columns) => return Ok(Arc::clone(columns)),
+        Part::Stored { row, value, .. } => (row, value),
+    };
+    let bytes = sealed::open_columns(Table::Bars, row, value, &SCHEMA)?;
+    let summary = chunk::summary(bytes).map_err(|err| read::about(err, row))?;
+    let mut columns = Columns::with_capacity(summary.rows);
+    chunk::append(bytes, &mut columns).map_err(|err| read::about(err, row))?;
+    let columns = Arc::new(columns);
+    let verified = Arc::new(Verified { summary, columns: Some(Arc::clone(&columns)) });
+    memory.admit(Table::Bars, row, value, verified.bytes(), &verified);
+    Ok(columns)
+}
+
+/// Returns one column of the bars of `interval`: from memory, or decoding only what it needs.
+pub(crate) fn field(
+    memory: &Memory,
+    snapshot: &Snapshot,
+    series: &SeriesId,
+    interval: Interval<crate::types::time::Timestamp>,
+    field: Field,
+) -> Result<FieldColumn> {
+    let mut parts = Vec::new();
+    let mut rows = read::scan(snapshot, Table::Bars, series, interval);
+    while let Some(part) = rows.next_sealed(|row, value| {
+        memory.get::<Verified>(Table::Bars, row, value).and_then(|verified| verified.columns.clone())
+    }) {
+        match part? {
+            Some(columns) => parts.push(Bars::from(columns)),
+            None => return read::field(snapshot, series, interval, field),
+        }
+    }
+    let (mut at, mut values) = (Vec::new(), Vec::new());
+    for part in parts {
+        let part = read::cut(part, interval);
+        at.extend_from_slice(part.timestamps());
+        values.extend_from_slice(part.column(field));
+    }
+    Ok((at, values))
+}
+
+/// The chunks of the periods that `interval` touches.
+pub(crate) fn chunks(
+    memory: &Memory,
+    snapshot: &Snapshot,
+    series: &SeriesId,
+    interval: Interval<crate::types::time::Timestamp>,
+) -> Result<Vec<ChunkEntry>> {
+    let mut chunks = Vec::new();
+    let mut rows = read::scan(snapshot, Table::Bars, series, interval);
+    while let Some(found) = rows.next_sealed(|row, value| {
+        let (_, period) = SeriesId::of_row(row)?;
+        let kept = memory.get::<Verified>(Table::Bars, row, value);
+        let summary = match kept {
+            Some(verified) => verified.summary,
+            None => {
+                let bytes = sealed::open_columns(Table::Bars, row, value, &SCHEMA)?;
+                let summary = chunk::summary(bytes).map_err(|err| read::about(err, row))?;
+                let verified = Arc::new(Verified { summary, columns: None });
+                memory.admit(Table::Bars, row, value, verified.bytes(), &verified);
+                summary
+            }
+        };
+        Ok(ChunkEntry { period, rows: summary.rows, hash: summary.hash })
+    }) {
+        chunks.push(found??);
+    }
+    Ok(chunks)
+}
