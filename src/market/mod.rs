@@ -11,6 +11,7 @@ pub(crate) mod features;
 pub(crate) mod fetch;
 pub(crate) mod history;
 pub(crate) mod levels;
+pub(crate) mod matrix;
 pub(crate) mod memory;
 pub(crate) mod settings;
 pub(crate) mod timeframe;
@@ -29,8 +30,9 @@ pub use self::{
     coverage::ledger::{Coverage, CoverageSpan},
     csv::options::{CsvOptions, Imported, Progress, RowsLeftOut},
     features::{
-        compute::{FeatureSet, Features},
+        compute::FeatureSet,
         spec::{FeatureSpec, Lookback},
+        table::Features,
     },
     fetch::{
         answer::Answer,
@@ -44,6 +46,7 @@ pub use self::{
         series::{LevelSeries, Regime},
         values::Levels,
     },
+    matrix::{Matrix, MatrixPlan},
     memory::MemoryStats,
     settings::BarCodec,
     timeframe::Timeframe,

@@ -8,6 +8,7 @@ use crate::{
         features::{compute::FeatureSet, spec::FeatureSpec},
         fetch::{fetcher::BarFetcher, report::Loaded},
         levels::{series::LevelSeries, values::Levels},
+        matrix::{Matrix, MatrixPlan},
         memory::MemoryStats,
         timeframe::Timeframe,
     },
@@ -156,6 +157,50 @@ impl Store {
     /// `InvalidInput` when the symbol breaks the rules of [`Symbol`].
     pub fn features(&self, symbol: &str, spec: &FeatureSpec) -> Result<FeatureSet<'_>> {
         self.market.features(symbol, spec)
+    }
+
+    /// Returns a table to train on: a row for each bar of `symbols` that begins in `interval` and has ended, with the
+    /// features that `compute` makes of it, levels and a target beside, as `plan` says. Features that are stored are not
+    /// computed again; new ones are stored, those of 256 symbols in one durable transaction. Symbols are worked on by
+    /// several threads.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use modelkeep::{Day, Interval, Store, market::{Bar, Bars, FeatureSpec, Lookback, MatrixPlan, Timeframe}};
+    ///
+    /// let store = Store::in_memory()?;
+    /// let first: Day = "2018-12-03".parse()?;
+    /// let bar = |n: i32| {
+    ///     let (at, close) = (first.plus_days(n).unwrap().start(), 100.0 + f64::from(n));
+    ///     Bar { at, open: close, high: close, low: close, close, volume: 1.0 }
+    /// };
+    /// for symbol in ["AAPL", "MSFT"] {
+    ///     store.bars(symbol, Timeframe::DAY)?.write(&(0..5).map(bar).collect::<Bars>())?;
+    /// }
+    /// store.levels("VIX")?.write(&[("2018-12-03".parse()?, 16.44), ("2018-12-04".parse()?, 20.74)])?;
+    ///
+    /// let spec = FeatureSpec::new("close", 1, Timeframe::DAY, Lookback::Bars(0), &["close"])?;
+    /// let plan = MatrixPlan::new(&spec)
+    ///     .levels("VIX", Duration::ZERO)?
+    ///     .target(2, |bars: &Bars| bars.close()[2] - bars.close()[0]);
+    /// let week = Interval::<Day>::parse("2018-12-03", "2018-12-08")?.span();
+    /// let matrix = store.matrix(["AAPL", "MSFT"], week, &plan, |bars: &Bars| vec![bars.close().to_vec()])?;
+    /// assert_eq!((matrix.len(), matrix.width(), matrix.without_target), (6, 2, 4)); // two bars follow three of five
+    /// assert_eq!((matrix.row(1), matrix.targets[1]), (Some(&[101.0, 20.74][..]), 2.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`FeatureSet::get_or_compute`] and [`LevelSeries::range`], with the symbol as the subject;
+    /// [`MatrixPlan::as_of`] also fails as [`BarSeries::range_as_of`] does.
+    pub fn matrix<S: AsRef<str>>(
+        &self,
+        symbols: impl IntoIterator<Item = S>,
+        interval: Interval<Timestamp>,
+        plan: &MatrixPlan,
+        compute: impl Fn(&Bars) -> Vec<Vec<f64>> + Sync,
+    ) -> Result<Matrix> {
+        self.market.matrix(symbols, interval, plan, compute)
     }
 
     /// Returns the series of this name, which need not have levels yet.

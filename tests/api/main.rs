@@ -35,6 +35,7 @@ mod live;
 mod managing;
 mod mapping;
 mod market;
+mod matrix;
 mod memory;
 mod mending;
 mod naming;

@@ -90,8 +90,13 @@ impl BarSeries<'_> {
     /// # Errors
     /// `Corrupt` when the calendar of the series is damaged, `Io` when the file cannot be read.
     pub fn available_at(&self, bars: &Bars) -> Result<Vec<Timestamp>> {
+        self.ends_of(bars.timestamps())
+    }
+
+    /// When each of the bars has ended that begin `at` these times.
+    pub(crate) fn ends_of(&self, at: &[Timestamp]) -> Result<Vec<Timestamp>> {
         let calendar = self.covered.calendar()?;
-        Ok(bars.timestamps().iter().map(|at| calendar.bar_end(*at, self.timeframe())).collect())
+        Ok(at.iter().map(|at| calendar.bar_end(*at, self.timeframe())).collect())
     }
 
     /// Writes bars that were known since `known_at`, in one durable transaction: an import, or the replay of a history.

@@ -1,9 +1,6 @@
 //! Features of bars as they were known at a time.
 
-use super::{
-    compute::{FeatureSet, Features},
-    spec::Lookback,
-};
+use super::{compute::FeatureSet, spec::Lookback, table::Features};
 use crate::{
     market::bars::columns::Bars,
     types::{error::Result, interval::Interval, time::Timestamp},

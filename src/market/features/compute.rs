@@ -6,6 +6,7 @@ use super::{
     plan::{self, Segment},
     spec::{FeatureSpec, Lookback},
     stored::{self, Chunk},
+    table::Features,
 };
 use crate::{
     engine::Snapshot,
@@ -25,7 +26,6 @@ use crate::{
         hash::Digest,
         interval::Interval,
         invariant::Invariant,
-        key::Label,
         time::Timestamp,
     },
 };
@@ -43,89 +43,6 @@ pub struct FeatureSet<'a> {
     pub(super) spec: FeatureSpec,
     /// What they are stored under.
     fingerprint: Digest,
-}
-
-/// Columns of features, and what it took to have them.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Features {
-    /// When each bar begins, `[n]`.
-    pub timestamps: Vec<Timestamp>,
-    /// The names of the `d` columns.
-    pub names: Vec<Label>,
-    /// The columns, `[d][n]`.
-    pub columns: Vec<Vec<f64>>,
-    /// Rows, of the `n`, that were on disk.
-    pub rows_reused: u64,
-    /// Rows, of the `n`, that were computed.
-    pub rows_computed: u64,
-}
-
-impl Features {
-    /// Returns the number of rows, `n`.
-    ///
-    /// ```
-    /// # use modelkeep::{Interval, Store, market::{Bars, FeatureSpec, Lookback, Timeframe}};
-    /// # let spec = FeatureSpec::new("close", 1, Timeframe::DAY, Lookback::Bars(0), &["close"])?;
-    /// # let store = Store::in_memory()?;
-    /// let close = |bars: &Bars| vec![bars.close().to_vec()];
-    /// assert_eq!(store.features("SPY", &spec)?.get_or_compute(Interval::all_time(), close)?.len(), 0); // no bars yet
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.timestamps.len()
-    }
-
-    /// Returns whether there are no rows.
-    ///
-    /// ```
-    /// # use modelkeep::{Interval, Store, market::{FeatureSpec, Lookback, Timeframe}};
-    /// # let spec = FeatureSpec::new("close", 1, Timeframe::DAY, Lookback::Bars(0), &["close"])?;
-    /// # let store = Store::in_memory()?;
-    /// assert!(store.features("SPY", &spec)?.get_or_compute(Interval::all_time(), |_| vec![vec![]])?.is_empty());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.timestamps.is_empty()
-    }
-
-    /// Returns the column of this name, `[n]`.
-    ///
-    /// ```
-    /// # use modelkeep::{Interval, Store, market::{FeatureSpec, Lookback, Timeframe}};
-    /// # let spec = FeatureSpec::new("close", 1, Timeframe::DAY, Lookback::Bars(0), &["close"])?;
-    /// # let store = Store::in_memory()?;
-    /// let features = store.features("SPY", &spec)?.get_or_compute(Interval::all_time(), |_| vec![vec![]])?;
-    /// assert!(features.column("close").is_some() && features.column("open").is_none());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[must_use]
-    pub fn column(&self, name: &str) -> Option<&[f64]> {
-        let at = self.names.iter().position(|known| known.as_str() == name)?;
-        self.columns.get(at).map(Vec::as_slice)
-    }
-
-    pub(super) fn empty(spec: &FeatureSpec) -> Self {
-        Self {
-            timestamps: Vec::new(),
-            names: spec.columns().to_vec(),
-            columns: vec![Vec::new(); spec.columns().len()],
-            rows_reused: 0,
-            rows_computed: 0,
-        }
-    }
-
-    pub(super) fn take(&mut self, at: &[Timestamp], columns: &[Vec<f64>], interval: Interval<Timestamp>) -> u64 {
-        let start = at.partition_point(|at| *at < interval.start());
-        let end = at.partition_point(|at| *at < interval.end()).max(start);
-        self.timestamps.extend_from_slice(at.get(start..end).always("rows lie in the columns"));
-        for (column, more) in self.columns.iter_mut().zip(columns) {
-            column.extend_from_slice(more.get(start..end).always("each column has a value for each row"));
-        }
-        (end - start) as u64
-    }
 }
 
 impl Market {
@@ -161,6 +78,24 @@ impl<'a> BarSeries<'a> {
         );
         let (bars, market, series) = (self.clone(), self.covered.market, self.id.clone());
         Ok(FeatureSet { bars, market, series, spec: spec.clone(), fingerprint })
+    }
+}
+
+/// Features that were put together, and the chunks of them that are to be stored.
+pub(crate) struct Gathered {
+    features: Features,
+    computed: BTreeMap<i64, (Chunk, Vec<Segment>)>,
+}
+
+impl Gathered {
+    /// The features; what is to be stored stays.
+    pub(crate) fn take_features(&mut self) -> Features {
+        std::mem::take(&mut self.features)
+    }
+
+    /// Whether something was computed that is not stored.
+    pub(crate) fn is_new(&self) -> bool {
+        !self.computed.is_empty()
     }
 }
 
@@ -212,6 +147,27 @@ impl FeatureSet<'_> {
         interval: Interval<Timestamp>,
         mut compute: impl FnMut(&Bars) -> Vec<Vec<f64>>,
     ) -> Result<Features> {
+        let gathered = self.gather(interval, &mut compute)?;
+        // A store that is only read hands out what it computed, and computes it again the next time.
+        if gathered.is_new() && !self.market.core.is_read_only() {
+            self.market.core.commit("write features", |batch| self.write(batch, &gathered))?;
+        }
+        Ok(gathered.features)
+    }
+
+    /// Stores what was computed, in a transaction.
+    pub(crate) fn write(&self, batch: &crate::engine::Batch, gathered: &Gathered) -> Result<()> {
+        gathered.computed.iter().try_for_each(|(period, (chunk, _))| {
+            stored::write(batch, &stored::row_key(&self.series.symbol, self.fingerprint, *period), chunk)
+        })
+    }
+
+    /// Features of an interval, those that are missing computed and not stored yet.
+    pub(crate) fn gather(
+        &self,
+        interval: Interval<Timestamp>,
+        compute: &mut impl FnMut(&Bars) -> Vec<Vec<f64>>,
+    ) -> Result<Gathered> {
         let load = LoadKey::Features(self.series.symbol.clone(), self.fingerprint);
         let _flight = self.market.loads.acquire(&load)?;
         let snapshot = self.market.core.snapshot()?;
@@ -235,7 +191,7 @@ impl FeatureSet<'_> {
         }
         let mut computed = BTreeMap::new();
         if !stale.is_empty() {
-            self.refresh(&snapshot, interval, &entries, stale, &mut computed, &mut compute)?;
+            self.refresh(&snapshot, interval, &entries, stale, &mut computed, compute)?;
         }
         let mut all = Features::empty(&self.spec);
         for entry in entries.iter().filter(|entry| periods.contains(&entry.period)) {
@@ -248,7 +204,7 @@ impl FeatureSet<'_> {
                 all.rows_computed += rows - reused;
             }
         }
-        Ok(all)
+        Ok(Gathered { features: all, computed })
     }
 
     /// Removes what is stored of these features, in one durable transaction; returns its bytes.
@@ -340,7 +296,7 @@ impl FeatureSet<'_> {
         Ok(there == bars)
     }
 
-    /// Computes what is missing in the stale chunks, and stores it.
+    /// Computes what is missing in the stale chunks.
     fn refresh(
         &self,
         snapshot: &Snapshot,
@@ -383,16 +339,7 @@ impl FeatureSet<'_> {
         for run in wanted.chunk_by(|(a, _), (b, _)| a.rows.end == b.rows.start) {
             self.compute_run(&bars, run, computed, compute)?;
         }
-        let write = |batch: &crate::engine::Batch| {
-            computed.iter().try_for_each(|(period, (chunk, _))| {
-                stored::write(batch, &stored::row_key(&self.series.symbol, self.fingerprint, *period), chunk)
-            })
-        };
-        // A store that is only read hands out what it computed, and computes it again the next time.
-        if self.market.core.is_read_only() {
-            return Ok(());
-        }
-        self.market.core.commit("write features", write)
+        Ok(())
     }
 
     /// Whether nothing lies before the first of these chunks.

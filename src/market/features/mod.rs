@@ -9,3 +9,4 @@ pub(crate) mod compute;
 pub(crate) mod plan;
 pub(crate) mod spec;
 pub(crate) mod stored;
+pub(crate) mod table;

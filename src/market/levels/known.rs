@@ -70,12 +70,21 @@ impl LevelSeries<'_> {
     /// # Errors
     /// As for [`range`](Self::range).
     pub fn join(&self, times: &[Timestamp]) -> Result<Vec<Option<f64>>> {
+        self.join_known(times, None)
+    }
+
+    /// The same, with the levels that were known at a time.
+    pub(crate) fn join_known(&self, times: &[Timestamp], known_at: Option<Timestamp>) -> Result<Vec<Option<f64>>> {
         let Some((first, last)) = times.iter().min().zip(times.iter().max()) else {
             return Ok(Vec::new());
         };
         let calendar = self.covered.calendar()?;
-        let days = last.day().epoch_days() - first.day().epoch_days();
-        let levels = self.before(last.day().next(), days.saturating_add(LAST_DAYS_MAX))?;
+        let first = first.day().plus_days(-LAST_DAYS_MAX).unwrap_or_else(|_| Timestamp::from_nanos(i64::MIN).day());
+        let range = Interval::new(first, last.day().next().next())?;
+        let levels = match known_at {
+            None => self.range(range)?,
+            Some(known_at) => self.range_as_of(range, known_at)?,
+        };
         // Most times are of the same day as the one before.
         let mut known: Option<(Interval<Timestamp>, Option<f64>)> = None;
         let level_at = |at: &Timestamp| {
