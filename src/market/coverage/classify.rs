@@ -70,20 +70,14 @@ impl Judge<'_> {
             judge.judge(&before, &window, rows, &mut spans);
             // Between sessions nothing is expected: it goes with what lies before it, so that years are one stretch.
             let neighbour = first.checked_sub(1).or(Some(first)).and_then(|at| spans.get(at));
-            let between = match neighbour.map(|span| &span.coverage) {
-                Some(same @ (Coverage::Present | Coverage::AssumedEmpty { .. })) => same.clone(),
-                _ => Coverage::Empty,
-            };
+            let between = beside_sessions(neighbour);
             if judged_to < window.span.start() {
                 let interval = Interval::between(judged_to, window.span.start());
                 spans.insert(first, CoverageSpan { interval, coverage: between });
             }
             judged_to = window.span.end().max(judged_to);
         }
-        let rest = match spans.last().map(|span| &span.coverage) {
-            Some(same @ (Coverage::Present | Coverage::AssumedEmpty { .. })) => same.clone(),
-            _ => Coverage::Empty,
-        };
+        let rest = beside_sessions(spans.last());
         for CoverageSpan { interval, coverage } in spans {
             ledger.mark(interval, coverage);
         }
@@ -160,8 +154,9 @@ impl Judge<'_> {
         window.closed_at.after(self.policy.assume_empty_after.max(self.delay())) <= self.now
     }
 
-    /// Whether the rows of a session that has ended end before `tail`. It takes another answer, so much later that rows which are only late would have begun to come: by some bars, by as long
-    /// as the first was made after the close, and by the publication delay, which is the least that it can be.
+    /// Whether the rows of a session that has ended end before `tail`. It takes another answer, so much later that rows
+    /// which are only late would have begun to come: by some bars, by as long as the first was made after the close, and
+    /// by the publication delay, which is the least that it can be.
     fn has_ended(&self, before: &Ledger, window: &Window, tail: Interval<Timestamp>) -> bool {
         let (closed_at, delay) = (window.closed_at, self.delay());
         let in_vain_for_long = |span: &CoverageSpan| match span.coverage {
@@ -178,7 +173,7 @@ impl Judge<'_> {
 
     /// What is said of a stretch that was asked for in vain: due, and long after it was due assumed to be empty.
     fn absent(&self, before: &Ledger, window: &Window, part: Interval<Timestamp>) -> Coverage {
-        if window.closed_at.after(self.policy.assume_empty_after.max(self.delay())) > self.now {
+        if !self.is_long_over(window) {
             return self.due(before, window, part, self.next_look(window));
         }
         let assumed = |span: &CoverageSpan| match span.coverage {
@@ -232,9 +227,8 @@ impl Judge<'_> {
 
     /// Takes note that an answer was a page that ends within a session: its rest counts as asked for from now on.
     pub(crate) fn record_page_end(&self, ledger: &mut Ledger, end: Timestamp) {
-        let here = Interval::between(end, end.after(Duration::from_nanos(1)));
         if let Some(window) =
-            self.windows(here).next().filter(|window| !self.timeframe.is_daily() && window.whole.start() < end)
+            self.window_at(end).filter(|window| !self.timeframe.is_daily() && window.whole.start() < end)
         {
             let rest = Interval::between(end, window.whole.end());
             let is_open =
@@ -312,6 +306,14 @@ fn rows_in(at: &[Timestamp], part: Interval<Timestamp>) -> &[Timestamp] {
     let first = at.partition_point(|at| *at < part.start());
     let end = at.partition_point(|at| *at < part.end());
     at.get(first..end.max(first)).always("rows ascend")
+}
+
+/// What is said of time in which no session is, beside a session.
+fn beside_sessions(session: Option<&CoverageSpan>) -> Coverage {
+    match session.map(|span| &span.coverage) {
+        Some(same @ (Coverage::Present | Coverage::AssumedEmpty { .. })) => same.clone(),
+        _ => Coverage::Empty,
+    }
 }
 
 /// Whether there are rows where none were stored.

@@ -22,8 +22,7 @@ impl Judge<'_> {
         if let Some(grid) = self.timeframe.grid() {
             return Timestamp::from_nanos(now.as_nanos().div_euclid(grid).saturating_mul(grid));
         }
-        let around = Interval::between(now, now.after(Duration::from_nanos(1)));
-        let Some(window) = self.windows(around).next() else {
+        let Some(window) = self.window_at(now) else {
             // The last bar of a session ends with it.
             return now;
         };
@@ -66,8 +65,7 @@ impl Judge<'_> {
     pub(crate) fn grid_of(&self, stored: &[Timestamp]) -> Option<BarGrid> {
         let last = *stored.last()?;
         let phase = stored.iter().rev().find_map(|at| {
-            let here = Interval::between(*at, at.after(Duration::from_nanos(1)));
-            let window = self.windows(here).next()?;
+            let window = self.window_at(*at)?;
             // The first bar of a session may be a short one.
             let since_open = at.since(window.whole.start());
             (!since_open.is_zero()).then(|| {
@@ -92,8 +90,7 @@ impl BarGrid {
     /// Whether `part` lies within the last bar, so that no other begins there. The first bar of a session may be short,
     /// and says nothing about what lies behind it.
     pub(crate) fn covers(&self, part: Interval<Timestamp>, judge: &Judge<'_>) -> bool {
-        let here = Interval::between(self.last, self.last.after(Duration::from_nanos(1)));
-        let is_first = judge.windows(here).next().is_none_or(|window| window.whole.start() == self.last);
+        let is_first = judge.window_at(self.last).is_none_or(|window| window.whole.start() == self.last);
         !is_first && self.last <= part.start() && part.end() <= self.last.after(judge.timeframe.duration())
     }
 }

@@ -63,6 +63,11 @@ impl Judge<'_> {
         })
     }
 
+    /// The window that `at` lies in.
+    pub(crate) fn window_at(&self, at: Timestamp) -> Option<Window> {
+        self.windows(Interval::between(at, at.after(Duration::from_nanos(1)))).next()
+    }
+
     /// Extended hours reach beyond the session that they belong to.
     fn widened(&self, within: Interval<Timestamp>) -> Interval<Timestamp> {
         if self.policy.extended_hours && !self.timeframe.is_daily() {
