@@ -9,8 +9,11 @@
 
 use std::{error::Error, thread, time::Duration};
 
-use modelkeep::{Freshness, Live, Model, ModelKey, ModelRef, NewModel, Schema, Store, TrainError};
-use tokio::task;
+use modelkeep::{
+    Freshness, Interval, Live, Model, ModelKey, ModelRef, NewModel, Schema, Store, Symbol, Timestamp, TrainError,
+    market::{Answer, Bar, BarFetcher, Bars, Calendar, FetchError, Timeframe},
+};
+use tokio::{runtime::Handle, task};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -35,7 +38,26 @@ async fn serve(live: Live<Weight>) -> u64 {
     }
 }
 
-/// Opening, training and publishing read, write and sync: they have threads of their own.
+/// A vendor with an async client. The store calls `fetch` on a thread of its own, which belongs to no runtime and may
+/// wait: so the handle comes along, and `Handle::current` would panic there.
+struct Vendor(Handle);
+
+impl Vendor {
+    async fn download(asked: Interval<Timestamp>) -> Bars {
+        task::yield_now().await; // an HTTP call
+        let days = Calendar::nyse().sessions(asked.days()).collect::<Vec<_>>().into_iter().map(|session| session.day);
+        days.map(|day| Bar { at: day.start(), open: 240.0, high: 250.0, low: 239.5, close: 244.9, volume: 1e6 })
+            .collect()
+    }
+}
+
+impl BarFetcher for Vendor {
+    fn fetch(&self, _: &Symbol, _: Timeframe, asked: Interval<Timestamp>) -> Result<Answer<Bars>, FetchError> {
+        Ok(self.0.block_on(Self::download(asked)).into())
+    }
+}
+
+/// Opening, loading, training and publishing read, write and sync: they have threads of their own.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     task::spawn_blocking(work).await?
 }
@@ -51,6 +73,12 @@ async fn main() -> Result<(), Failure> {
     let (following, followed) = (store.clone(), key.clone());
     let live = blocking(move || Ok(following.live::<Weight>(&followed)?)).await?;
     let server = task::spawn(serve(live));
+
+    // A load waits for the vendor, and for the disk.
+    let (loader, vendor) = (store.clone(), Vendor(Handle::current()));
+    let december = Interval::<modelkeep::Day>::parse("2018-12-01", "2019-01-01")?.span();
+    let load = move || Ok(loader.load_or_fetch("SPY", Timeframe::DAY, december, &vendor)?.complete()?);
+    assert_eq!(blocking(load).await?.len(), 19);
 
     for day in 1..=3_u32 {
         let (store, key) = (store.clone(), key.clone());

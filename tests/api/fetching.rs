@@ -60,7 +60,7 @@ impl BarFetcher for Vendor {
     }
 }
 
-fn policy() -> FetchPolicy {
+pub fn policy() -> FetchPolicy {
     FetchPolicy::default().backoff(Duration::from_micros(10), Duration::from_micros(50)).concurrency(2)
 }
 

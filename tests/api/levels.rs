@@ -135,7 +135,7 @@ fn series_are_kept_apart() {
             .map(|(series, levels)| (series.to_string(), levels.unwrap().levels[0]))
             .collect();
         assert_eq!(all, [("VIX".into(), 1.0), ("VIX9D".into(), 2.0), ("^VXN".into(), 3.0)]);
-        assert!(store.levels("not a symbol").is_err());
+        assert!(store.levels("no\tsymbol").is_err());
     });
 }
 

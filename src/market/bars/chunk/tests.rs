@@ -65,6 +65,25 @@ fn bars_on_a_grid_take_few_bytes() {
 }
 
 #[test]
+fn prices_below_zero_are_ticks_like_others() {
+    // Crude oil on 2020-04-20, and a spread that lies about zero.
+    for (from, step) in [(1783, -1), (-4032, 1), (-50, 1), (-1_000_000, 3)] {
+        let price = |cents: i64| cents as f64 / 100.0;
+        let bars = (0..6000).map(|row| {
+            let close = from + step * (row % 5815) + (row * 7919) % 7;
+            let [open, high, low, close] = [close - 3, close + 4, close - 9, close].map(price);
+            let at = Timestamp::from_nanos(row * 60_000_000_000);
+            Bar { at, open, high, low, close, volume: (100 * (row % 41)) as f64 }
+        });
+        let mut rows = rows(bars);
+        rows.bars.flaws.clear();
+        for codec in [IntCodec::Packed, IntCodec::Pco] {
+            assert!(check(&rows, codec) < 4 * 6000, "{from} {step} {codec:?}: {}", check(&rows, codec));
+        }
+    }
+}
+
+#[test]
 fn a_few_odd_rows_do_not_cost_the_others_their_form() {
     let plain = check(&rows(walk(4000)), IntCodec::Packed);
     let mut bars: Vec<Bar> = walk(4000).collect();
