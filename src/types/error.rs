@@ -2,8 +2,8 @@
 //!
 //! An [`Error`] says what was being done (the operation), to what (a path, a key, a table), what went wrong, and,
 //! through [`ErrorKind`], what the caller can do about it. `Display` prints this layer only, with what the operating
-//! system said if it was the one that failed; the cause is behind [`source`](std::error::Error::source). A caller's own training error never passes through this type: see
-//! [`TrainError`].
+//! system said if it was the one that failed; the cause is behind [`source`](std::error::Error::source). A caller's own
+//! training error never passes through this type: see [`TrainError`].
 
 use std::fmt;
 

@@ -46,7 +46,7 @@ impl BarSeries<'_> {
     /// # let folder = tempfile::tempdir()?;
     /// # let path = folder.path().join("SPY.csv");
     /// # let store = Store::in_memory()?;
-    /// let rows = "2018-12-31 09:30:00,249.6,250.2,247.5,249.9,144299400\n2018-12-31 09:31:00,null,null,null,null,null\n";
+    /// let rows = "2018-12-31 09:30:00,249.6,250.2,247.5,249.9,1e6\n2018-12-31 09:31:00,null,null,null,null,null\n";
     /// std::fs::write(&path, format!("Datetime,Open,High,Low,Close,Volume\n{rows}"))?;
     /// let series = store.bars("SPY", Timeframe::MINUTE)?;
     /// let options = CsvOptions::new().zone("America/New_York")?;

@@ -83,7 +83,7 @@ fn bounds(old: &Bar, new: &Bar, ticks: (f64, f64)) -> Option<(f64, f64)> {
 /// Says in the log that a series was rescaled, if it was.
 pub(crate) fn warn(series: &impl std::fmt::Display, changes: &RowChanges) {
     if let Some(rescaled) = &changes.rescaled {
-        tracing::warn!(%series, %rescaled, "stored bars came back on another scale: mark all of it missing, and load again");
+        tracing::warn!(%series, %rescaled, "bars came back on another scale: mark all of it missing, and load again");
     }
 }
 

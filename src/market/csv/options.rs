@@ -41,8 +41,8 @@ impl CsvOptions {
     }
 
     /// Which time zone times without an offset are of, by its name in the IANA database: `America/New_York`. Default:
-    /// UTC. A time that does not exist there, because clocks go forward, or that occurs twice is an error that names the
-    /// line. Days are days in every zone; in a series of days, midnight in this zone is the day.
+    /// UTC. A time that does not exist there, because clocks go forward, or that occurs twice is an error that names
+    /// the line. Days are days in every zone; in a series of days, midnight in this zone is the day.
     ///
     /// # Errors
     /// `InvalidInput` for a name that is none.

@@ -12,8 +12,8 @@ use crate::{
 
 /// Brings bars from elsewhere: a vendor, a broker, a folder. Closures that return [`Bars`] are fetchers, too.
 ///
-/// Called from several threads at a time, as many as [`FetchPolicy::concurrency`](crate::market::FetchPolicy::concurrency)
-/// says.
+/// Called on threads of the load, never on the one that asks for it: on as many at a time as
+/// [`FetchPolicy::concurrency`](crate::market::FetchPolicy::concurrency) says.
 pub trait BarFetcher: Sync {
     /// Returns the bars of `symbol` that begin in `interval`, in any order. Bars outside of it are left out, of bars
     /// with the same timestamp the last is taken; none at all is an answer, too. An
