@@ -14,9 +14,12 @@ use super::StoreFile;
 
 /// Holes begin and end where blocks of file systems do.
 const BLOCK_BYTES: usize = 4096;
-/// Zeros at the end of a write that are worth a hole: half of the smallest page that a chunk of bars has. A smaller one
-/// costs as many microseconds and gives back less.
-const HOLE_BYTES_MIN: usize = 4 * BLOCK_BYTES;
+/// Writes from this size on may have holes: the page of a chunk of bars or of an archive.
+const HOLED_BYTES_MIN: usize = 4 * BLOCK_BYTES;
+/// One byte in so many is not worth a hole, which takes some 25 us, and more of the sync behind it.
+const ZEROS_SHARE_MIN: usize = 8;
+/// Zeros that are worth a hole however long the write is.
+const HOLE_BYTES_MIN: usize = 64 << 10;
 
 /// The file of a store that is open for writing.
 ///
@@ -39,7 +42,8 @@ fn dense_len(data: &[u8]) -> usize {
     let zero_words = |block: &[u8]| block.iter().all(|&byte| byte == 0);
     let zeros = data.rchunks(BLOCK_BYTES).take_while(|block| zero_words(block)).map(<[u8]>::len).sum::<usize>();
     let dense = (data.len() - zeros).next_multiple_of(BLOCK_BYTES).min(data.len());
-    if data.len() - dense < HOLE_BYTES_MIN { data.len() } else { dense }
+    let worth = HOLE_BYTES_MIN.min(data.len() / ZEROS_SHARE_MIN);
+    if data.len() < HOLED_BYTES_MIN || data.len() - dense < worth { data.len() } else { dense }
 }
 
 impl StorageBackend for Sparse {
@@ -101,7 +105,10 @@ mod tests {
         assert_eq!(dense_len(&data(block + 1, 64 * block)), 2 * block);
         assert_eq!(dense_len(&data(0, 64 * block)), 0);
         assert_eq!(dense_len(&data(9 * block, 16 * block)), 9 * block);
-        assert_eq!(dense_len(&data(61 * block, 64 * block)), 64 * block, "a hole of 3 blocks is not worth it");
+        assert_eq!(dense_len(&data(3 * block, 4 * block)), 3 * block);
+        assert_eq!(dense_len(&data(58 * block, 64 * block)), 64 * block, "a hole of 6 blocks is not worth it");
+        assert_eq!(dense_len(&data(block, 2 * block)), 2 * block, "nor one in two blocks");
+        assert_eq!(dense_len(&data(1000 * block, 1016 * block)), 1000 * block);
         assert_eq!(dense_len(&[]), 0);
     }
 
