@@ -153,6 +153,11 @@ impl Batch {
         self.insert(table, key, value)
     }
 
+    /// Whether this transaction wrote the row under `key`, or removed it.
+    pub(crate) fn has_written(&self, table: Table, key: &[u8]) -> bool {
+        self.written.borrow().contains_key(&(table, key.to_vec()))
+    }
+
     /// The keys that begin with `prefix`, in order.
     pub(crate) fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>> {
         Ok(self.prefix(table, prefix)?.into_iter().map(|(key, _)| key).collect())
@@ -178,14 +183,24 @@ impl Batch {
         Ok((key.len() + value.len()) as u64)
     }
 
-    /// Removes every row of the table of losses, whatever of it can be read.
+    /// Removes every row of the table of losses, whatever of it can be read. What is said of bars that may be among the
+    /// lost ones goes with them.
     pub(crate) fn forget_losses(&self) -> Result<()> {
-        self.run(Table::Losses.name(), |transaction| {
-            transaction.delete_table(Table::Losses.definition())?;
-            transaction.open_table(Table::Losses.definition())?;
+        let lost = [Table::Bars, Table::BarFacts].into_iter().any(|table| self.base.has_losses(table));
+        if lost {
+            self.clear(Table::BarFacts)?;
+        }
+        self.clear(Table::Losses)
+    }
+
+    /// Removes every row of a table, whatever of it can be read.
+    fn clear(&self, table: Table) -> Result<()> {
+        self.run(table.name(), |transaction| {
+            transaction.delete_table(table.definition())?;
+            transaction.open_table(table.definition())?;
             Ok(())
         })?;
-        self.written.borrow_mut().retain(|(table, _), _| *table != Table::Losses);
+        self.written.borrow_mut().retain(|(of, _), _| *of != table);
         Ok(())
     }
 

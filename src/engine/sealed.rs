@@ -77,6 +77,21 @@ pub(crate) fn open_columns<'a>(table: Table, key: &[u8], value: &'a [u8], schema
     Err(Error::corrupt("read columns", place.to_string(), message))
 }
 
+/// Returns the value to store under `key` for columns.
+pub(crate) fn seal_columns(table: Table, key: &[u8], schema: &Schema, columns: &[u8]) -> Vec<u8> {
+    let header = Header {
+        kind: Kind::Columns,
+        codec: Codec::Raw,
+        schema_id: schema.id(),
+        schema_version: schema.version(),
+        raw_len: columns.len() as u64,
+    };
+    let mut value = Vec::with_capacity(HEADER_BYTES + columns.len());
+    value.extend_from_slice(&envelope::seal(table.place(key), &header, columns));
+    value.extend_from_slice(columns);
+    value
+}
+
 /// The columns of a sealed value, if it looks like one; nothing is checked.
 pub(crate) fn unverified_columns(value: &[u8]) -> Option<&[u8]> {
     value.get(HEADER_BYTES..)
@@ -155,16 +170,7 @@ impl Batch {
 
     /// Writes sealed columns.
     pub(crate) fn put_columns(&self, table: Table, key: &[u8], schema: &Schema, columns: &[u8]) -> Result<()> {
-        let header = Header {
-            kind: Kind::Columns,
-            codec: Codec::Raw,
-            schema_id: schema.id(),
-            schema_version: schema.version(),
-            raw_len: columns.len() as u64,
-        };
-        let mut value = envelope::seal(table.place(key), &header, columns).to_vec();
-        value.extend_from_slice(columns);
-        self.put(table, key, &value)
+        self.put(table, key, &seal_columns(table, key, schema, columns))
     }
 
     /// Writes an archive under a new id and returns the id.

@@ -169,6 +169,11 @@ impl Snapshot {
         small.chain(archives.map(|table| measure(table.name(), Scan::of_archives(view, table)))).collect()
     }
 
+    /// Whether rows of `table` may have been lost to damage.
+    pub(crate) fn has_losses(&self, table: Table) -> bool {
+        !self.view.losses().in_table(table).is_empty()
+    }
+
     /// The commit that is read.
     pub(super) fn view(&self) -> &Arc<View> {
         &self.view

@@ -113,6 +113,8 @@ pub(crate) enum Table {
     Bars,
     /// Series of bars, period -> bars that were superseded or deleted, and when.
     BarHistory,
+    /// Series of bars -> how many, from when to when, and which rows changed when.
+    BarFacts,
     /// Series of bars or of levels -> what is known of which stretch of time.
     Coverage,
     /// Series of aggregated bars -> which bars they were made of.
@@ -127,7 +129,7 @@ pub(crate) enum Table {
 
 impl Table {
     /// All tables with byte keys.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Store,
         Self::Heads,
         Self::Metadata,
@@ -138,6 +140,7 @@ impl Table {
         Self::Quarantine,
         Self::Bars,
         Self::BarHistory,
+        Self::BarFacts,
         Self::Coverage,
         Self::Aggregates,
         Self::Calendars,
@@ -158,6 +161,7 @@ impl Table {
             Self::Quarantine => "quarantine",
             Self::Bars => "bars",
             Self::BarHistory => "bar_history",
+            Self::BarFacts => "bar_facts",
             Self::Coverage => "coverage",
             Self::Aggregates => "aggregates",
             Self::Calendars => "calendars",
@@ -176,7 +180,7 @@ impl Table {
             Self::Artifacts => &[Field::Text, Field::Hash, Field::Version, Field::Tail],
             Self::Levels => &[Field::Text, Field::Year],
             Self::Bars | Self::BarHistory => &[Field::Text, Field::Span, Field::Span, Field::Period],
-            Self::Coverage | Self::Aggregates => &[Field::Text, Field::Span, Field::Span],
+            Self::BarFacts | Self::Coverage | Self::Aggregates => &[Field::Text, Field::Span, Field::Span],
             Self::Calendars | Self::Losses => &[Field::Text, Field::Bytes],
             Self::Features => &[Field::Text, Field::Hash, Field::Period],
         }

@@ -137,6 +137,16 @@ fn check_references(
             }
             None
         }
+        #[cfg(feature = "market")]
+        Table::BarFacts => {
+            // A row that cannot be opened is found by its seal.
+            if sealed::check_row(table, key, value).is_ok()
+                && let Err(err) = crate::market::bars::facts::update::check(reader, key, value)
+            {
+                found.add(table.name(), table.describe(key), &err);
+            }
+            None
+        }
         _ => None,
     };
     if let Some(id) = id {

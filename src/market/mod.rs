@@ -16,14 +16,19 @@ pub(crate) mod memory;
 pub(crate) mod settings;
 pub(crate) mod timeframe;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub use self::{
     bars::{
         bar::{BadRows, Bar, Field, Flaws},
         columns::Bars,
+        facts::{
+            changes::{Changed, Changes, MarketState},
+            filter::{BarFacts, FactsFilter},
+        },
         read::BarSummary,
         resample::Resampled,
+        scan::{BarScan, ScanOptions, ScanProgress},
         series::{BarSeries, FieldColumn},
     },
     calendar::{Calendar, Session},
@@ -37,6 +42,7 @@ pub use self::{
     fetch::{
         answer::Answer,
         fetcher::{BarFetcher, LevelFetcher},
+        many::{LoadedMany, ManyBarFetcher, ManyReport, OneByOne},
         policy::FetchPolicy,
         report::{FetchReport, LeftOut, Loaded, UnknownDays},
         requests::FetchError,
@@ -69,12 +75,14 @@ pub(crate) struct Market {
     /// What was decoded.
     memory: Memory,
     settings: MarketSettings,
+    /// The number that this store's changes of bars go by, once it made one.
+    facts_writer: Mutex<Option<u64>>,
 }
 
 impl Market {
     pub(crate) fn new(core: Arc<Core>, settings: MarketSettings) -> Self {
         let memory = Memory::new(settings.memory_bytes);
-        Self { core, loads: SingleFlight::default(), memory, settings }
+        Self { core, loads: SingleFlight::default(), memory, settings, facts_writer: Mutex::default() }
     }
 
     pub(crate) fn memory_stats(&self) -> MemoryStats {

@@ -8,6 +8,8 @@ mod models;
 mod options;
 mod removal;
 mod training;
+#[cfg(feature = "market")]
+mod universe;
 mod versions;
 
 use std::{fmt, path::Path, sync::Arc};

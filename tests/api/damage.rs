@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs};
 use modelkeep::{
     ErrorKind, Interval, Store, Timestamp, Verify, Version,
     admin::Filter,
-    market::{Bar, Bars, Timeframe},
+    market::{Bar, BarFacts, Bars, FactsFilter, Timeframe},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -114,6 +114,11 @@ fn answers(store: &Store, contents: bool) -> BTreeMap<String, Answer> {
         ask(format!("latest {symbol}"), said(bars.latest()));
     }
     ask("symbols".into(), said(store.bar_symbols(SERIES)));
+    let facts = store.bar_facts(&FactsFilter::all()).and_then(|all| {
+        let of = |facts: BarFacts| (facts.symbol, facts.bars, facts.chunks, facts.span, facts.last_close);
+        all.into_iter().map(|(_, facts)| facts.map(of)).collect::<Result<Vec<_>, _>>()
+    });
+    ask("facts".into(), said(facts));
     let vix = store.levels("VIX").unwrap();
     for range in ["2018-01-01 2019-01-01", "2017-01-01 2018-01-01"] {
         let (from, to) = range.split_once(' ').unwrap();

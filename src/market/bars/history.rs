@@ -6,10 +6,11 @@
 
 use super::{
     chunk::{self, Rows},
+    plan::Plan,
     write::WriteOptions,
 };
 use crate::{
-    engine::{Batch, Reader, Table, sealed},
+    engine::{Reader, Table, sealed},
     types::{
         error::{Error, Result},
         limits::HISTORY_ROWS_MAX,
@@ -71,14 +72,19 @@ pub(super) fn open(row: &[u8], value: &[u8]) -> Result<History> {
 }
 
 /// Writes the history of a chunk, as far as it is kept.
-pub(super) fn write(batch: &Batch, row: &[u8], mut history: History, options: WriteOptions) -> Result<()> {
+pub(super) fn write(
+    plan: &Plan<'_, impl Reader>,
+    row: &[u8],
+    mut history: History,
+    options: WriteOptions,
+) -> Result<()> {
     history.forget(options);
     if history.rows.bars.at.is_empty() && history.forgotten_until == i64::MIN {
-        return batch.remove(Table::BarHistory, row).map(drop);
+        return plan.remove(Table::BarHistory, row);
     }
     let newest = history.rows.superseded_at.iter().copied().max().unwrap_or(history.forgotten_until);
     let mut value = history.forgotten_until.to_le_bytes().to_vec();
     value.extend_from_slice(&newest.to_le_bytes());
     value.extend_from_slice(&chunk::encode(&history.rows, options.history_codec)?);
-    batch.put_columns(Table::BarHistory, row, &super::HISTORY_SCHEMA, &value)
+    plan.put_columns(Table::BarHistory, row, &super::HISTORY_SCHEMA, &value)
 }

@@ -227,23 +227,6 @@ pub(crate) fn chunks(snapshot: &Snapshot, series: &SeriesId, interval: Interval<
     Ok(chunks)
 }
 
-/// The symbols that have bars of this timeframe, as they were given.
-pub(crate) fn symbols(
-    snapshot: &Snapshot,
-    timeframe: crate::market::timeframe::Timeframe,
-) -> Result<Vec<crate::types::key::Symbol>> {
-    let mut symbols = Vec::new();
-    let mut rows = snapshot.scan(Table::Bars, b"");
-    while let Some(row) = rows.next_sealed(|row, _| SeriesId::of_row(row)) {
-        let (series, _) = row??;
-        let is_new = symbols.last() != Some(&series.symbol);
-        if is_new && series.timeframe == timeframe && series.source.is_none() {
-            symbols.push(series.symbol);
-        }
-    }
-    Ok(symbols)
-}
-
 /// The first period that has bars.
 pub(crate) fn first_period(snapshot: &Snapshot, series: &SeriesId) -> Result<Option<i64>> {
     let mut rows = snapshot.scan(Table::Bars, &series.prefix());
@@ -279,61 +262,4 @@ pub struct BarSummary {
     pub chunks: u64,
     /// Bytes of the chunks in the file, seals included.
     pub stored_bytes: u64,
-}
-
-/// What is stored of every series, in order, or what keeps it from being read.
-pub(crate) fn summaries(snapshot: &Snapshot) -> Result<Vec<(String, Result<BarSummary>)>> {
-    let mut all: Vec<(SeriesId, Result<BarSummary>)> = Vec::new();
-    let mut rows = snapshot.scan(Table::Bars, b"");
-    let mut unnamed = Vec::new();
-    while let Some(row) = rows.next_sealed(|row, value| {
-        let series = SeriesId::of_row(row).map(|(series, _)| series);
-        let chunk = || {
-            let bytes = sealed::open_columns(Table::Bars, row, value, &SCHEMA)?;
-            let mut at = Vec::new();
-            chunk::append_field(bytes, Field::Volume, &mut at, &mut Vec::new()).map_err(|err| about(err, row))?;
-            let ends = at.first().copied().zip(at.last().copied());
-            let (first, last) =
-                ends.ok_or_else(|| Error::corrupt("read bars", Table::Bars.describe(row), "it is empty"))?;
-            Ok((at.len() as u64, first, last, (row.len() + value.len()) as u64))
-        };
-        (series, chunk())
-    }) {
-        let (series, chunk) = row?;
-        let series = match series {
-            Ok(series) => series,
-            Err(err) => {
-                unnamed.push((err.subject().to_owned(), Err(err)));
-                continue;
-            }
-        };
-        if all.last().is_none_or(|(last, _)| *last != series) {
-            all.push((series.clone(), chunk.map(|found| summary_of(&series, found))));
-            continue;
-        }
-        let Some((_, summary)) = all.last_mut() else { continue };
-        match (summary.as_mut(), chunk) {
-            (Ok(summary), Ok((bars, _, last, bytes))) => {
-                summary.bars += bars;
-                summary.span.1 = last;
-                summary.chunks += 1;
-                summary.stored_bytes += bytes;
-            }
-            (_, Err(err)) => *summary = Err(err),
-            (Err(_), Ok(_)) => {}
-        }
-    }
-    Ok(all.into_iter().map(|(series, summary)| (series.to_string(), summary)).chain(unnamed).collect())
-}
-
-fn summary_of(series: &SeriesId, (bars, first, last, stored_bytes): (u64, Timestamp, Timestamp, u64)) -> BarSummary {
-    BarSummary {
-        symbol: series.symbol.clone(),
-        timeframe: series.timeframe,
-        resampled_from: series.source,
-        bars,
-        span: (first, last),
-        chunks: 1,
-        stored_bytes,
-    }
 }

@@ -8,11 +8,12 @@ use super::{
     SCHEMA,
     chunk::{self, Rows},
     key::SeriesId,
+    plan::Plan,
     read,
     write::{self, WriteOptions},
 };
 use crate::{
-    engine::{Batch, Table},
+    engine::{Reader, Table},
     format::columns::ints::IntCodec,
     types::{
         error::{ErrorKind, Result},
@@ -63,7 +64,7 @@ pub(super) struct Growth {
 
 /// Returns the bytes of a chunk that is written to the row of period `index`.
 pub(super) fn encode(
-    batch: &Batch,
+    plan: &Plan<'_, impl Reader>,
     series: &SeriesId,
     index: i64,
     rows: &Rows,
@@ -75,40 +76,46 @@ pub(super) fn encode(
         ChunkCodec::Auto { is_daily } => is_daily,
     };
     let is_part = growth.stored_rows > growth.incoming_rows;
-    if is_part && !has_from(batch, series, index.saturating_add(1))? {
+    if is_part && !has_from(plan, series, index.saturating_add(1))? {
         return chunk::encode(rows, IntCodec::Packed);
     }
     at_rest(rows, is_daily)
 }
 
 /// Brings the chunk that was the newest one to rest, if this write began a later period with its last bar.
-pub(super) fn settle(batch: &Batch, series: &SeriesId, last: Timestamp, options: WriteOptions) -> Result<()> {
+pub(super) fn settle(
+    plan: &Plan<'_, impl Reader>,
+    series: &SeriesId,
+    last: Timestamp,
+    options: WriteOptions,
+) -> Result<()> {
     let ChunkCodec::Auto { is_daily } = options.codec else {
         return Ok(());
     };
     // Nearly every write ends here: it goes on with a period that there is.
-    if has_from(batch, series, series.period().index(last))? {
+    if has_from(plan, series, series.period().index(last))? {
         return Ok(());
     }
     // A chunk that cannot be read stays as it is: what is written now does not depend on it.
-    let Some(newest) = unless_corrupt(read::last_period(batch.before(), series))?.flatten() else {
+    let Some(newest) = unless_corrupt(read::last_period(plan.before(), series))?.flatten() else {
         return Ok(());
     };
     let row = series.row(newest);
-    let Some(rows) = unless_corrupt(write::read(batch, Table::Bars, &row))?.flatten() else {
+    let Some(rows) = unless_corrupt(write::read(plan, Table::Bars, &row))?.flatten() else {
         return Ok(());
     };
     let bytes = at_rest(&rows, is_daily)?;
     if bytes.len() < chunk::encode(&rows, IntCodec::Packed)?.len() {
-        batch.put_columns(Table::Bars, &row, &SCHEMA, &bytes)?;
+        plan.note_chunk(series, newest, &rows.bars, &rows.bars);
+        plan.put_columns(Table::Bars, &row, &SCHEMA, &bytes)?;
     }
     Ok(())
 }
 
 /// Whether the series had a chunk of the period `index`, or of a later one, before this transaction. Where a page is
 /// damaged it counts as there.
-fn has_from(batch: &Batch, series: &SeriesId, index: i64) -> Result<bool> {
-    let mut rows = batch.before().scan_between(Table::Bars, &series.row(index), Some(series.row(i64::MAX)));
+fn has_from(plan: &Plan<'_, impl Reader>, series: &SeriesId, index: i64) -> Result<bool> {
+    let mut rows = plan.before().scan_between(Table::Bars, &series.row(index), Some(series.row(i64::MAX)));
     let found = unless_corrupt(rows.next_sealed(|_, _| ()).transpose())?;
     Ok(found.is_none_or(|row| row.is_some()))
 }

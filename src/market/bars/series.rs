@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::{
-    decoded,
+    decoded, facts,
     key::SeriesId,
-    read::{self, BarSummary},
-    rescaled, rest,
+    plan::{Plan, Planned},
+    read, rescaled, rest,
     validate::{Rules, prepare},
     write::{self, Incoming},
 };
 use crate::{
-    engine::Batch,
+    engine::{Batch, Reader},
     market::{
         Market,
         bars::{
@@ -91,17 +91,6 @@ impl Market {
             id,
             negative_prices: false,
         })
-    }
-
-    /// Returns what is stored of every series of bars, in order of symbol and timeframe, or the error that keeps a
-    /// series from being read, under its name.
-    pub(crate) fn bar_series(&self) -> Result<Vec<(String, Result<BarSummary>)>> {
-        self.core.look(read::summaries)
-    }
-
-    /// Returns the symbols that have bars of this timeframe, in order.
-    pub(crate) fn bar_symbols(&self, timeframe: Timeframe) -> Result<Vec<Symbol>> {
-        self.core.look(|snapshot| read::symbols(snapshot, timeframe))
     }
 }
 
@@ -365,6 +354,19 @@ impl<'a> BarSeries<'a> {
         rows: Incoming<'_>,
         remove: Option<Interval<Timestamp>>,
     ) -> Result<RowChanges> {
+        let plan = Plan::new(batch, batch.before());
+        let written = self.plan(&plan, rows, remove)?;
+        self.write_planned(batch, &mut plan.finish())?;
+        Ok(written)
+    }
+
+    /// Plans a change of bars.
+    pub(crate) fn plan(
+        &self,
+        plan: &Plan<'_, impl Reader>,
+        rows: Incoming<'_>,
+        remove: Option<Interval<Timestamp>>,
+    ) -> Result<RowChanges> {
         let market = self.covered.market;
         let mut options = market.settings.options(self.timeframe(), market.core.now());
         if self.id.source.is_some() {
@@ -372,11 +374,20 @@ impl<'a> BarSeries<'a> {
             options.retention = Some(Duration::ZERO);
         }
         let last = rows.rows.at.last().copied();
-        let written = write::apply(batch, &self.id, rows, remove, options)?;
+        let written = write::apply(plan, &self.id, rows, remove, options)?;
         if let Some(last) = last {
-            rest::settle(batch, &self.id, last, options)?;
+            rest::settle(plan, &self.id, last, options)?;
         }
         Ok(written)
+    }
+
+    /// Writes what was planned, and the facts that go with it.
+    pub(crate) fn write_planned(&self, batch: &Batch, planned: &mut Planned) -> Result<()> {
+        if !planned.changes() {
+            return Ok(());
+        }
+        planned.write(batch)?;
+        facts::update::record(batch, &self.id, planned, self.covered.market.change(batch)?)
     }
 
     /// Returns the bars that begin in `interval`, in order. A chunk is verified and decoded once, and kept in memory as

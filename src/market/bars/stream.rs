@@ -9,10 +9,9 @@ use std::collections::BTreeMap;
 use super::{
     chunk::{self, Rows},
     key::SeriesId,
-    rescaled, rest,
+    rescaled,
     series::BarSeries,
     validate::{Checker, Rules},
-    write::{self, Incoming},
 };
 use crate::{
     format::columns::ints::IntCodec,
@@ -155,15 +154,13 @@ impl BarSeries<'_> {
     /// Writes what was spooled, in one durable transaction.
     pub(super) fn write_spooled(&self, spool: Spool<'_>) -> Result<RowChanges> {
         let periods = spool.finish()?;
-        let market = self.covered.market;
         let written = self.commit("write bars", |batch| {
-            let options = market.settings.options(self.timeframe(), market.core.now());
             let mut written = RowChanges::default();
             let mut last: Option<Timestamp> = None;
             self.covered.note_rows(batch, |judge, ledger| {
                 for rows in periods {
                     let rows = rows?;
-                    written += write::apply(batch, &self.id, Incoming { rows: &rows, known_at: None }, None, options)?;
+                    written += self.apply(batch, &rows, None)?;
                     // With the bar before them, so that the ledger knows them for neighbours.
                     let at: Vec<Timestamp> = last.into_iter().chain(rows.at).collect();
                     judge.record_write(ledger, &at);
@@ -171,9 +168,6 @@ impl BarSeries<'_> {
                 }
                 Ok(())
             })?;
-            if let Some(last) = last {
-                rest::settle(batch, &self.id, last, options)?;
-            }
             Ok(written)
         })?;
         rescaled::warn(&self.id, &written);

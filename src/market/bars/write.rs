@@ -11,11 +11,12 @@ use super::{
     chunk::{self, Rows},
     history::{self, History},
     key::SeriesId,
+    plan::Plan,
     rescaled,
     rest::{self, ChunkCodec, Growth},
 };
 use crate::{
-    engine::{Batch, Reader, Table, sealed},
+    engine::{Reader, Table, sealed},
     format::columns::ints::IntCodec,
     market::{
         bars::columns::Columns,
@@ -52,7 +53,7 @@ pub(crate) struct Incoming<'a> {
 
 /// Removes the bars that lie in `remove`, but for those that `incoming` has, and writes `incoming`.
 pub(crate) fn apply(
-    batch: &Batch,
+    batch: &Plan<'_, impl Reader>,
     series: &SeriesId,
     incoming: Incoming<'_>,
     remove: Option<Interval<Timestamp>>,
@@ -89,7 +90,7 @@ pub(crate) fn apply(
 }
 
 /// The periods that have bars in `interval`.
-fn periods_in(batch: &Batch, series: &SeriesId, interval: Interval<Timestamp>) -> Result<Vec<i64>> {
+fn periods_in(batch: &Plan<'_, impl Reader>, series: &SeriesId, interval: Interval<Timestamp>) -> Result<Vec<i64>> {
     let periods = series.period().indices(interval);
     let rows = batch.keys(Table::Bars, &series.prefix())?;
     let found = rows.iter().map(|row| Ok(SeriesId::of_row(row)?.1)).collect::<Result<Vec<_>>>()?;
@@ -97,7 +98,7 @@ fn periods_in(batch: &Batch, series: &SeriesId, interval: Interval<Timestamp>) -
 }
 
 fn apply_to_chunk(
-    batch: &Batch,
+    batch: &Plan<'_, impl Reader>,
     series: &SeriesId,
     index: i64,
     incoming: Incoming<'_>,
@@ -112,6 +113,7 @@ fn apply_to_chunk(
         Err(error) if error.kind() == ErrorKind::Corrupt && removes_all => {
             tracing::error!(%series, %error, "bars that could not be read are removed");
             batch.remove(Table::Bars, &row)?;
+            batch.note_damaged(series, index);
             Rows::default()
         }
         Err(error) => return Err(error),
@@ -127,6 +129,7 @@ fn apply_to_chunk(
         history::write(batch, &row, merged.history, options)?;
     }
     if merged.changes_rows {
+        batch.note_chunk(series, index, &stored.bars, &merged.current.bars);
         if merged.current.bars.at.is_empty() {
             batch.remove(Table::Bars, &row)?;
         } else {

@@ -45,7 +45,7 @@ pub(crate) enum CoveredId {
 
 impl CoveredId {
     /// Where its ledger lies.
-    fn key(&self) -> Vec<u8> {
+    pub(crate) fn key(&self) -> Vec<u8> {
         match self {
             Self::Bars(id) => [b"bars/", id.prefix().as_slice()].concat(),
             Self::Levels(series) => [b"levels/", series.as_str().as_bytes()].concat(),
@@ -70,6 +70,12 @@ impl std::fmt::Display for CoveredId {
             Self::Bars(id) => id.fmt(f),
             Self::Levels(series) => series.fmt(f),
         }
+    }
+}
+
+impl std::fmt::Display for CoveredSeries<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.id.fmt(f)
     }
 }
 
@@ -221,13 +227,7 @@ impl<'a> CoveredSeries<'a> {
         covered: Option<Interval<Timestamp>>,
     ) -> Result<()> {
         self.note_rows(batch, |judge, ledger| {
-            match covered {
-                Some(interval) => {
-                    let coverage = if at.is_empty() { Coverage::Empty } else { Coverage::Present };
-                    ledger.mark(interval, coverage);
-                }
-                None => judge.record_write(ledger, at),
-            }
+            record_rows(judge, ledger, at, covered);
             Ok(())
         })
     }
@@ -238,17 +238,41 @@ impl<'a> CoveredSeries<'a> {
         batch: &Batch,
         record: impl FnOnce(&Judge<'_>, &mut Ledger) -> Result<()>,
     ) -> Result<()> {
-        let mut judged = self.judged_before(batch)?;
+        match self.after(batch, batch.before(), record)? {
+            Some(judged) => self.write_judged(batch, &judged),
+            None => Ok(()),
+        }
+    }
+
+    /// What is known of it after rows at these times were written; `None` when that is what was known before.
+    pub(crate) fn after_write(
+        &self,
+        reader: &impl Reader,
+        rows: &Snapshot,
+        at: &[Timestamp],
+        covered: Option<Interval<Timestamp>>,
+    ) -> Result<Option<Judged>> {
+        self.after(reader, rows, |judge, ledger| {
+            record_rows(judge, ledger, at, covered);
+            Ok(())
+        })
+    }
+
+    fn after(
+        &self,
+        reader: &impl Reader,
+        rows: &Snapshot,
+        record: impl FnOnce(&Judge<'_>, &mut Ledger) -> Result<()>,
+    ) -> Result<Option<Judged>> {
+        let mut judged = self.judged_in(reader, rows)?;
         let before = judged.record.ledger.clone();
         let mut ledger = before.clone();
         record(&self.judge(&judged, self.market.core.now()), &mut ledger)?;
         ledger.bound();
         let is_new = judged.record.calendar_id.is_none();
-        if ledger != before || is_new {
-            judged.record.ledger = ledger;
-            self.write_judged(batch, &judged)?;
-        }
-        Ok(())
+        let changes = ledger != before || is_new;
+        judged.record.ledger = ledger;
+        Ok(changes.then_some(judged))
     }
 
     /// Notes that nothing is known of `interval`.
@@ -268,5 +292,16 @@ impl<'a> CoveredSeries<'a> {
             self.judge_anew(&mut record, &before);
         }
         self.write_judged(batch, &Judged { record, calendar })
+    }
+}
+
+/// Takes note of rows that were written at these times; they are all there is in `covered`, if the writer says so.
+fn record_rows(judge: &Judge<'_>, ledger: &mut Ledger, at: &[Timestamp], covered: Option<Interval<Timestamp>>) {
+    match covered {
+        Some(interval) => {
+            let coverage = if at.is_empty() { Coverage::Empty } else { Coverage::Present };
+            ledger.mark(interval, coverage);
+        }
+        None => judge.record_write(ledger, at),
     }
 }

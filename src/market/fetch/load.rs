@@ -4,42 +4,29 @@
 //! answer is committed with what it says of its interval as it arrives, so that a load that was interrupted goes on
 //! where it stopped.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use super::{
     answer::Answer,
     fetcher::{BarFetcher, LevelFetcher},
-    plan::{bar_grid, clip_to_closed, judge_result, left_out_spans, to_ask},
+    need::{Content, Need, Noted, check_calls, normalise_bars},
     report::{FetchReport, LeftOut, Loaded},
 };
 use crate::{
     engine::Batch,
     market::{
         Market,
-        bars::{
-            bar::BadRows,
-            columns::Bars,
-            key::SeriesId,
-            series::BarSeries,
-            validate::{flaw, prepare},
-        },
-        coverage::{
-            classify::{self, Judge},
-            covered::{CoveredSeries, Judged},
-            ledger::{self, Ledger},
-            windows::RowPlace,
-        },
+        bars::{bar::BadRows, columns::Bars, key::SeriesId, series::BarSeries},
+        coverage::{covered::CoveredSeries, windows::RowPlace},
         fetch::requests::{self, FetchError, Response},
         levels::{series::LevelSeries, stored, values::Levels},
         timeframe::Timeframe,
     },
     sync::single_flight::{self, Caller, FlightKey},
     types::{
-        error::{Error, ErrorKind, Result},
+        error::Result,
         interval::Interval,
-        invariant::Invariant,
         key::{Symbol, shown},
-        limits::LOAD_CALLS_MAX,
         row_changes::RowChanges,
         time::{Day, Timestamp},
     },
@@ -94,186 +81,89 @@ trait SeriesSource: Sync {
 /// Brings what is missing of `interval`; the numbers of rows are for the caller to add.
 fn fetch_missing<S: SeriesSource>(source: &S, interval: Interval<Timestamp>) -> Result<FetchReport> {
     let covered = source.covered();
-    let (market, core) = (covered.market, &covered.market.core);
+    let core = &covered.market.core;
     let start = core.clock().monotonic();
     let load = source.load();
-    let _flight = market.loads.acquire(&load)?;
+    let _flight = covered.market.loads.acquire(&load)?;
     let now = core.now();
-    let mut judged = covered.judged()?;
-    let mut report = FetchReport::default();
-    let grid = bar_grid(covered, &judged, now)?;
-    let over = clip_to_closed(&covered.judge(&judged, now), interval, grid, &mut report);
-    let due = to_ask(&covered.judge(&judged, now), &judged, over, grid);
-    let policy = covered.policy();
-    let max_request_span = policy.max_request_span.map(|span| span.max(covered.timeframe().duration()));
-    let calls_for = |due: &[Interval<Timestamp>], judged: &Judged| {
-        let joined = ledger::join(due, max_request_span, covered.timeframe().duration());
-        let count =
-            joined.iter().fold(0_u64, |sum, asked| sum.saturating_add(ledger::call_count(*asked, max_request_span)));
-        if count > LOAD_CALLS_MAX {
-            let span = max_request_span.unwrap_or_default();
-            let message = format!("{count} calls of {span:?} each exceed the limit of {LOAD_CALLS_MAX}");
-            return Err(Error::new(ErrorKind::LimitExceeded, "load", load.to_string(), message));
-        }
-        let split = joined.into_iter().flat_map(|asked| ledger::calls(asked, max_request_span));
-        let judge = covered.judge(judged, now);
-        Ok(split.filter(|asked| judge.expects(*asked)).collect::<Vec<_>>())
-    };
-    let mut calls = calls_for(&due, &judged)?;
+    let mut need = Need::of(covered, interval, now)?;
+    let mut calls = need.calls(covered, &need.due, now)?;
     let mut made = 0_u64;
     // An answer may be a page of a longer one: then the rest is asked for.
     while !calls.is_empty() {
         made = made.saturating_add(calls.len() as u64);
-        if made > LOAD_CALLS_MAX {
-            let message = format!("more than {LOAD_CALLS_MAX} calls, with those for the rest of pages");
-            return Err(Error::new(ErrorKind::LimitExceeded, "load", load.to_string(), message));
-        }
+        check_calls(made, &load)?;
         // Fail before fetching when the answer could not be stored.
         core.check_writable("load")?;
         let me = Caller::here();
         let mut rest = Vec::new();
         requests::run(
             calls,
-            policy,
+            covered.policy(),
             &**core.clock(),
             |asked| single_flight::on_behalf_of(&me, || source.fetch(asked)),
             |answer| {
-                rest.extend(commit_response(source, answer, &due, &mut report)?);
+                rest.extend(commit_response(source, answer, &need.due, &mut need.report)?);
                 Ok(())
             },
         )?;
-        judged = covered.judged()?;
+        need.judged = covered.judged()?;
         rest.sort_unstable_by_key(Interval::start);
-        calls = calls_for(&rest, &judged)?;
+        calls = need.calls(covered, &rest, now)?;
     }
-    let grid = bar_grid(covered, &judged, now)?;
-    report.off_days = judged.record.off_days;
-    judge_result(&covered.judge(&judged, now), &judged, over, grid, &mut report);
-    report.calls_saved = ledger::call_count(over, max_request_span).saturating_sub(made);
-    let saved = u32::try_from(report.calls_saved).unwrap_or(u32::MAX);
-    report.time_saved = judged.record.mean_call().saturating_mul(saved);
-    report.time = core.clock().monotonic().saturating_sub(start);
-    Ok(report)
+    need.finish(covered, now, made, core.clock().monotonic().saturating_sub(start))
 }
 
 /// Commits one answer, and what it says. Returns what is still to be asked for, if it was a page of a longer one.
 fn commit_response<S: SeriesSource>(
     source: &S,
-    answer: Response<Answer<S::Response>>,
+    response: Response<Answer<S::Response>>,
     due: &[Interval<Timestamp>],
     report: &mut FetchReport,
 ) -> Result<Option<Interval<Timestamp>>> {
-    let Response { asked, result, attempts, time } = answer;
+    let Response { asked, result, attempts, time } = response;
     let covered = source.covered();
-    let core = &covered.market.core;
-    let now = core.now();
-    report.calls += u64::from(attempts);
+    let now = covered.market.core.now();
     let (left_out, off_days) = (report.left_out.len(), report.off_days);
-    let (result, pause) = match result {
+    report.calls += u64::from(attempts);
+    let content = match result {
         Ok(answer) => {
             let judged = covered.judged()?;
             let judge = covered.judge(&judged, now);
-            let Answer { rows, more_from, is_final } = answer;
-            let rows = source.normalise(rows, asked, &|at| judge.place_of(at), report);
-            // At least a bar further, or it would never come to an end.
-            let ahead = asked.start().after(covered.timeframe().duration());
-            (rows.map(|rows| (rows, more_from.map(|at| at.max(ahead)), is_final)), None)
+            let normalise = |rows| source.normalise(rows, asked, &|at| judge.place_of(at), report);
+            Content::of(answer, asked, covered.timeframe(), normalise)
         }
-        Err(error) => {
-            let pause = error.pause();
-            let message = if attempts == 1 { error.to_string() } else { format!("asked {attempts} times: {error}") };
-            (Err(Error::new(ErrorKind::Io, "fetch", source.load().to_string(), message)), pause)
-        }
+        Err(error) => Content::failed(&error, attempts),
     };
-    let change = |batch: &Batch| {
-        let mut judged = covered.judged_before(batch)?;
-        judged.record.calls += u64::from(attempts);
-        judged.record.call_time += time;
-        judged.record.off_days = judged.record.off_days.saturating_add(report.off_days - off_days);
-        let mut ledger = judged.record.ledger.clone();
-        let before = ledger.clone();
-        let parts = due.iter().filter_map(|part| overlap(*part, asked));
-        let (mut rest, mut written) = (None, RowChanges::default());
-        match &result {
-            Ok((rows, more_from, is_final)) => {
-                written = source.write(batch, rows)?;
-                let judge = covered.judge(&judged, now);
-                let answered = Answered { asked, times: &S::times(rows), more_from: *more_from, is_final: *is_final };
-                let learnt = answered.note(&judge, &mut ledger, parts);
-                rest = learnt.rest;
-                let left_out = report.left_out.get(left_out..).unwrap_or_default();
-                for (span, reason) in left_out_spans(left_out, covered.timeframe().duration()) {
-                    let spans: Vec<_> = overlap(span, asked).into_iter().collect();
-                    classify::record_failure(&mut ledger, &before, &spans, &reason, None, covered.policy(), now);
-                }
-                judged.record.learnt_delay = judged.record.learnt_delay.max(learnt.delay);
-            }
-            Err(error) => {
-                let parts: Vec<_> = parts.collect();
-                classify::record_failure(&mut ledger, &before, &parts, error.message(), pause, covered.policy(), now);
-            }
+    let times = content.rows.as_ref().map(S::times);
+    let noted = Noted {
+        asked,
+        due,
+        times: times.as_deref().map_err(|error| error.as_str()),
+        more_from: content.more_from,
+        is_final: content.is_final,
+        pause: content.pause,
+        attempts,
+        time,
+        left_out: report.left_out.get(left_out..).unwrap_or_default(),
+        off_days: report.off_days - off_days,
+        now,
+    };
+    let (rest, written) = covered.market.core.commit("load", |batch| {
+        let mut written = RowChanges::default();
+        if let Ok(rows) = &content.rows {
+            written = source.write(batch, rows)?;
         }
-        ledger.bound();
-        judged.record.ledger = ledger;
+        let (judged, rest) = noted.judge(covered, batch, batch.before())?;
         covered.write_judged(batch, &judged)?;
         Ok((rest, written))
-    };
-    let (rest, written) = core.commit("load", change)?;
+    })?;
     report.note_rescaled(&source.load(), &written);
-    match &result {
-        Ok((rows, ..)) => report.fetched += S::times(rows).len() as u64,
-        Err(error) => tracing::warn!(series = %source.load(), %asked, %error, "could not be fetched"),
+    match &content.rows {
+        Ok(rows) => report.fetched += S::times(rows).len() as u64,
+        Err(error) => tracing::warn!(series = %source.load(), %asked, error, "could not be fetched"),
     }
     Ok(rest)
-}
-
-/// What a fetcher answered.
-struct Answered<'a> {
-    asked: Interval<Timestamp>,
-    /// When its rows begin, in order.
-    times: &'a [Timestamp],
-    more_from: Option<Timestamp>,
-    is_final: bool,
-}
-
-/// What follows from an answer.
-#[derive(Default)]
-struct Learnt {
-    /// What is still to be asked for, if it was a page of a longer one.
-    rest: Option<Interval<Timestamp>>,
-    /// The publication delay that it shows.
-    delay: Duration,
-}
-
-impl Answered<'_> {
-    /// Takes note of it for the `parts` of what was asked for that were due: what lies between, and was asked for to
-    /// save a call, is what it was.
-    fn note(&self, judge: &Judge<'_>, ledger: &mut Ledger, parts: impl Iterator<Item = Interval<Timestamp>>) -> Learnt {
-        let Self { asked, times, more_from, is_final } = *self;
-        let page_end = more_from.or_else(|| if is_final { None } else { judge.page_end(asked, times) });
-        let page_end = page_end.filter(|end| *end < asked.end());
-        let page = Interval::between(asked.start(), page_end.unwrap_or(asked.end()));
-        let mut learnt = Learnt { rest: page_end.map(|end| Interval::between(end, asked.end())), ..Learnt::default() };
-        for part in parts.filter_map(|part| overlap(part, page)) {
-            let first = times.partition_point(|at| *at < part.start());
-            let end = times.partition_point(|at| *at < part.end());
-            let times = times.get(first..end).always("times ascend");
-            let shown = judge.record_response(ledger, part, times);
-            learnt.delay = learnt.delay.max(shown.unwrap_or_default());
-            if is_final {
-                classify::record_final(ledger, part);
-            }
-        }
-        if let Some(end) = page_end {
-            judge.record_page_end(ledger, end);
-        }
-        learnt
-    }
-}
-
-fn overlap(a: Interval<Timestamp>, b: Interval<Timestamp>) -> Option<Interval<Timestamp>> {
-    let (start, end) = (a.start().max(b.start()), a.end().min(b.end()));
-    (start < end).then(|| Interval::between(start, end))
 }
 
 struct BarSource<'a, F> {
@@ -304,27 +194,7 @@ impl<F: BarFetcher> SeriesSource for BarSource<'_, F> {
         place_of: &dyn Fn(Timestamp) -> RowPlace,
         report: &mut FetchReport,
     ) -> Result<Self::Rows> {
-        let mut rows: Vec<_> = answer.iter().filter(|bar| asked.contains(bar.at)).collect();
-        report.outside += (answer.len() - rows.len()) as u64;
-        rows.retain(|bar| report.counts_in(place_of(bar.at)));
-        // Vendors sort as they like; what repeats a timestamp comes later because it is newer.
-        rows.sort_by_key(|bar| bar.at);
-        let before = rows.len();
-        rows.reverse();
-        rows.dedup_by_key(|bar| bar.at);
-        rows.reverse();
-        report.duplicates += (before - rows.len()) as u64;
-        let bad_rows = self.series.covered.policy().bad_rows;
-        if bad_rows == BadRows::LeaveOut {
-            rows.retain(|bar| match flaw(self.series.rules(), bar) {
-                None => true,
-                Some(reason) => {
-                    report.left_out.push(LeftOut { at: bar.at, reason });
-                    false
-                }
-            });
-        }
-        prepare(self.series.rules(), &rows.into_iter().collect(), bad_rows)
+        normalise_bars(self.series, answer, asked, place_of, report)
     }
 
     fn times(rows: &Self::Rows) -> Vec<Timestamp> {

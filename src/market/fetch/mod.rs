@@ -3,6 +3,8 @@
 pub(crate) mod answer;
 pub(crate) mod fetcher;
 pub(crate) mod load;
+pub(crate) mod many;
+mod need;
 mod plan;
 pub(crate) mod policy;
 pub(crate) mod report;

@@ -35,6 +35,7 @@ pub struct FetchPolicy {
     publication_delays: Vec<(Timeframe, Duration)>,
     pub(crate) extended_hours: bool,
     pub(crate) bad_rows: BadRows,
+    pub(crate) symbols_per_call: usize,
     limiter: Option<Arc<DefaultDirectRateLimiter>>,
 }
 
@@ -52,6 +53,7 @@ impl Default for FetchPolicy {
             publication_delays: Vec::new(),
             extended_hours: false,
             bad_rows: BadRows::LeaveOut,
+            symbols_per_call: usize::MAX,
             limiter: None,
         }
     }

@@ -89,8 +89,8 @@ impl std::error::Error for FetchError {
 }
 
 /// What became of one call.
-pub(crate) struct Response<T> {
-    pub(crate) asked: Interval<Timestamp>,
+pub(crate) struct Response<T, C = Interval<Timestamp>> {
+    pub(crate) asked: C,
     pub(crate) result: std::result::Result<T, FetchError>,
     /// How often it was asked.
     pub(crate) attempts: u32,
@@ -100,12 +100,12 @@ pub(crate) struct Response<T> {
 
 /// Makes every call on threads of their own, a single one too, and hands the answers to `arrived` on this thread, in
 /// the order in which they come. An error of `arrived` ends it: no further call is begun.
-pub(crate) fn run<T: Send>(
-    calls: Vec<Interval<Timestamp>>,
+pub(crate) fn run<T: Send, C: Copy + Send + fmt::Display>(
+    calls: Vec<C>,
     policy: &FetchPolicy,
     clock: &dyn Clock,
-    fetch: impl Fn(Interval<Timestamp>) -> std::result::Result<T, FetchError> + Sync,
-    mut arrived: impl FnMut(Response<T>) -> Result<()>,
+    fetch: impl Fn(C) -> std::result::Result<T, FetchError> + Sync,
+    mut arrived: impl FnMut(Response<T, C>) -> Result<()>,
 ) -> Result<()> {
     let threads = policy.concurrency.min(calls.len());
     let calls = Mutex::new(calls.into_iter());
@@ -155,12 +155,12 @@ impl Drop for StopOnPanic<'_> {
 }
 
 /// Makes one call, and makes it again while that may help.
-fn call<T>(
-    asked: Interval<Timestamp>,
+fn call<T, C: Copy + fmt::Display>(
+    asked: C,
     policy: &FetchPolicy,
     clock: &dyn Clock,
-    fetch: &impl Fn(Interval<Timestamp>) -> std::result::Result<T, FetchError>,
-) -> Response<T> {
+    fetch: &impl Fn(C) -> std::result::Result<T, FetchError>,
+) -> Response<T, C> {
     let mut pauses = policy.pauses();
     let mut attempts = 0;
     let mut time = Duration::ZERO;
