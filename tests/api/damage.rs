@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fs};
 
 use modelkeep::{
-    ErrorKind, Interval, Store, Timestamp, Verify, Version,
+    ErrorKind, Interval, Store, Symbol, Timestamp, Verify, Version,
     admin::Filter,
     market::{Bar, BarFacts, Bars, FactsFilter, Timeframe},
 };
@@ -55,6 +55,10 @@ fn whole() -> Folder {
     store.levels("VIX").unwrap().write(&(0..300).map(day).collect::<Vec<_>>()).unwrap();
     drop(store);
     folder
+}
+
+fn symbol(name: &str) -> Symbol {
+    Symbol::new(name).unwrap()
 }
 
 /// What a store answers to one question: an error has no further interest.
@@ -114,7 +118,7 @@ fn answers(store: &Store, contents: bool) -> BTreeMap<String, Answer> {
         ask(format!("latest {symbol}"), said(bars.latest()));
     }
     ask("symbols".into(), said(store.bar_symbols(SERIES)));
-    let facts = store.bar_facts(&FactsFilter::all()).and_then(|all| {
+    let facts = store.bar_facts(&FactsFilter::all().symbols(SYMBOLS.map(symbol))).and_then(|all| {
         let of = |facts: BarFacts| (facts.symbol, facts.bars, facts.chunks, facts.span, facts.last_close);
         all.into_iter().map(|(_, facts)| facts.map(of)).collect::<Result<Vec<_>, _>>()
     });
