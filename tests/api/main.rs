@@ -24,6 +24,7 @@ mod damage;
 mod dips;
 mod encoding;
 mod estimators;
+mod evidence;
 mod features;
 mod fetch_threads;
 mod fetching;

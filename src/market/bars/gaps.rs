@@ -81,14 +81,16 @@ impl BarSeries<'_> {
         let snapshot = self.covered.market.core.snapshot()?;
         let judged = self.covered.judged_in(&snapshot, &snapshot)?;
         let judge = self.covered.judge(&judged, self.covered.market.core.now());
-        let until = judge.complete_until(None);
+        let until = judge.complete_until();
         let over = Interval::between(interval.start(), interval.end().min(until).max(interval.start()));
         let (at, _) = read::field(&snapshot, &self.id, over, Field::Volume)?;
         let is_empty = |window: &Window| {
-            // A long bar may begin before the session that it is of.
+            // A long bar may begin before the session that it is of, but not within another one.
             let reach = if self.timeframe().is_daily() { Duration::ZERO } else { self.timeframe().duration() };
-            let next = at.partition_point(|at| at.after(reach) <= window.span.start() && *at < window.span.start());
-            at.get(next).is_none_or(|at| *at >= window.span.end())
+            let first = at.partition_point(|at| at.after(reach) <= window.span.start() && *at < window.span.start());
+            let end = at.partition_point(|at| *at < window.span.end());
+            let rows = at.get(first..end.max(first)).unwrap_or_default();
+            rows.iter().all(|at| *at < window.span.start() && judge.window_at(*at).is_some())
         };
         let is_known = |span| {
             judged
@@ -136,20 +138,24 @@ impl BarSeries<'_> {
     /// As for [`range`](Self::range).
     pub fn intraday_gaps(&self, interval: Interval<Timestamp>, shortest: Duration) -> Result<Vec<Interval<Timestamp>>> {
         self.check_sessions("look for gaps")?;
+        let length = self.timeframe().duration();
+        // A bar that goes on when the interval begins covers a part of it.
+        let around = Interval::between(interval.start().before(length), interval.end());
         let (at, _) =
-            self.covered.market.core.look(|snapshot| read::field(snapshot, &self.id, interval, Field::Volume))?;
+            self.covered.market.core.look(|snapshot| read::field(snapshot, &self.id, around, Field::Volume))?;
         let (calendar, mut intraday_gaps) = (self.covered.calendar()?, Vec::new());
         let sessions = calendar.expected(interval, self.timeframe());
         for window in sessions.flat_map(|session| session.windows(self.timeframe())) {
             let (start, end) = (window.start().max(interval.start()), window.end().min(interval.end()));
             let from = at.partition_point(|at| *at < start);
+            let before = from.checked_sub(1).and_then(|row| at.get(row)).filter(|at| window.contains(**at));
             let bars = at.iter().skip(from).take_while(|at| **at < end).copied();
-            let mut covered = start;
+            let mut covered = before.map_or(start, |at| at.after(length).max(start));
             for next in bars.chain([end]) {
                 if next > covered && next.since(covered) >= shortest {
                     intraday_gaps.push(Interval::new(covered, next)?);
                 }
-                covered = next.after(self.timeframe().duration()).max(covered);
+                covered = next.after(length).max(covered);
             }
         }
         Ok(intraday_gaps)

@@ -157,6 +157,7 @@ impl BarSeries<'_> {
         let written = self.commit("write bars", |batch| {
             let mut written = RowChanges::default();
             let mut last: Option<Timestamp> = None;
+            let mut has_closing = false;
             self.covered.note_rows(batch, |judge, ledger| {
                 for rows in periods {
                     let rows = rows?;
@@ -164,9 +165,10 @@ impl BarSeries<'_> {
                     // With the bar before them, so that the ledger knows them for neighbours.
                     let at: Vec<Timestamp> = last.into_iter().chain(rows.at).collect();
                     judge.record_write(ledger, &at);
+                    has_closing |= judge.has_closing(&at);
                     last = at.last().copied();
                 }
-                Ok(())
+                Ok(has_closing)
             })?;
             Ok(written)
         })?;

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::{
+    grid::BarGrid,
     ledger::{Coverage, CoverageSpan, Ledger},
     windows::Window,
 };
@@ -41,6 +42,10 @@ pub(crate) struct Judge<'a> {
     pub(crate) policy: &'a FetchPolicy,
     /// The longest publication delay that was seen.
     pub(crate) learnt_delay: Duration,
+    /// Where bars begin.
+    pub(crate) grid: &'a BarGrid,
+    /// Whether the series has had bars that begin at the close of a session.
+    pub(crate) closing_seen: bool,
     pub(crate) now: Timestamp,
 }
 
@@ -61,7 +66,13 @@ impl Judge<'_> {
         let before = ledger.clone();
         // The rows of this very answer may show that others are still on their way.
         let shown = self.delay_shown(&before, asked, at);
-        let judge = Self { learnt_delay: self.learnt_delay.max(shown.unwrap_or_default()), ..*self };
+        let grid = self.grid_after(at);
+        let judge = Judge {
+            learnt_delay: self.learnt_delay.max(shown.unwrap_or_default()),
+            grid: &grid,
+            closing_seen: self.closing_seen || self.has_closing(at),
+            ..*self
+        };
         let mut spans: Vec<CoverageSpan> = Vec::new();
         let mut judged_to = asked.start();
         for window in judge.windows(asked) {
@@ -98,55 +109,133 @@ impl Judge<'_> {
         let settled_at = window.closed_at.after(self.delay());
         let is_settled = settled_at <= self.now;
         if self.timeframe.is_daily() {
-            let coverage = match (rows.is_empty(), is_settled) {
-                (true, _) => self.absent(before, window, window.span),
-                (false, true) => Coverage::Present,
-                (false, false) => Coverage::Provisional { confirm_at: settled_at },
+            return match (rows.is_empty(), is_settled) {
+                (true, _) => {
+                    out.extend(self.unanswered(before, window, window.span, |part| self.absent(before, window, part)))
+                }
+                (false, true) => push(start, end, Coverage::Present),
+                (false, false) => push(start, end, Coverage::Provisional { confirm_at: settled_at }),
             };
-            return push(start, end, coverage);
         }
         let stored_in = |part: Interval<Timestamp>| before.within(part).iter().any(|span| span.coverage.is_stored());
         if rows.is_empty() && !stored_in(window.whole) {
             return push(start, end, self.absent(before, window, window.span));
         }
-        // The time behind the last row that is known of: rows may still come there.
-        // An empty answer says nothing about what lies before rows that are stored already.
-        let is_last =
-            rows.is_empty() || end >= window.whole.end() || !stored_in(Interval::between(end, window.whole.end()));
-        let tail = if is_last {
-            rows.last().map_or(start, |last| last.after(self.timeframe.duration())).min(end)
-        } else {
-            end
-        };
+        // The time behind the last row that is known of: rows may still come there. An empty answer says nothing about
+        // what lies before rows that are stored already, unless others lie in front of it.
+        let stored_behind = stored_in(Interval::between(end, window.whole.end().max(end)));
+        let is_within = stored_behind && stored_in(Interval::between(window.whole.start().min(start), start));
+        let is_last = if rows.is_empty() { !is_within } else { end >= window.whole.end() || !stored_behind };
+        let tail = if is_last { rows.last().map_or(start, |last| self.row_until(*last)).min(end) } else { end };
         if is_settled {
             push(start, tail, Coverage::Present);
-            let part = Interval::between(tail, end);
-            let coverage = if self.is_long_over(window) && !rows.is_empty() {
-                Coverage::Present
-            } else if brings_new(before, window.span, rows) {
-                // While rows come, more may follow: from here on it counts as asked for in vain.
-                self.absent(&Ledger::default(), window, part)
-            } else if self.has_ended(before, window, part) {
-                Coverage::Present
-            } else {
-                self.absent(before, window, part)
+            out.extend(self.unanswered(before, window, Interval::between(tail, end), |part| {
+                self.behind_last(before, window, rows, part)
+            }));
+        } else {
+            // Minutes without a trade are told from late ones when the session has ended.
+            let mut known_to = start;
+            for row in rows {
+                let gap = Interval::between(known_to, (*row).max(known_to));
+                out.extend(self.unanswered(before, window, gap, |part| self.due(before, window, part, settled_at)));
+                known_to = self.row_until(*row).min(end).max(known_to);
+                out.push(CoverageSpan {
+                    interval: Interval::between((*row).max(gap.start()), known_to),
+                    coverage: Coverage::Present,
+                });
+            }
+            let retry_at = if is_last { self.next_look(window) } else { settled_at };
+            // Where no bar has begun at the close so far, it is worth one look, when all has been published.
+            let closing =
+                window.closing.filter(|_| !self.closing_seen).map_or(end, |closing| closing.clamp(known_to, end));
+            for (part, retry_at) in
+                [(Interval::between(known_to, closing), retry_at), (Interval::between(closing, end), settled_at)]
+            {
+                out.extend(self.unanswered(before, window, part, |part| self.due(before, window, part, retry_at)));
+            }
+        }
+        self.confirm(window, rows, settled_at, out);
+    }
+
+    /// What is said of the time behind the last row of a session that has settled.
+    fn behind_last(&self, before: &Ledger, window: &Window, rows: &[Timestamp], part: Interval<Timestamp>) -> Coverage {
+        let is_closing = window.closing.is_some_and(|closing| part.start() >= closing);
+        if self.is_long_over(window) && !rows.is_empty() {
+            Coverage::Present
+        } else if is_closing && !self.closing_seen {
+            // One look more: who publishes late may have brought the last bar before it, and not this one yet.
+            let is_first = brings_new(before, window.span, rows);
+            if is_first { self.absent(&Ledger::default(), window, part) } else { Coverage::Present }
+        } else if brings_new(before, window.span, rows) {
+            // While rows come, more may follow: from here on it counts as asked for in vain.
+            self.absent(&Ledger::default(), window, part)
+        } else if self.has_ended(before, window, part) {
+            Coverage::Present
+        } else {
+            self.absent(before, window, part)
+        }
+    }
+
+    /// What is said of a stretch that an answer has no row for: what is stored there stays, and is asked for once more;
+    /// `missing` says what the rest is.
+    fn unanswered(
+        &self,
+        before: &Ledger,
+        window: &Window,
+        part: Interval<Timestamp>,
+        missing: impl Fn(Interval<Timestamp>) -> Coverage,
+    ) -> Vec<CoverageSpan> {
+        if part.is_empty() {
+            return Vec::new();
+        }
+        let mut spans: Vec<CoverageSpan> = Vec::new();
+        for CoverageSpan { interval, coverage } in before.within(part) {
+            let stored = match coverage {
+                Coverage::Present => Some(Coverage::Present),
+                Coverage::Provisional { .. } if self.is_long_over(window) => Some(Coverage::Present),
+                Coverage::Provisional { .. } => Some(Coverage::Provisional { confirm_at: self.next_look(window) }),
+                _ => None,
             };
-            return push(tail, end, coverage);
+            match (stored, spans.last_mut()) {
+                (Some(coverage), _) => spans.push(CoverageSpan { interval, coverage }),
+                // Neighbours that are missing are judged as one.
+                (None, Some(last)) if last.coverage == Coverage::Missing => {
+                    last.interval = Interval::between(last.interval.start(), interval.end());
+                }
+                (None, _) => spans.push(CoverageSpan { interval, coverage: Coverage::Missing }),
+            }
         }
-        // Minutes without a trade are told from late ones when the session has ended.
-        let mut known_to = start;
-        for row in rows {
-            push(
-                known_to,
-                (*row).max(known_to),
-                self.due(before, window, Interval::between(known_to, (*row).max(known_to)), settled_at),
-            );
-            let row_end = row.after(self.timeframe.duration()).min(end);
-            push((*row).max(known_to), row_end, Coverage::Present);
-            known_to = row_end.max(known_to);
+        for span in spans.iter_mut().filter(|span| span.coverage == Coverage::Missing) {
+            span.coverage = missing(span.interval);
         }
-        let retry_at = if is_last { self.next_look(window) } else { settled_at };
-        push(known_to, end, self.due(before, window, Interval::between(known_to, end), retry_at));
+        spans
+    }
+
+    /// Rows that came sooner after their end than they are final are asked for once more.
+    fn confirm(&self, window: &Window, rows: &[Timestamp], settled_at: Timestamp, out: &mut Vec<CoverageSpan>) {
+        let final_at = |row: Timestamp| self.row_end(row).after(self.delay());
+        let first = rows.partition_point(|row| final_at(*row) <= self.now);
+        let Some((first, last)) = rows.get(first).zip(rows.last()) else { return };
+        let part = Interval::between(*first, self.row_until(*last).min(window.span.end()));
+        let confirm_at = settled_at.max(final_at(*last));
+        let before = std::mem::take(out);
+        for CoverageSpan { interval, coverage } in before {
+            let is_early =
+                coverage == Coverage::Present && interval.start() < part.end() && part.start() < interval.end();
+            if !is_early {
+                out.push(CoverageSpan { interval, coverage });
+                continue;
+            }
+            let (start, end) = (interval.start().max(part.start()), interval.end().min(part.end()));
+            let pieces = [
+                (interval.start(), start, Coverage::Present),
+                (start, end, Coverage::Provisional { confirm_at }),
+                (end, interval.end(), Coverage::Present),
+            ];
+            for (start, end, coverage) in pieces.into_iter().filter(|(start, end, _)| start < end) {
+                out.push(CoverageSpan { interval: Interval::between(start, end), coverage });
+            }
+        }
     }
 
     /// Whether a session was over so long ago that one answer says where its rows end.
@@ -225,12 +314,12 @@ impl Judge<'_> {
         shown.max().filter(|delay| *delay > self.delay())
     }
 
-    /// Takes note that an answer was a page that ends within a session: its rest counts as asked for from now on.
-    pub(crate) fn record_page_end(&self, ledger: &mut Ledger, end: Timestamp) {
+    /// Takes note that an answer was a page that ends within a session: its rest, as far as it was asked for, counts as asked for from now on.
+    pub(crate) fn record_page_end(&self, ledger: &mut Ledger, end: Timestamp, asked: Interval<Timestamp>) {
         if let Some(window) =
             self.window_at(end).filter(|window| !self.timeframe.is_daily() && window.whole.start() < end)
         {
-            let rest = Interval::between(end, window.whole.end());
+            let rest = Interval::between(end, window.whole.end().min(asked.end()).max(end));
             let is_open =
                 |span: &CoverageSpan| matches!(span.coverage, Coverage::Due { .. } | Coverage::Unjudged { .. });
             for span in ledger.within(rest).into_iter().filter(is_open) {
@@ -244,7 +333,7 @@ impl Judge<'_> {
     /// follow there, or a good part of the last one's.
     pub(crate) fn page_end(&self, asked: Interval<Timestamp>, at: &[Timestamp]) -> Option<Timestamp> {
         let last = at.last().filter(|_| at.len() >= PAGE_ROWS_MIN)?;
-        let end = last.after(self.timeframe.duration());
+        let end = self.row_until(*last);
         if end >= asked.end() {
             return None;
         }
@@ -260,6 +349,12 @@ impl Judge<'_> {
     /// Takes note of rows that were written: of the time that they cover, and of the time between two of them in which
     /// nothing is expected.
     pub(crate) fn record_write(&self, ledger: &mut Ledger, at: &[Timestamp]) {
+        let grid = self.grid_after(at);
+        let closing_seen = self.closing_seen || self.has_closing(at);
+        Judge { grid: &grid, closing_seen, ..*self }.note_rows(ledger, at);
+    }
+
+    fn note_rows(&self, ledger: &mut Ledger, at: &[Timestamp]) {
         const FAR: Duration = Duration::from_secs(10 * 24 * 3600);
         let Some(first) = at.first() else { return };
         // Rows that come one by one make one stretch.
@@ -268,9 +363,9 @@ impl Judge<'_> {
             stored.iter().rev().find(|span| span.coverage == Coverage::Present).map(|span| span.interval.end());
         let mut run: Option<Interval<Timestamp>> = stored.map(|end| Interval::between(end, end));
         for row in at {
-            let end = row.after(self.timeframe.duration());
+            let end = self.row_until(*row);
             run = Some(match run {
-                Some(run) if *row <= run.end() || !self.expects(Interval::between(run.end(), *row)) => {
+                Some(run) if *row <= run.end() || !self.expects_row(Interval::between(run.end(), *row)) => {
                     Interval::between(run.start(), end.max(run.end()))
                 }
                 run => {
@@ -290,7 +385,7 @@ impl Judge<'_> {
             if end <= self.now {
                 break;
             }
-            let row = Interval::between(*row, row.after(self.timeframe.duration()));
+            let row = Interval::between(*row, self.row_until(*row));
             ledger.mark(row, Coverage::Provisional { confirm_at: end.after(self.delay()) });
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     CalendarId, CoverageRecord, calendar_of,
     classify::Judge,
+    grid::BarGrid,
     ledger::{Coverage, CoverageSpan, Ledger},
     read, write,
 };
@@ -19,7 +20,7 @@ use crate::{
         timeframe::Timeframe,
     },
     types::{
-        error::{Error, Result},
+        error::{Error, ErrorKind, Result},
         interval::Interval,
         key::Symbol,
         time::Timestamp,
@@ -84,6 +85,8 @@ impl std::fmt::Display for CoveredSeries<'_> {
 pub(crate) struct Judged {
     pub(crate) record: CoverageRecord,
     pub(crate) calendar: Calendar,
+    /// Where bars begin, by those that are stored.
+    pub(crate) grid: BarGrid,
 }
 
 impl<'a> CoveredSeries<'a> {
@@ -115,7 +118,8 @@ impl<'a> CoveredSeries<'a> {
     /// What judges the series now.
     pub(crate) fn judge<'b>(&'b self, judged: &'b Judged, now: Timestamp) -> Judge<'b> {
         let (timeframe, policy) = (self.timeframe, self.policy());
-        Judge { calendar: &judged.calendar, timeframe, policy, learnt_delay: judged.record.learnt_delay, now }
+        let CoverageRecord { learnt_delay, closing_seen, .. } = judged.record;
+        Judge { calendar: &judged.calendar, timeframe, policy, learnt_delay, grid: &judged.grid, closing_seen, now }
     }
 
     /// What is known of it, and the calendar that goes on with that.
@@ -134,7 +138,8 @@ impl<'a> CoveredSeries<'a> {
             self.judge_anew(&mut record, &before);
         }
         record.extended_hours = self.policy().extended_hours;
-        let mut judged = Judged { record, calendar };
+        let mut judged = Judged { record, calendar, grid: BarGrid::of(self.timeframe) };
+        self.learn_grid(&mut judged, rows)?;
         if judged.record.overclaims {
             let at = self.id.stored_times(rows, Interval::all_time())?;
             let mut ledger = judged.record.ledger.clone();
@@ -143,6 +148,22 @@ impl<'a> CoveredSeries<'a> {
             judged.record = CoverageRecord { ledger, overclaims: false, ..judged.record };
         }
         Ok(judged)
+    }
+
+    /// Finds out where bars begin that follow no fixed grid, by the last ones that are stored.
+    fn learn_grid(&self, judged: &mut Judged, rows: &Snapshot) -> Result<()> {
+        const RECENT: Duration = Duration::from_secs(10 * 24 * 3600);
+        if self.timeframe.is_daily() || self.timeframe.grid().is_some() {
+            return Ok(());
+        }
+        let now = self.market.core.now();
+        match self.id.stored_times(rows, Interval::between(now.before(RECENT), now)) {
+            Ok(stored) => judged.grid = self.judge(judged, now).grid_after(&stored),
+            // Who wants the rows is told. What is damaged must not keep them from being removed.
+            Err(err) if err.kind() == ErrorKind::Corrupt => {}
+            Err(err) => return Err(err),
+        }
+        Ok(())
     }
 
     /// Forgets what another calendar, or other hours, said. What is stored stays known where they had a session: outside
@@ -156,6 +177,8 @@ impl<'a> CoveredSeries<'a> {
             timeframe: self.timeframe,
             policy: &policy,
             learnt_delay: record.learnt_delay,
+            grid: &BarGrid::of(self.timeframe),
+            closing_seen: record.closing_seen,
             now: self.market.core.now(),
         };
         record.ledger.keep_within(|span| judge.windows(span).map(|window| window.span).collect());
@@ -168,16 +191,21 @@ impl<'a> CoveredSeries<'a> {
             return Ok(self.calendar.as_ref().unwrap_or(standard).clone());
         };
         match &self.calendar {
-            Some(given) if given.name().as_str() == stored.name => Ok(given.clone()),
+            Some(given) if given.name().as_str() == stored.name => self.newer(reader, stored, given),
             Some(given) => {
                 let message = format!(
                     "its calendar is {stored}, and the call brings {given}; `set_calendar` gives the series another one"
                 );
                 Err(Error::invalid("read calendar", self.id.to_string(), message))
             }
-            None if standard.name().as_str() == stored.name => Ok(standard.clone()),
+            None if standard.name().as_str() == stored.name => self.newer(reader, stored, standard),
             None => calendar_of(reader, stored),
         }
+    }
+
+    /// The newer version of one calendar: programs of two releases do not judge anew in turns.
+    fn newer(&self, reader: &impl Reader, stored: &CalendarId, given: &Calendar) -> Result<Calendar> {
+        if given.version() < stored.version { calendar_of(reader, stored) } else { Ok(given.clone()) }
     }
 
     /// The calendar of the series.
@@ -203,11 +231,6 @@ impl<'a> CoveredSeries<'a> {
         })
     }
 
-    /// When stored rows begin, in `interval`.
-    pub(crate) fn stored_times(&self, interval: Interval<Timestamp>) -> Result<Vec<Timestamp>> {
-        self.market.core.look(|snapshot| self.id.stored_times(snapshot, interval))
-    }
-
     /// What was known of it before a transaction.
     pub(crate) fn judged_before(&self, batch: &Batch) -> Result<Judged> {
         self.judged_in(batch, batch.before())
@@ -215,7 +238,7 @@ impl<'a> CoveredSeries<'a> {
 
     /// Writes what is known of it.
     pub(crate) fn write_judged(&self, batch: &Batch, judged: &Judged) -> Result<()> {
-        write(batch, &self.id.key(), &judged.record, &judged.calendar)
+        write(batch, &self.id.key(), &judged.record, &judged.calendar, self.market.core.now())
     }
 
     /// Notes that rows at these times, which ascend, were written; and, if the writer says so, that they are all there
@@ -226,17 +249,14 @@ impl<'a> CoveredSeries<'a> {
         at: &[Timestamp],
         covered: Option<Interval<Timestamp>>,
     ) -> Result<()> {
-        self.note_rows(batch, |judge, ledger| {
-            record_rows(judge, ledger, at, covered);
-            Ok(())
-        })
+        self.note_rows(batch, |judge, ledger| Ok(record_rows(judge, ledger, at, covered)))
     }
 
-    /// Notes what `record` says of rows that are written.
+    /// Notes what `record` says of rows that are written; it returns whether one of them begins at a close.
     pub(crate) fn note_rows(
         &self,
         batch: &Batch,
-        record: impl FnOnce(&Judge<'_>, &mut Ledger) -> Result<()>,
+        record: impl FnOnce(&Judge<'_>, &mut Ledger) -> Result<bool>,
     ) -> Result<()> {
         match self.after(batch, batch.before(), record)? {
             Some(judged) => self.write_judged(batch, &judged),
@@ -252,26 +272,24 @@ impl<'a> CoveredSeries<'a> {
         at: &[Timestamp],
         covered: Option<Interval<Timestamp>>,
     ) -> Result<Option<Judged>> {
-        self.after(reader, rows, |judge, ledger| {
-            record_rows(judge, ledger, at, covered);
-            Ok(())
-        })
+        self.after(reader, rows, |judge, ledger| Ok(record_rows(judge, ledger, at, covered)))
     }
 
     fn after(
         &self,
         reader: &impl Reader,
         rows: &Snapshot,
-        record: impl FnOnce(&Judge<'_>, &mut Ledger) -> Result<()>,
+        record: impl FnOnce(&Judge<'_>, &mut Ledger) -> Result<bool>,
     ) -> Result<Option<Judged>> {
         let mut judged = self.judged_in(reader, rows)?;
         let before = judged.record.ledger.clone();
         let mut ledger = before.clone();
-        record(&self.judge(&judged, self.market.core.now()), &mut ledger)?;
+        let has_closing = record(&self.judge(&judged, self.market.core.now()), &mut ledger)?;
         ledger.bound();
-        let is_new = judged.record.calendar_id.is_none();
+        let is_new = judged.record.calendar_id.is_none() || has_closing && !judged.record.closing_seen;
         let changes = ledger != before || is_new;
         judged.record.ledger = ledger;
+        judged.record.closing_seen |= has_closing;
         Ok(changes.then_some(judged))
     }
 
@@ -279,24 +297,27 @@ impl<'a> CoveredSeries<'a> {
     pub(crate) fn note_missing(&self, batch: &Batch, interval: Interval<Timestamp>) -> Result<()> {
         let mut judged = self.judged_before(batch)?;
         judged.record.ledger.mark(interval, Coverage::Missing);
-        // What was learnt of a vendor who was broken goes with it.
+        // What was learnt of a vendor who was broken goes with it, and so does an answer that is under way.
         judged.record.learnt_delay = Duration::ZERO;
+        judged.record.generation = judged.record.generation.wrapping_add(1);
         self.write_judged(batch, &judged)
     }
 
     /// Gives the series another calendar, and forgets what the one before judged.
     pub(crate) fn set_calendar(&self, batch: &Batch, calendar: Calendar) -> Result<()> {
         let as_stored = Self { calendar: None, ..self.clone() };
-        let Judged { mut record, calendar: before } = as_stored.judged_before(batch)?;
+        let Judged { mut record, calendar: before, grid } = as_stored.judged_before(batch)?;
         if before != calendar {
             self.judge_anew(&mut record, &before);
+            record.generation = record.generation.wrapping_add(1);
         }
-        self.write_judged(batch, &Judged { record, calendar })
+        self.write_judged(batch, &Judged { record, calendar, grid })
     }
 }
 
-/// Takes note of rows that were written at these times; they are all there is in `covered`, if the writer says so.
-fn record_rows(judge: &Judge<'_>, ledger: &mut Ledger, at: &[Timestamp], covered: Option<Interval<Timestamp>>) {
+/// Takes note of rows that were written at these times; they are all there is in `covered`, if the writer says so. Returns
+/// whether one of them begins at a close.
+fn record_rows(judge: &Judge<'_>, ledger: &mut Ledger, at: &[Timestamp], covered: Option<Interval<Timestamp>>) -> bool {
     match covered {
         Some(interval) => {
             let coverage = if at.is_empty() { Coverage::Empty } else { Coverage::Present };
@@ -304,4 +325,5 @@ fn record_rows(judge: &Judge<'_>, ledger: &mut Ledger, at: &[Timestamp], covered
         }
         None => judge.record_write(ledger, at),
     }
+    judge.has_closing(at)
 }

@@ -1,14 +1,102 @@
-//! Which bars can be over, and where bars can begin that follow no fixed grid.
+//! Where bars can begin, and which of them can be over.
+//!
+//! Bars of half an hour and what divides it begin at multiples of their length. Longer ones do not agree: some vendors
+//! count hours from the open, others by the clock, with a short bar first. Which it is shows in the rows; until it does,
+//! both are possible, and a bar can begin wherever one of them has one.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
 
-use super::classify::Judge;
-use crate::types::{interval::Interval, time::Timestamp};
+use super::{classify::Judge, windows::Window};
+use crate::{
+    market::timeframe::Timeframe,
+    types::{interval::Interval, time::Timestamp},
+};
+
+/// Where the bars of a series begin, as far as its rows say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BarGrid {
+    /// How far apart they are, in nanoseconds.
+    length: i64,
+    /// The first bar of a stretch of trading begins with it, wherever the others do.
+    has_first: bool,
+    /// The others may be counted from the start of the stretch.
+    is_anchored: bool,
+    /// The others may begin so long after multiples of the length, by the clock in UTC.
+    clocks: Vec<i64>,
+}
+
+impl BarGrid {
+    /// What is known of bars of this length before there are any.
+    pub(crate) fn of(timeframe: Timeframe) -> Self {
+        match timeframe.grid() {
+            Some(length) => Self { length, has_first: false, is_anchored: false, clocks: vec![0] },
+            None => {
+                let length = i64::try_from(timeframe.as_nanos()).unwrap_or(i64::MAX);
+                Self { length, has_first: true, is_anchored: true, clocks: vec![0] }
+            }
+        }
+    }
+
+    /// Whether rows can say more about it.
+    fn is_open(&self) -> bool {
+        self.has_first
+    }
+
+    /// What is known of it after `rows`, of which `window_of` says in which stretch of trading they lie.
+    fn after(&self, rows: &[Timestamp], window_of: impl Fn(Timestamp) -> Option<Window>) -> Self {
+        let (mut is_anchored, mut clocks) = (true, BTreeSet::new());
+        for at in rows {
+            // The first bar of a stretch, and one that begins at the close, are where they are on every grid.
+            let Some(window) =
+                window_of(*at).filter(|window| *at != window.whole.start() && Some(*at) != window.closing)
+            else {
+                continue;
+            };
+            is_anchored &= (at.as_nanos() - window.whole.start().as_nanos()) % self.length == 0;
+            clocks.insert(at.as_nanos().rem_euclid(self.length));
+        }
+        match (clocks.len(), is_anchored) {
+            (0, _) => self.clone(),
+            // Where clocks go forward, bars by the local clock have another phase than before.
+            (1, is_anchored) | (_, is_anchored @ false) => {
+                Self { is_anchored, clocks: clocks.into_iter().collect(), ..self.clone() }
+            }
+            (_, true) => Self { is_anchored, clocks: Vec::new(), ..self.clone() },
+        }
+    }
+
+    /// The first time from `at` on at which a bar can begin in a stretch of trading.
+    pub(crate) fn next_from(&self, window: &Window, at: Timestamp) -> Option<Timestamp> {
+        let (start, at) = (window.whole.start(), at.max(window.whole.start()));
+        let up = |from: i64| {
+            let steps =
+                (at.as_nanos() - from).div_euclid(self.length) + i64::from((at.as_nanos() - from) % self.length != 0);
+            Timestamp::from_nanos(from.saturating_add(steps.saturating_mul(self.length)))
+        };
+        let first = (self.has_first && at == start).then_some(start);
+        let anchored = self.is_anchored.then(|| up(start.as_nanos()));
+        let closing = window.closing.filter(|closing| *closing >= at);
+        let by_clock = self.clocks.iter().map(|phase| up(*phase));
+        let next = first.into_iter().chain(anchored).chain(closing).chain(by_clock).min();
+        next.filter(|next| window.whole.contains(*next))
+    }
+
+    /// Since when the bar may run that goes on at `at`, in a stretch of trading: by each grid that is possible the bar
+    /// before it has ended.
+    fn running_since(&self, window: &Window, at: Timestamp) -> Timestamp {
+        let start = window.whole.start();
+        let down = |from: i64| {
+            let steps = (at.as_nanos() - from).div_euclid(self.length);
+            Timestamp::from_nanos(from.saturating_add(steps.saturating_mul(self.length))).max(start)
+        };
+        let anchored = self.is_anchored.then(|| down(start.as_nanos()));
+        self.clocks.iter().map(|phase| down(*phase)).chain(anchored).min().unwrap_or(start)
+    }
+}
 
 impl Judge<'_> {
-    /// The end of the rows that can be over: no row that begins before it goes on. Where bars of this length begin is
-    /// known from the `grid` of those that are stored.
-    pub(crate) fn complete_until(&self, grid: Option<BarGrid>) -> Timestamp {
+    /// The end of the rows that can be over: no row that begins before it goes on.
+    pub(crate) fn complete_until(&self) -> Timestamp {
         let now = self.now;
         if self.timeframe.is_daily() {
             let today = now.day();
@@ -22,75 +110,67 @@ impl Judge<'_> {
         if let Some(grid) = self.timeframe.grid() {
             return Timestamp::from_nanos(now.as_nanos().div_euclid(grid).saturating_mul(grid));
         }
-        let Some(window) = self.window_at(now) else {
+        match self.window_at(now) {
+            Some(window) => self.grid.running_since(&window, now),
             // The last bar of a session ends with it.
-            return now;
-        };
-        let Some(grid) = grid else {
-            return now.before(self.timeframe.duration()).after(Duration::from_nanos(1));
-        };
-        let (open, length) = (window.whole.start(), self.timeframe.duration());
-        let first = open.after(grid.phase);
-        if now < first {
-            return open;
+            None => now,
         }
-        let steps = u32::try_from(now.since(first).as_nanos() / length.as_nanos()).unwrap_or(u32::MAX);
-        first.after(length.saturating_mul(steps))
     }
 
-    /// Whether a bar can begin in `part`, as far as is known where bars of this length begin.
-    pub(crate) fn can_begin_in(&self, part: Interval<Timestamp>, grid: Option<BarGrid>) -> bool {
-        self.windows(part).any(|window| {
-            if self.timeframe.is_daily() || window.session.is_none() {
-                return true;
+    /// Whether a bar can begin in `part`.
+    pub(crate) fn can_begin_in(&self, part: Interval<Timestamp>) -> bool {
+        self.windows(part).any(|window| self.begins_in(&window))
+    }
+
+    /// Whether a bar is expected to begin in `part`: at the close only where the series has had bars that do.
+    pub(crate) fn expects_row(&self, part: Interval<Timestamp>) -> bool {
+        self.windows(part).any(|window| match window.closing {
+            Some(closing) if !self.closing_seen => {
+                let span =
+                    Interval::between(window.span.start(), window.span.end().min(closing).max(window.span.start()));
+                self.begins_in(&Window { span, closing: None, ..window })
             }
-            let (start, end) = (window.span.start(), window.span.end());
-            if let Some(grid) = self.timeframe.grid() {
-                let next = start.as_nanos().saturating_add(grid - 1).div_euclid(grid).saturating_mul(grid);
-                return next < end.as_nanos();
-            }
-            let Some(grid) = grid else { return true };
-            let (open, length) = (window.whole.start(), self.timeframe.duration());
-            if start <= open {
-                return true;
-            }
-            let first = open.after(grid.phase);
-            let steps = start.since(first).as_nanos().div_ceil(length.as_nanos());
-            let next = first.after(length.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX)));
-            next < end
+            _ => self.begins_in(&window),
         })
     }
 
-    /// Where bars of this length begin, by the last ones that are stored.
-    pub(crate) fn grid_of(&self, stored: &[Timestamp]) -> Option<BarGrid> {
-        let last = *stored.last()?;
-        let phase = stored.iter().rev().find_map(|at| {
-            let window = self.window_at(*at)?;
-            // The first bar of a session may be a short one.
-            let since_open = at.since(window.whole.start());
-            (!since_open.is_zero()).then(|| {
-                let nanos = since_open.as_nanos() % self.timeframe.duration().as_nanos();
-                Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
-            })
-        });
-        Some(BarGrid { phase: phase.unwrap_or_default(), last })
+    fn begins_in(&self, window: &Window) -> bool {
+        if self.timeframe.is_daily() || window.session.is_none() {
+            return !window.span.is_empty();
+        }
+        self.grid.next_from(window, window.span.start()).is_some_and(|next| next < window.span.end())
     }
-}
 
-/// Where bars that follow no fixed grid begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BarGrid {
-    /// After the open of their session, less whole bars.
-    phase: Duration,
-    /// The last bar.
-    last: Timestamp,
-}
+    /// Until when no other bar begins behind the one that begins at `at`.
+    pub(crate) fn row_until(&self, at: Timestamp) -> Timestamp {
+        let end = at.after(self.timeframe.duration());
+        if self.timeframe.is_daily() || !self.grid.is_open() {
+            return end;
+        }
+        let behind = Timestamp::from_nanos(at.as_nanos().saturating_add(1));
+        let next = self.window_at(at).and_then(|window| self.grid.next_from(&window, behind));
+        next.map_or(end, |next| next.min(end))
+    }
 
-impl BarGrid {
-    /// Whether `part` lies within the last bar, so that no other begins there. The first bar of a session may be short,
-    /// and says nothing about what lies behind it.
-    pub(crate) fn covers(&self, part: Interval<Timestamp>, judge: &Judge<'_>) -> bool {
-        let is_first = judge.window_at(self.last).is_none_or(|window| window.whole.start() == self.last);
-        !is_first && self.last <= part.start() && part.end() <= self.last.after(judge.timeframe.duration())
+    /// Where bars begin, as far as these rows say more than what was known.
+    pub(crate) fn grid_after(&self, rows: &[Timestamp]) -> BarGrid {
+        if self.timeframe.is_daily() || !self.grid.is_open() {
+            return self.grid.clone();
+        }
+        self.grid.after(rows, |at| self.window_at(at))
+    }
+
+    /// Whether one of these rows begins at the close of its session.
+    pub(crate) fn has_closing(&self, rows: &[Timestamp]) -> bool {
+        if self.timeframe.is_daily() {
+            return false;
+        }
+        // The calendar is asked of those rows alone behind which none follows at once.
+        let last_ones = rows.windows(2).filter_map(|pair| match pair {
+            [row, next] if next.since(*row) > self.timeframe.duration() => Some(row),
+            _ => None,
+        });
+        let is_closing = |at: &Timestamp| self.window_at(*at).is_some_and(|window| window.closing == Some(*at));
+        last_ones.chain(rows.last()).any(is_closing)
     }
 }

@@ -77,13 +77,15 @@ impl Coverage {
     /// Returns whether it has to be asked for at the time `now`.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
+        // Nothing is put off for longer than that: the clock was ahead when it was, and stands right again.
+        let is_time = |at: &Timestamp| *at <= now || at.since(now) > PUT_OFF_MAX;
         match self {
             Self::Present | Self::Empty => false,
             Self::Provisional { confirm_at: at }
             | Self::Due { retry_at: at, .. }
             | Self::AssumedEmpty { retry_at: at, .. }
             | Self::Unjudged { retry_at: at, .. }
-            | Self::Failed { retry_at: at, .. } => *at <= now,
+            | Self::Failed { retry_at: at, .. } => is_time(at),
             Self::Missing => true,
         }
     }
@@ -93,6 +95,9 @@ impl Coverage {
         matches!(self, Self::Present | Self::Provisional { .. })
     }
 }
+
+/// The longest time that anything is put off for: twice the longest pause.
+pub(crate) const PUT_OFF_MAX: Duration = Duration::from_secs(60 * 24 * 3600);
 
 /// A stretch of time and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,20 +186,6 @@ impl Ledger {
         found
     }
 
-    /// The parts of `interval` that have to be asked for at the time `now`, neighbours joined.
-    pub(crate) fn due(&self, interval: Interval<Timestamp>, now: Timestamp) -> Vec<Interval<Timestamp>> {
-        let mut due: Vec<Interval<Timestamp>> = Vec::new();
-        for stretch in self.within(interval).into_iter().filter(|stretch| stretch.coverage.is_due(now)) {
-            match due.last_mut() {
-                Some(last) if last.end() == stretch.interval.start() => {
-                    *last = Interval::between(last.start(), stretch.interval.end());
-                }
-                _ => due.push(stretch.interval),
-            }
-        }
-        due
-    }
-
     /// Forgets the shortest stretches, if there are too many: what is forgotten is fetched again.
     pub(crate) fn bound(&mut self) {
         let excess = self.stretches.len().saturating_sub(SPANS_MAX);
@@ -263,15 +254,17 @@ pub(crate) fn call_count(interval: Interval<Timestamp>, max_request_span: Option
     u64::try_from(nanos.div_ceil(span)).unwrap_or(u64::MAX)
 }
 
-/// Rows that a call may bring again where that saves another call.
-pub(crate) const ROWS_BETWEEN_MAX: u32 = 10;
+/// Rows that a call may bring again where that saves another call: less than a page of most vendors.
+pub(crate) const ROWS_BETWEEN_MAX: u32 = 250;
 
 /// Joins neighbours of `due` where one call for both, and for what lies between them, takes fewer calls than two; also
-/// without a limit on a call, where so little lies between them that asking for it again costs less than a call.
+/// without a limit on a call, where so little lies between them that asking for it again costs less than a call, or
+/// nothing at all.
 pub(crate) fn join(
     due: &[Interval<Timestamp>],
     max_request_span: Option<Duration>,
     row: Duration,
+    is_nothing: impl Fn(Interval<Timestamp>) -> bool,
 ) -> Vec<Interval<Timestamp>> {
     let little = row.saturating_mul(ROWS_BETWEEN_MAX);
     let mut joined: Vec<Interval<Timestamp>> = Vec::new();
@@ -282,7 +275,8 @@ pub(crate) fn join(
                 let count = |interval| call_count(interval, max_request_span);
                 // Without a limit on a call everything between would be asked for again, however much that is.
                 let is_limited = max_request_span.is_some();
-                let is_near = is_limited || next.start().since(last.end()) <= little;
+                let is_little = next.start().since(last.end()) <= little;
+                let is_near = is_limited || is_little || is_nothing(Interval::between(last.end(), next.start()));
                 if is_near && count(both) < count(*last).saturating_add(count(next)) {
                     *last = both;
                 } else {
@@ -314,14 +308,12 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_due_is_asked_for() {
-        let mut ledger = Ledger::default();
-        ledger.mark(between(10, 20), Coverage::Present);
-        ledger.mark(between(20, 30), Coverage::Empty);
-        ledger.mark(between(30, 40), failed(100));
-        let due = |now| ledger.due(between(0, 50), at(now));
-        assert_eq!(due(99), [between(0, 10), between(40, 50)]);
-        assert_eq!(due(100), [between(0, 10), between(30, 50)]);
+    fn what_failed_is_due_when_its_time_has_come_or_cannot_have_been_meant() {
+        let hour = 3_600_000_000_000;
+        let due = |retry, now| failed(retry * hour).is_due(at(now * hour));
+        assert_eq!([due(100, 99), due(100, 100), due(100, 101)], [false, true, true]);
+        assert_eq!([due(60 * 24, 0), due(60 * 24 + 1, 0)], [false, true]);
+        assert!(Coverage::Missing.is_due(at(0)) && !Coverage::Present.is_due(at(0)) && !Coverage::Empty.is_due(at(0)));
     }
 
     #[test]
@@ -338,11 +330,11 @@ mod tests {
     #[test]
     fn calls_are_joined_where_that_saves_one() {
         let max = Some(Duration::from_nanos(10));
-        let joined = |due: &[Interval<Timestamp>], max| join(due, max, Duration::from_nanos(1));
+        let joined = |due: &[Interval<Timestamp>], max| join(due, max, Duration::from_nanos(1), |_| false);
         assert_eq!(joined(&[between(0, 3), between(5, 9)], max), [between(0, 9)]);
         assert_eq!(joined(&[between(0, 3), between(15, 19)], max), [between(0, 3), between(15, 19)]);
-        assert_eq!(joined(&[between(0, 3), between(5, 9), between(19, 20)], None), [between(0, 20)]);
-        assert_eq!(joined(&[between(0, 3), between(5, 9), between(20, 21)], None).len(), 2);
+        assert_eq!(joined(&[between(0, 3), between(5, 9), between(259, 260)], None), [between(0, 260)]);
+        assert_eq!(joined(&[between(0, 3), between(5, 9), between(260, 261)], None).len(), 2);
         let split: Vec<_> = calls(between(0, 25), max).collect();
         assert_eq!(split, [between(0, 10), between(10, 20), between(20, 25)]);
         assert_eq!(calls(between(0, 25), None).collect::<Vec<_>>(), [between(0, 25)]);

@@ -35,6 +35,7 @@ struct CoverageV1 {
 
 crate::format::record::schema!(CoverageV1, "modelkeep.coverage", 1);
 
+/// Another release's, which knew nothing of bars that begin at a close.
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct CoverageV2 {
     starts: Vec<i64>,
@@ -60,6 +61,34 @@ struct CoverageV2 {
 
 crate::format::record::schema!(CoverageV2, "modelkeep.coverage", 2);
 
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct CoverageV3 {
+    starts: Vec<i64>,
+    ends: Vec<i64>,
+    states: Vec<u8>,
+    /// Of those that are asked for again, in order: when.
+    retries: Vec<i64>,
+    /// Of those that count how often they were asked for, in order.
+    attempts: Vec<u32>,
+    /// Of those that are due or unjudged, in order: when they were first and when they were last asked for.
+    asked: Vec<i64>,
+    /// Of those that failed, in order.
+    reasons: Vec<String>,
+    calendar: String,
+    calendar_version: u32,
+    calendar_hash: [u8; 32],
+    calls: u64,
+    call_nanos: u64,
+    learnt_delay_nanos: u64,
+    extended_hours: bool,
+    off_days: u64,
+    closing_seen: bool,
+    generation: u64,
+    judged_at: i64,
+}
+
+crate::format::record::schema!(CoverageV3, "modelkeep.coverage", 3);
+
 const PRESENT: u8 = 0;
 const EMPTY: u8 = 1;
 const FAILED: u8 = 2;
@@ -76,7 +105,7 @@ struct CalendarV1 {
 crate::format::record::schema!(CalendarV1, "modelkeep.calendar", 1);
 
 /// The ledger of a series, who judged it, and what its calls took so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct CoverageRecord {
     pub(crate) ledger: Ledger,
     pub(crate) calendar_id: Option<CalendarId>,
@@ -88,6 +117,12 @@ pub(crate) struct CoverageRecord {
     pub(crate) extended_hours: bool,
     /// Rows that were fetched on days without a session, and left out.
     pub(crate) off_days: u64,
+    /// Whether there were bars that begin at the close of a session.
+    pub(crate) closing_seen: bool,
+    /// Counts what makes answers that are under way say nothing: somebody forgot what is known, or changed the calendar.
+    pub(crate) generation: u64,
+    /// When it was written, by the store's clock.
+    pub(crate) judged_at: Timestamp,
     /// An older release wrote it, which claimed more than it knew.
     pub(crate) overclaims: bool,
 }
@@ -112,6 +147,24 @@ impl std::fmt::Display for CalendarId {
     }
 }
 
+impl Default for CoverageRecord {
+    fn default() -> Self {
+        Self {
+            ledger: Ledger::default(),
+            calendar_id: None,
+            calls: 0,
+            call_time: Duration::ZERO,
+            learnt_delay: Duration::ZERO,
+            extended_hours: false,
+            off_days: 0,
+            closing_seen: false,
+            generation: 0,
+            judged_at: Timestamp::from_nanos(i64::MIN),
+            overclaims: false,
+        }
+    }
+}
+
 impl CoverageRecord {
     /// The mean time of a call.
     pub(crate) fn mean_call(&self) -> Duration {
@@ -126,13 +179,7 @@ pub(crate) fn read(reader: &impl Reader, key: &[u8]) -> Result<CoverageRecord> {
         return Ok(CoverageRecord::default());
     };
     let broken = || Error::corrupt("read coverage", hex(key), "the ledger breaks its own rules");
-    let (record, overclaims) = match sealed::open_record::<CoverageV2>(Table::Coverage, key, &value) {
-        Ok(record) => (record, false),
-        Err(err) => match sealed::open_record::<CoverageV1>(Table::Coverage, key, &value) {
-            Ok(old) => (CoverageV2::from(old), true),
-            Err(_) => return Err(err),
-        },
-    };
+    let (record, overclaims) = open(key, &value)?;
     let (mut retries, mut attempts) =
         (record.retries.into_iter().map(Timestamp::from_nanos), record.attempts.into_iter());
     let (mut asked, mut reasons) = (record.asked.into_iter().map(Timestamp::from_nanos), record.reasons.into_iter());
@@ -175,8 +222,51 @@ pub(crate) fn read(reader: &impl Reader, key: &[u8]) -> Result<CoverageRecord> {
         learnt_delay: Duration::from_nanos(record.learnt_delay_nanos),
         extended_hours: record.extended_hours,
         off_days: record.off_days,
+        closing_seen: record.closing_seen,
+        generation: record.generation,
+        judged_at: Timestamp::from_nanos(record.judged_at),
         overclaims,
     })
+}
+
+/// Opens a record of any release, and says whether it claims more than was seen.
+fn open(key: &[u8], value: &[u8]) -> Result<(CoverageV3, bool)> {
+    let error = match sealed::open_record::<CoverageV3>(Table::Coverage, key, value) {
+        Ok(record) => return Ok((record, false)),
+        Err(err) => err,
+    };
+    if let Ok(old) = sealed::open_record::<CoverageV2>(Table::Coverage, key, value) {
+        return Ok((old.into(), false));
+    }
+    match sealed::open_record::<CoverageV1>(Table::Coverage, key, value) {
+        Ok(old) => Ok((CoverageV2::from(old).into(), true)),
+        Err(_) => Err(error),
+    }
+}
+
+impl From<CoverageV2> for CoverageV3 {
+    fn from(old: CoverageV2) -> Self {
+        Self {
+            starts: old.starts,
+            ends: old.ends,
+            states: old.states,
+            retries: old.retries,
+            attempts: old.attempts,
+            asked: old.asked,
+            reasons: old.reasons,
+            calendar: old.calendar,
+            calendar_version: old.calendar_version,
+            calendar_hash: old.calendar_hash,
+            calls: old.calls,
+            call_nanos: old.call_nanos,
+            learnt_delay_nanos: old.learnt_delay_nanos,
+            extended_hours: old.extended_hours,
+            off_days: old.off_days,
+            closing_seen: false,
+            generation: 0,
+            judged_at: i64::MIN,
+        }
+    }
 }
 
 impl From<CoverageV1> for CoverageV2 {
@@ -202,10 +292,16 @@ impl From<CoverageV1> for CoverageV2 {
 }
 
 /// Writes the record under `key`, judged by `calendar`, which is stored with it.
-pub(crate) fn write(batch: &Batch, key: &[u8], record: &CoverageRecord, calendar: &Calendar) -> Result<()> {
+pub(crate) fn write(
+    batch: &Batch,
+    key: &[u8],
+    record: &CoverageRecord,
+    calendar: &Calendar,
+    now: Timestamp,
+) -> Result<()> {
     let calendar_id = CalendarId::of(calendar);
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let mut row = CoverageV2 {
+    let mut row = CoverageV3 {
         starts: Vec::new(),
         ends: Vec::new(),
         states: Vec::new(),
@@ -221,6 +317,9 @@ pub(crate) fn write(batch: &Batch, key: &[u8], record: &CoverageRecord, calendar
         learnt_delay_nanos: nanos(record.learnt_delay),
         extended_hours: record.extended_hours,
         off_days: record.off_days,
+        closing_seen: record.closing_seen,
+        generation: record.generation,
+        judged_at: now.as_nanos(),
     };
     for CoverageSpan { interval, coverage } in record.ledger.stretches() {
         row.starts.push(interval.start().as_nanos());
@@ -235,7 +334,7 @@ pub(crate) fn write(batch: &Batch, key: &[u8], record: &CoverageRecord, calendar
     Ok(())
 }
 
-impl CoverageV2 {
+impl CoverageV3 {
     fn push_state(&mut self, coverage: &Coverage) {
         let (state, retry, attempts, asked) = match coverage {
             Coverage::Present => (PRESENT, None, None, None),

@@ -23,8 +23,11 @@ pub(crate) struct Window {
     pub(crate) whole: Interval<Timestamp>,
     /// The part that was looked at.
     pub(crate) span: Interval<Timestamp>,
-    /// When the last of its rows has ended.
+    /// When the last of its rows has ended, but for one that begins at the close.
     pub(crate) closed_at: Timestamp,
+    /// The close, if a bar can begin with it, as that of the closing auction does: then it is the last moment of
+    /// `whole`.
+    pub(crate) closing: Option<Timestamp>,
 }
 
 /// Where a row lies by the calendar.
@@ -49,7 +52,7 @@ impl Judge<'_> {
             let all = iter::successors(Some(days.start()), |day| Some(day.next()));
             all.take_while(move |day| days.contains(*day)).map(|day| {
                 let whole = Interval::between(day.start(), day.next().start());
-                Window { session: None, whole, span: whole, closed_at: whole.end() }
+                Window { session: None, whole, span: whole, closed_at: whole.end(), closing: None }
             })
         };
         let sessions = self.calendar.expected(self.widened(within), self.timeframe);
@@ -68,12 +71,15 @@ impl Judge<'_> {
         self.windows(Interval::between(at, at.after(Duration::from_nanos(1)))).next()
     }
 
-    /// Extended hours reach beyond the session that they belong to.
+    /// Extended hours, and the close, reach beyond the session that they belong to.
     fn widened(&self, within: Interval<Timestamp>) -> Interval<Timestamp> {
-        if self.policy.extended_hours && !self.timeframe.is_daily() {
+        if self.timeframe.is_daily() {
+            within
+        } else if self.policy.extended_hours {
             Interval::between(within.start().before(DAY), within.end().after(DAY))
         } else {
-            within
+            // A bar that begins at the close belongs to the session before it.
+            Interval::between(within.start().before(Duration::from_nanos(1)), within.end())
         }
     }
 
@@ -91,15 +97,15 @@ impl Judge<'_> {
             }
         });
         let plain = extended.is_none().then(|| session.windows(self.timeframe));
+        let has_closing =
+            extended.is_none() && !is_daily && self.calendar.session_of_bar(session.close) == Some(session);
         extended.into_iter().chain(plain.into_iter().flatten()).map(move |whole| {
             let closed_at = if is_daily { session.close } else { whole.end() };
-            Window { session: Some(session), whole, span: whole, closed_at }
+            let closing = (has_closing && whole.end() == session.close).then_some(session.close);
+            let end = closing.map_or(whole.end(), |close| close.after(Duration::from_nanos(1)));
+            let whole = Interval::between(whole.start(), end);
+            Window { session: Some(session), whole, span: whole, closed_at, closing }
         })
-    }
-
-    /// Whether rows can begin in `part`: there is a session in it, or the calendar does not know.
-    pub(crate) fn expects(&self, part: Interval<Timestamp>) -> bool {
-        self.windows(part).next().is_some()
     }
 
     /// Where a row that begins at `at` lies by the calendar.
@@ -126,7 +132,6 @@ impl Judge<'_> {
         }
         let around = Interval::between(at.before(MINUTE), at.after(MINUTE));
         let mut sessions = self.calendar.expected(self.widened(around), self.timeframe);
-        let is_within = sessions.any(|session| self.stretches(session).any(|part| part.whole.contains(at)));
-        is_within || self.calendar.session_of_bar(at).is_some_and(|session| session.close == at)
+        sessions.any(|session| self.stretches(session).any(|part| part.whole.contains(at)))
     }
 }

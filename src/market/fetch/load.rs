@@ -97,13 +97,14 @@ fn fetch_missing<S: SeriesSource>(source: &S, interval: Interval<Timestamp>) -> 
         core.check_writable("load")?;
         let me = Caller::here();
         let mut rest = Vec::new();
+        let generation = need.judged.record.generation;
         requests::run(
             calls,
             covered.policy(),
             &**core.clock(),
             |asked| single_flight::on_behalf_of(&me, || source.fetch(asked)),
             |answer| {
-                rest.extend(commit_response(source, answer, &need.due, &mut need.report)?);
+                rest.extend(commit_response(source, answer, (&need.due, generation), &mut need.report)?);
                 Ok(())
             },
         )?;
@@ -118,12 +119,13 @@ fn fetch_missing<S: SeriesSource>(source: &S, interval: Interval<Timestamp>) -> 
 fn commit_response<S: SeriesSource>(
     source: &S,
     response: Response<Answer<S::Response>>,
-    due: &[Interval<Timestamp>],
+    (due, generation): (&[Interval<Timestamp>], u64),
     report: &mut FetchReport,
 ) -> Result<Option<Interval<Timestamp>>> {
-    let Response { asked, result, attempts, time } = response;
+    let Response { asked, result, attempts, asked_at, time } = response;
     let covered = source.covered();
-    let now = covered.market.core.now();
+    // What a vendor says is of when it was asked; how long it is left alone counts from when it failed.
+    let now = if result.is_ok() { asked_at } else { covered.market.core.now() };
     let (left_out, off_days) = (report.left_out.len(), report.off_days);
     report.calls += u64::from(attempts);
     let content = match result {
@@ -148,6 +150,7 @@ fn commit_response<S: SeriesSource>(
         left_out: report.left_out.get(left_out..).unwrap_or_default(),
         off_days: report.off_days - off_days,
         now,
+        generation,
     };
     let (rest, written) = covered.market.core.commit("load", |batch| {
         let mut written = RowChanges::default();

@@ -243,8 +243,9 @@ impl Market {
         response: Response<Vec<(Symbol, Answer<Bars>)>, &Call>,
         report: &mut ManyReport,
     ) -> Result<()> {
-        let Response { asked: call, result, attempts, time } = response;
-        let now = self.core.now();
+        let Response { asked: call, result, attempts, asked_at, time } = response;
+        // What a vendor says is of when it was asked; how long it is left alone counts from when it failed.
+        let now = if result.is_ok() { asked_at } else { self.core.now() };
         report.calls += u64::from(attempts);
         let share = time / u32::try_from(call.of.len()).unwrap_or(u32::MAX).max(1);
         let mut answers = match result {
@@ -420,6 +421,7 @@ impl<'a> One<'a> {
             left_out: need.report.left_out.get(part.left_out..).unwrap_or_default(),
             off_days: part.off_days,
             now,
+            generation: need.judged.record.generation,
         };
         let (judged, rest) = noted.judge(&self.series.covered, snapshot, snapshot)?;
         Ok(Ready { planned: plan.finish(), judged, rest, written })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     answer::Answer,
     load::LoadKey,
-    plan::{bar_grid, clip_to_closed, judge_result, left_out_spans, to_ask},
+    plan::{clip_to_closed, judge_result, left_out_spans, to_ask},
     report::{FetchReport, LeftOut},
     requests::FetchError,
 };
@@ -35,6 +35,9 @@ use crate::{
     },
 };
 
+/// How far ahead of this clock the one may have been that judged last, without a word about it.
+const CLOCK_STEP_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// What a load of one series has to do.
 pub(super) struct Need {
     pub(super) report: FetchReport,
@@ -50,9 +53,10 @@ impl Need {
     pub(super) fn of(covered: &CoveredSeries<'_>, interval: Interval<Timestamp>, now: Timestamp) -> Result<Self> {
         let judged = covered.judged()?;
         let mut report = FetchReport::default();
-        let grid = bar_grid(covered, &judged, now)?;
-        let over = clip_to_closed(&covered.judge(&judged, now), interval, grid, &mut report);
-        let due = to_ask(&covered.judge(&judged, now), &judged, over, grid);
+        let judge = covered.judge(&judged, now);
+        report.judged_later = Some(judged.record.judged_at).filter(|at| *at > now.after(CLOCK_STEP_MAX));
+        let over = clip_to_closed(&judge, interval, &mut report);
+        let due = to_ask(&judge, &judged, over);
         Ok(Self { report, judged, over, due })
     }
 
@@ -64,7 +68,9 @@ impl Need {
         now: Timestamp,
     ) -> Result<Vec<Interval<Timestamp>>> {
         let max_request_span = max_request_span(covered);
-        let joined = ledger::join(due, max_request_span, covered.timeframe().duration());
+        let judge = covered.judge(&self.judged, now);
+        let is_nothing = |between| !judge.can_begin_in(between);
+        let joined = ledger::join(due, max_request_span, covered.timeframe().duration(), is_nothing);
         let count =
             joined.iter().fold(0_u64, |sum, asked| sum.saturating_add(ledger::call_count(*asked, max_request_span)));
         if count > LOAD_CALLS_MAX {
@@ -73,8 +79,7 @@ impl Need {
             return Err(Error::new(ErrorKind::LimitExceeded, "load", covered.to_string(), message));
         }
         let split = joined.into_iter().flat_map(|asked| ledger::calls(asked, max_request_span));
-        let judge = covered.judge(&self.judged, now);
-        Ok(split.filter(|asked| judge.expects(*asked)).collect())
+        Ok(split.filter(|asked| judge.can_begin_in(*asked)).collect())
     }
 
     /// Says what is still missing, after so many calls.
@@ -86,9 +91,8 @@ impl Need {
         time: Duration,
     ) -> Result<FetchReport> {
         let Self { mut report, judged, over, .. } = self;
-        let grid = bar_grid(covered, &judged, now)?;
         report.off_days = judged.record.off_days;
-        judge_result(&covered.judge(&judged, now), &judged, over, grid, &mut report);
+        judge_result(&covered.judge(&judged, now), &judged, over, &mut report);
         report.calls_saved = ledger::call_count(over, max_request_span(covered)).saturating_sub(made);
         let saved = u32::try_from(report.calls_saved).unwrap_or(u32::MAX);
         report.time_saved = judged.record.mean_call().saturating_mul(saved);
@@ -156,7 +160,10 @@ pub(super) struct Noted<'a> {
     pub(super) left_out: &'a [LeftOut],
     /// Rows of it on days without a session.
     pub(super) off_days: u64,
+    /// What it is judged by: when the call began that brought it, or when it had failed.
     pub(super) now: Timestamp,
+    /// What the ledger's generation was when the load looked at it.
+    pub(super) generation: u64,
 }
 
 impl Noted<'_> {
@@ -172,6 +179,10 @@ impl Noted<'_> {
         judged.record.calls += u64::from(self.attempts);
         judged.record.call_time += self.time;
         judged.record.off_days = judged.record.off_days.saturating_add(self.off_days);
+        if judged.record.generation != self.generation {
+            // Somebody forgot what was known while the answer was under way: it may be of before.
+            return Ok((judged, None));
+        }
         let mut ledger = judged.record.ledger.clone();
         let before = ledger.clone();
         let parts = self.due.iter().filter_map(|part| overlap(*part, asked));
@@ -186,6 +197,7 @@ impl Noted<'_> {
                     let spans: Vec<_> = overlap(span, asked).into_iter().collect();
                     classify::record_failure(&mut ledger, &before, &spans, &reason, None, covered.policy(), now);
                 }
+                judged.record.closing_seen |= judge.has_closing(times);
                 judged.record.learnt_delay = judged.record.learnt_delay.max(learnt.delay);
             }
             Err(message) => {
@@ -237,7 +249,7 @@ impl Answered<'_> {
             }
         }
         if let Some(end) = page_end {
-            judge.record_page_end(ledger, end);
+            judge.record_page_end(ledger, end, asked);
         }
         learnt
     }

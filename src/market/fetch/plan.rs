@@ -6,31 +6,19 @@ use super::report::{FetchReport, LeftOut, UnknownDays};
 use crate::{
     market::coverage::{
         classify::Judge,
-        covered::{CoveredSeries, Judged},
-        grid::BarGrid,
-        ledger::{self, Coverage},
+        covered::Judged,
+        ledger::{Coverage, CoverageSpan},
     },
-    types::{error::Result, interval::Interval, time::Timestamp},
+    types::{interval::Interval, time::Timestamp},
 };
-
-/// Where bars that follow no fixed grid begin, by those that are stored.
-pub(super) fn bar_grid(covered: &CoveredSeries<'_>, judged: &Judged, now: Timestamp) -> Result<Option<BarGrid>> {
-    const RECENT: Duration = Duration::from_secs(10 * 24 * 3600);
-    if covered.timeframe().is_daily() || covered.timeframe().grid().is_some() {
-        return Ok(None);
-    }
-    let stored = covered.stored_times(Interval::between(now.before(RECENT), now))?;
-    Ok(covered.judge(judged, now).grid_of(&stored))
-}
 
 /// The part of `interval` that is over.
 pub(super) fn clip_to_closed(
     judge: &Judge<'_>,
     interval: Interval<Timestamp>,
-    grid: Option<BarGrid>,
     report: &mut FetchReport,
 ) -> Interval<Timestamp> {
-    let until = judge.complete_until(grid);
+    let until = judge.complete_until();
     if interval.end() <= until {
         return interval;
     }
@@ -39,29 +27,65 @@ pub(super) fn clip_to_closed(
     Interval::between(interval.start(), end)
 }
 
-/// What has to be asked for: not where an exchange is known to be closed.
-pub(super) fn to_ask(
-    judge: &Judge<'_>,
-    judged: &Judged,
-    over: Interval<Timestamp>,
-    grid: Option<BarGrid>,
-) -> Vec<Interval<Timestamp>> {
-    let mut due = judged.record.ledger.due(over, judge.now);
-    due.retain(|part| judge.expects(*part) && grid.is_none_or(|grid| !grid.covers(*part, judge)));
+/// What has to be asked for: not where an exchange is known to be closed, nor where no bar can begin.
+///
+/// Sessions that are assumed to be empty go along with others of them that are due beside them, so that years of a symbol
+/// that is dead are one call and not one for each session; and with what is due of their own session, so that one
+/// answer is about all of it.
+pub(super) fn to_ask(judge: &Judge<'_>, judged: &Judged, over: Interval<Timestamp>) -> Vec<Interval<Timestamp>> {
+    let is_assumed = |span: &CoverageSpan| matches!(span.coverage, Coverage::AssumedEmpty { .. });
+    let is_due = |span: &CoverageSpan| span.coverage.is_due(judge.now) && judge.can_begin_in(span.interval);
+    let spans = judged.record.ledger.within(over);
+    let mut asked: Vec<bool> = spans.iter().map(is_due).collect();
+    // A limit on a call makes more calls of a longer stretch.
+    if judge.policy.max_request_span.is_none() {
+        let mut start = 0;
+        for run in spans.chunk_by(|a, b| is_assumed(a) && is_assumed(b)) {
+            let end = start + run.len();
+            let of_run = asked.get_mut(start..end).unwrap_or_default();
+            if run.iter().all(is_assumed) && of_run.contains(&true) {
+                of_run.fill(true);
+            }
+            start = end;
+        }
+    }
+    for (n, span) in spans.iter().enumerate().filter(|(_, span)| is_assumed(span)) {
+        let beside = [n.checked_sub(1), Some(n + 1)].into_iter().flatten();
+        let shares_session = |other: &CoverageSpan| {
+            let (first, second) =
+                if other.interval.start() < span.interval.start() { (other, span) } else { (span, other) };
+            let border = first.interval.end();
+            second.interval.start() == border
+                && judge.window_at(border).is_some_and(|window| window.whole.start() < border)
+        };
+        let goes_along = beside
+            .filter(|other| asked.get(*other) == Some(&true))
+            .filter_map(|other| spans.get(other))
+            .any(|other| !is_assumed(other) && shares_session(other));
+        if let Some(slot) = asked.get_mut(n) {
+            *slot |= goes_along;
+        }
+    }
+    let mut due: Vec<Interval<Timestamp>> = Vec::new();
+    for (span, _) in spans.iter().zip(asked).filter(|(_, asked)| *asked) {
+        match due.last_mut() {
+            Some(last) if last.end() == span.interval.start() => {
+                *last = Interval::between(last.start(), span.interval.end());
+            }
+            _ => due.push(span.interval),
+        }
+    }
     due
 }
 
 /// Says what is still not there, and what nobody can say.
-pub(super) fn judge_result(
-    judge: &Judge<'_>,
-    judged: &Judged,
-    over: Interval<Timestamp>,
-    grid: Option<BarGrid>,
-    report: &mut FetchReport,
-) {
+pub(super) fn judge_result(judge: &Judge<'_>, judged: &Judged, over: Interval<Timestamp>, report: &mut FetchReport) {
     for span in judged.record.ledger.within(over) {
         match span.coverage {
-            Coverage::AssumedEmpty { .. } if judge.windows(span.interval).any(|window| window.session.is_some()) => {
+            Coverage::AssumedEmpty { .. }
+                if judge.expects_row(span.interval)
+                    && judge.windows(span.interval).any(|window| window.session.is_some()) =>
+            {
                 report.assumed_empty.push(span);
             }
             Coverage::Present
@@ -70,7 +94,7 @@ pub(super) fn judge_result(
             | Coverage::AssumedEmpty { .. }
             | Coverage::Unjudged { .. } => {}
             Coverage::Due { .. } | Coverage::Failed { .. } | Coverage::Missing => {
-                if judge.can_begin_in(span.interval, grid) {
+                if judge.expects_row(span.interval) {
                     report.gaps.push(span);
                 }
             }
@@ -83,11 +107,14 @@ pub(super) fn judge_result(
     }
 }
 
+/// Rows between two that were left out, up to which they make one stretch.
+const LEFT_OUT_BETWEEN_MAX: u32 = 10;
+
 /// Where rows were left out, and why: those that lie close together make one stretch.
 pub(super) fn left_out_spans(rows: &[LeftOut], row: Duration) -> Vec<(Interval<Timestamp>, String)> {
     let mut rows: Vec<&LeftOut> = rows.iter().collect();
     rows.sort_by_key(|row| row.at);
-    let near = |a: &&LeftOut, b: &&LeftOut| b.at.since(a.at) <= row.saturating_mul(ledger::ROWS_BETWEEN_MAX);
+    let near = |a: &&LeftOut, b: &&LeftOut| b.at.since(a.at) <= row.saturating_mul(LEFT_OUT_BETWEEN_MAX);
     let stretches = rows.chunk_by(near).filter_map(|rows| {
         let (first, last) = (rows.first()?, rows.last()?);
         let others = rows.len() - 1;

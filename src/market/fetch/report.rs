@@ -60,6 +60,10 @@ pub struct FetchReport {
     pub assumed_empty: Vec<CoverageSpan>,
     /// That the interval holds days which the calendar does not know.
     pub unjudged: Option<UnknownDays>,
+    /// When the series was judged last, if that was by a clock that was more than a day ahead of this one: a replay, or a
+    /// clock that was wrong. What was missing by that clock may be known as empty, until
+    /// [`BarSeries::mark_missing`](crate::market::BarSeries::mark_missing).
+    pub judged_later: Option<Timestamp>,
     /// The end of the interval, as far as it is not over yet and was not asked for.
     pub not_yet: Option<Interval<Timestamp>>,
 }

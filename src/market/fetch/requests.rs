@@ -94,6 +94,8 @@ pub(crate) struct Response<T, C = Interval<Timestamp>> {
     pub(crate) result: std::result::Result<T, FetchError>,
     /// How often it was asked.
     pub(crate) attempts: u32,
+    /// When the last of these calls began: what it brought may be as old as that.
+    pub(crate) asked_at: Timestamp,
     /// How long it took, without the pauses.
     pub(crate) time: Duration,
 }
@@ -166,7 +168,7 @@ fn call<T, C: Copy + fmt::Display>(
     let mut time = Duration::ZERO;
     loop {
         policy.wait_for_turn();
-        let start = clock.monotonic();
+        let (start, asked_at) = (clock.monotonic(), clock.now());
         let result = fetch(asked);
         time += clock.monotonic().saturating_sub(start);
         attempts += 1;
@@ -178,7 +180,7 @@ fn call<T, C: Copy + fmt::Display>(
             _ => None,
         };
         let Some(pause) = pause else {
-            return Response { asked, result, attempts, time };
+            return Response { asked, result, attempts, asked_at, time };
         };
         if let Err(error) = &result {
             tracing::debug!(%asked, %error, ?pause, "asking again");
