@@ -73,11 +73,11 @@ fn a_bad_row_is_named_with_its_file() {
         text
     };
     for (row, reason) in [
-        ("2018-01-03,2,3,1,2", "found record with 5 fields"),
+        ("2018-01-03,2,3,1,2", "line 3: it has 5 fields, and the header 6"),
         ("2018-01-03,2,3,1,two,10", "line 3: close \"two\" is no number"),
-        ("2018-01-03,2,3,1,NaN,10", "not finite"),
+        ("2018-01-03,2,3,1,NaN,10", "line 3: close is missing"),
         ("2018-13-03,2,3,1,2,10", "line 3: \"2018-13-03\" is no time"),
-        ("2018-01-02,2,3,1,2,10", "it has the timestamp of the row before it"),
+        ("2018-01-02,2,3,1,2,10", "line 3 at 2018-01-02T00:00:00Z: it has the timestamp of the row before it"),
         ("2018-01-03,2,1,1,2,10", "does not hold"),
         ("2018-01-03,2,3,-1,2,10", "negative"),
     ] {
