@@ -30,7 +30,7 @@ pub(super) fn between(old: &Columns, new: &Columns) -> Option<Rescaled> {
 /// Looks at pairs of an old and a new bar, in order of time: returns the longest run of them with one factor that is
 /// more than 1 % away from 1; of runs of the same length the last.
 fn of_pairs(pairs: &[(Bar, Bar)]) -> Option<Rescaled> {
-    let ticks = (tick(pairs.iter().map(|(old, _)| old)), tick(pairs.iter().map(|(_, new)| new)));
+    let ticks = (tick(&pairs.iter().map(|(old, _)| old)), tick(&pairs.iter().map(|(_, new)| new)));
     let (mut best, mut run) = (None, None);
     for (old, new) in pairs {
         let row = bounds(old, new, ticks).map(|bounds| Rescaled::one(new.at, bounds));
@@ -56,7 +56,7 @@ fn prices(bar: &Bar) -> [f64; 4] {
 }
 
 /// The smallest step that all prices are multiples of, as a power of ten; nothing for prices that are no decimals.
-fn tick<'a>(bars: impl Iterator<Item = &'a Bar> + Clone) -> f64 {
+fn tick<'a>(bars: &(impl Iterator<Item = &'a Bar> + Clone)) -> f64 {
     let fits = |decimals: &i32| {
         let power = 10_f64.powi(*decimals);
         bars.clone().flat_map(prices).all(|price| (price * power - (price * power).round()).abs() < 1e-6)

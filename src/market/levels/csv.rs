@@ -83,7 +83,7 @@ impl LevelSeries<'_> {
                     return Err(file.refuse(line, format!("{day} has a level in line {} already", before.get().1)));
                 }
                 Entry::Occupied(mut before) => {
-                    left_out.add("a later row is of the same time", before.insert((level, line)).1)
+                    left_out.add("a later row is of the same time", before.insert((level, line)).1);
                 }
             }
         }
