@@ -1,7 +1,7 @@
 //! Writing and reading bars.
 
 use modelkeep::{
-    ErrorKind, Interval, Store, Timestamp,
+    ErrorKind, Interval, Store, Timestamp, Verify,
     market::{BadRows, BarCodec, Bars, Calendar, Field, Flaws, Timeframe},
 };
 
@@ -213,6 +213,30 @@ fn a_damaged_chunk_is_an_error_and_makes_room_for_good_bars() {
     series.remove(between("2018-11-01", "2019-01-01")).unwrap();
     series.write(&minutes(month, 3)).unwrap();
     assert_eq!(series.range(all_time()).unwrap().len(), 3);
+}
+
+#[test]
+fn a_damaged_chunk_is_found_under_every_policy() {
+    let folder = Folder::new();
+    let store = folder.open();
+    store.bars("BTC-USD", Timeframe::MINUTE).unwrap().write(&minutes("2018-11-01", 3000)).unwrap();
+    drop(store);
+    let mut bytes = std::fs::read(folder.path()).unwrap();
+    let schema = blake3::derive_key("modelkeep 2026 schema id v1", b"modelkeep.bars");
+    let header = bytes.windows(8).position(|window| window == &schema[..8]).unwrap() - 8;
+    bytes[header + 112 + 1500] ^= 0x40;
+    for (damaged, expected) in [(true, Err(ErrorKind::Corrupt)), (false, Ok(3000))] {
+        if !damaged {
+            bytes[header + 112 + 1500] ^= 0x40;
+        }
+        std::fs::write(folder.path(), &bytes).unwrap();
+        for verify in [Verify::Full, Verify::Background, Verify::Structure] {
+            let store = folder.options().verify(verify).read_only(true).open(folder.path()).unwrap();
+            let series = store.bars("BTC-USD", Timeframe::MINUTE).unwrap();
+            let found = series.range(all_time()).map(|bars| bars.len()).map_err(|err| err.kind());
+            assert_eq!(found, expected, "{verify:?}");
+        }
+    }
 }
 
 #[test]

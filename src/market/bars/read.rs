@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     engine::{self, Snapshot, Table, sealed},
-    format::parallel,
+    format::{parallel, record::PageChecksum},
     market::bars::{
         bar::{Bar, Field},
         columns::{Bars, Columns},
@@ -41,9 +41,9 @@ pub(crate) fn for_each_chunk(
     mut visit: impl FnMut(i64, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let mut rows = scan(snapshot, Table::Bars, series, interval);
-    while let Some(done) = rows.next_sealed(|row, value| {
+    while let Some(done) = rows.next_with(|row, value, page| {
         let (_, period) = SeriesId::of_row(row)?;
-        let columns = sealed::open_columns(Table::Bars, row, value, &SCHEMA)?;
+        let columns = sealed::open_columns_of(snapshot.trusted(page), Table::Bars, row, value, &SCHEMA)?;
         visit(period, columns).map_err(|err| about(err, row))
     }) {
         done??;
@@ -90,16 +90,16 @@ fn decode_on(
     interval: Interval<Timestamp>,
     total: usize,
 ) -> Result<Columns> {
-    let mut values: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut values: Vec<(Vec<u8>, Vec<u8>, PageChecksum)> = Vec::new();
     let mut rows = scan(snapshot, Table::Bars, series, interval);
-    while let Some(row) = rows.next_sealed(|row, value| (row.to_vec(), value.to_vec())) {
+    while let Some(row) = rows.next_with(|row, value, page| (row.to_vec(), value.to_vec(), snapshot.trusted(page))) {
         values.push(row?);
     }
     let share = values.len().div_ceil(threads).max(1);
     let decoded = parallel::map(values.chunks(share), threads, |share| {
         let mut columns = Columns::with_capacity(total / threads + total / 8);
-        for (row, value) in share {
-            let bytes = sealed::open_columns(Table::Bars, row, value, &SCHEMA)?;
+        for (row, value, page) in share {
+            let bytes = sealed::open_columns_of(*page, Table::Bars, row, value, &SCHEMA)?;
             chunk::append(bytes, &mut columns).map_err(|err| about(err, row))?;
         }
         Ok(columns)
