@@ -42,7 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let store = Store::open(folder.path().join("stream.redb"))?;
     let series = store.bars("BTC-USD", Timeframe::seconds(1)?)?;
     let mut random = Xoshiro256PlusPlus::seed_from_u64(SEED);
-    let mut cents: i64 = 10_000_00;
+    let mut cents: i64 = 1_000_000;
     let bars = (0..i64::from(arguments.rows)).map(|second| {
         let open = cents;
         cents = (cents + random.gen_range(-40..=40)).max(100);
