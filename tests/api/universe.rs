@@ -306,6 +306,8 @@ fn changes_are_of_rows_and_not_of_chunks() {
         assert!(matches!(store.changed_since(&nothing).unwrap(), Changes::Everything { .. }));
         let cold = store.market_state().unwrap();
         assert_eq!(cold.to_string().parse::<MarketState>().unwrap(), cold);
+        let json = serde_json::to_string(&cold).unwrap();
+        assert_eq!(serde_json::from_str::<MarketState>(&json).unwrap(), cold);
         let series = store.bars("S0001", DAY).unwrap();
         series.write(&[bar(at("2018-01-20"), 1_000)].into_iter().collect()).unwrap();
         let restated = store.market_state().unwrap();

@@ -7,7 +7,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 use modelkeep::{
     Day, Interval, Store, Symbol, Timestamp,
     clock::ManualClock,
-    market::{BadRows, Bar, BarCodec, Bars, Calendar, Coverage, FeatureSpec, FetchError, Lookback, Timeframe},
+    market::{
+        BadRows, Bar, BarCodec, BarFacts, Bars, Calendar, Changes, Coverage, FactsFilter, FeatureSpec, FetchError,
+        Lookback, Timeframe,
+    },
 };
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/market1.redb.zst");
@@ -142,6 +145,48 @@ fn an_older_ledger_is_judged_anew_when_it_is_written() {
         assert_eq!((loaded.data.len(), loaded.is_complete(), loaded.report.calls), (60, true, 0));
         store.close().unwrap();
     }
+}
+
+/// Facts of an older file are those of its chunks, also where it is only read; a write writes them down for its series.
+#[test]
+fn an_older_file_has_facts_and_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("golden.redb");
+    let packed = std::fs::read(GOLDEN).unwrap();
+    std::fs::write(&path, zstd::bulk::decompress(&packed, 64 << 20).unwrap()).unwrap();
+    let facts = |store: &Store| -> Vec<BarFacts> {
+        let all = store.bar_facts(&FactsFilter::all()).unwrap();
+        let all: Vec<_> = all.into_iter().map(|(_, facts)| facts.unwrap()).collect();
+        for facts in &all {
+            let bars = store.bars(facts.symbol.as_str(), facts.timeframe).unwrap().range(Interval::all_time()).unwrap();
+            let last = bars.last().unwrap();
+            assert_eq!((facts.bars, facts.span), (bars.len() as u64, (bars.timestamps()[0], last.at)));
+            assert_eq!(facts.last_close.to_bits(), last.close.to_bits());
+        }
+        all
+    };
+    let read_only = Store::options().clock(clock()).read_only(true).open(&path).unwrap();
+    let of_then = facts(&read_only);
+    assert_eq!((of_then.len(), read_only.bar_series().unwrap().len()), (8, 9));
+    assert!(of_then.iter().all(|facts| facts.written_at.is_none()));
+    let state = read_only.market_state().unwrap();
+    assert_eq!(read_only.changed_since(&state).unwrap(), Changes::Series(Vec::new()));
+    drop(read_only);
+
+    let store = Store::options().clock(clock()).open(&path).unwrap();
+    let cents = store.bars("CENTS", Timeframe::DAY).unwrap();
+    cents.write(&[Bar { at: at("2018-12-31"), ..restated() }].into_iter().collect()).unwrap();
+    let now = facts(&store);
+    let written: Vec<_> = now.iter().filter(|facts| facts.written_at.is_some()).collect();
+    assert_eq!((now.len(), written.len(), written[0].symbol.as_str(), written[0].bars), (8, 1, "CENTS", 151));
+    assert!(matches!(store.changed_since(&state).unwrap(), Changes::Everything { .. }));
+    let state = store.market_state().unwrap();
+    cents.remove(Interval::new(at("2018-06-28"), at("2018-07-02")).unwrap()).unwrap();
+    let Changes::Series(changed) = store.changed_since(&state).unwrap() else { panic!("it is this store's") };
+    assert_eq!(changed.len(), 1);
+    assert_eq!(changed[0].intervals, [Interval::new(at("2018-06-28"), at("2018-07-02")).unwrap()]);
+    facts(&store);
+    assert!(store.verify().unwrap().is_whole());
 }
 
 fn check(store: &Store) {

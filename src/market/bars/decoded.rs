@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     engine::{Snapshot, Table, sealed},
-    format::parallel,
+    format::{parallel, record::PageChecksum},
     market::{
         bars::{
             bar::Field,
@@ -39,7 +39,7 @@ impl Verified {
 /// A chunk on its way: in memory, or as it lies in the file.
 enum Part {
     Kept(Arc<Columns>),
-    Stored { row: Vec<u8>, value: Vec<u8>, rows: usize },
+    Stored { row: Vec<u8>, value: Vec<u8>, page: PageChecksum, rows: usize },
 }
 
 /// Returns the bars of `interval`. Bars of one chunk are a part of what memory keeps; those of several are put together.
@@ -51,7 +51,7 @@ pub(crate) fn range(
 ) -> Result<Bars> {
     let mut parts = Vec::new();
     let mut rows = read::scan(snapshot, Table::Bars, series, interval);
-    while let Some(part) = rows.next_sealed(|row, value| part_of(memory, row, value)) {
+    while let Some(part) = rows.next_with(|row, value, page| part_of(memory, row, value, snapshot.trusted(page))) {
         parts.push(part?);
     }
     let missing: usize = parts.iter().map(|part| if let Part::Stored { rows, .. } = part { *rows } else { 0 }).sum();
@@ -75,24 +75,24 @@ pub(crate) fn range(
     Ok(all.into())
 }
 
-fn part_of(memory: &Memory, row: &[u8], value: &[u8]) -> Part {
+fn part_of(memory: &Memory, row: &[u8], value: &[u8], page: PageChecksum) -> Part {
     let kept = memory.get::<Verified>(Table::Bars, row, value).and_then(|verified| verified.columns.clone());
     kept.map_or_else(
         || {
             // Not verified yet: it decides on nothing but the number of threads.
             let summary = sealed::unverified_columns(value).and_then(|columns| chunk::summary(columns).ok());
-            Part::Stored { row: row.to_vec(), value: value.to_vec(), rows: summary.map_or(0, |chunk| chunk.rows) }
+            Part::Stored { row: row.to_vec(), value: value.to_vec(), page, rows: summary.map_or(0, |chunk| chunk.rows) }
         },
         Part::Kept,
     )
 }
 
 fn columns_of(memory: &Memory, part: &Part) -> Result<Arc<Columns>> {
-    let (row, value) = match part {
+    let (row, value, page) = match part {
         Part::Kept(columns) => return Ok(Arc::clone(columns)),
-        Part::Stored { row, value, .. } => (row, value),
+        Part::Stored { row, value, page, .. } => (row, value, *page),
     };
-    let bytes = sealed::open_columns(Table::Bars, row, value, &SCHEMA)?;
+    let bytes = sealed::open_columns_of(page, Table::Bars, row, value, &SCHEMA)?;
     let summary = chunk::summary(bytes).map_err(|err| read::about(err, row))?;
     let mut columns = Columns::with_capacity(summary.rows);
     chunk::append(bytes, &mut columns).map_err(|err| read::about(err, row))?;
@@ -138,13 +138,13 @@ pub(crate) fn chunks(
 ) -> Result<Vec<ChunkEntry>> {
     let mut chunks = Vec::new();
     let mut rows = read::scan(snapshot, Table::Bars, series, interval);
-    while let Some(found) = rows.next_sealed(|row, value| {
+    while let Some(found) = rows.next_with(|row, value, page| {
         let (_, period) = SeriesId::of_row(row)?;
         let kept = memory.get::<Verified>(Table::Bars, row, value);
         let summary = match kept {
             Some(verified) => verified.summary,
             None => {
-                let bytes = sealed::open_columns(Table::Bars, row, value, &SCHEMA)?;
+                let bytes = sealed::open_columns_of(snapshot.trusted(page), Table::Bars, row, value, &SCHEMA)?;
                 let summary = chunk::summary(bytes).map_err(|err| read::about(err, row))?;
                 let verified = Arc::new(Verified { summary, columns: None });
                 memory.admit(Table::Bars, row, value, verified.bytes(), &verified);

@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     columns::Bars,
-    facts::{filter::FactsFilter, filter::facts},
+    facts::filter::{FactsFilter, find},
     key::SeriesId,
     read,
 };
@@ -141,22 +141,18 @@ impl Market {
     pub(crate) fn scan_bars(&self, timeframe: Timeframe, options: ScanOptions) -> Result<BarScan> {
         let ScanOptions { filter, interval, threads } = options;
         let filter = filter.timeframe(timeframe);
-        let (snapshot, found) = unless_expired(|| {
+        let (snapshot, (found, mut unnamed)) = unless_expired(|| {
             let snapshot = self.core.snapshot()?;
-            let found = facts(&snapshot, &filter, self.core.now())?;
+            let found = find(&snapshot, &filter, self.core.now())?;
             Ok((snapshot, found))
         })?;
+        if let Some(err) = unnamed.pop() {
+            return Err(err);
+        }
         let (mut series, mut unreadable) = (Vec::with_capacity(found.len()), BTreeMap::new());
-        for (name, facts) in found {
-            match facts {
-                Ok(facts) => series.push(SeriesId { symbol: facts.symbol, timeframe, source: None }),
-                // Its name is that of its series, or of nothing that can be read.
-                Err(err) => {
-                    let symbol = Symbol::new(name.split(' ').next().unwrap_or_default()).map_err(|_| err_of(&err))?;
-                    unreadable.insert(series.len(), err);
-                    series.push(SeriesId { symbol, timeframe, source: None });
-                }
-            }
+        for (n, (id, facts)) in found.into_iter().enumerate() {
+            unreadable.extend(facts.err().map(|err| (n, err)));
+            series.push(id);
         }
         let threads = threads.min(series.len());
         let shared = Arc::new(Shared {
@@ -177,11 +173,6 @@ impl Market {
         let workers = workers.collect();
         Ok(BarScan { shared, workers, bars: 0 })
     }
-}
-
-/// The same error once more: the first one stays where it is.
-fn err_of(err: &Error) -> Error {
-    Error::new(err.kind(), "scan bars", err.subject().to_owned(), err.message().to_owned())
 }
 
 impl Shared {

@@ -308,7 +308,7 @@ fn one_of<'a, 'b>(all: &'a [One<'b>], of: usize) -> &'a One<'b> {
 fn in_order(symbols: &[Symbol], timeframe: Timeframe) -> Result<Vec<Symbol>> {
     let mut order = symbols.to_vec();
     order.sort_unstable();
-    if let Some([twice, _]) = order.array_windows().find(|[a, b]| a == b) {
+    if let Some([twice, ..]) = order.windows(2).find(|pair| matches!(pair, [a, b] if a == b)) {
         return Err(Error::invalid("load", format!("{twice} {timeframe}"), "the symbol is there twice"));
     }
     Ok(order)

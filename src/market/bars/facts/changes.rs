@@ -74,6 +74,12 @@ impl serde::Serialize for MarketState {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for MarketState {
+    fn deserialize<D: serde::Deserializer<'de>>(text: D) -> std::result::Result<Self, D::Error> {
+        <String as serde::Deserialize>::deserialize(text)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// A series whose bars changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

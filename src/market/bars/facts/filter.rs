@@ -174,27 +174,27 @@ impl FactsFilter {
 impl Market {
     /// Returns the facts of the series that pass `filter`, or the error that keeps one from being read, under its name.
     pub(crate) fn bar_facts(&self, filter: &FactsFilter) -> Result<Vec<(String, Result<BarFacts>)>> {
-        self.core.look(|snapshot| facts(snapshot, filter, self.core.now()))
+        let (found, unnamed) = self.core.look(|snapshot| find(snapshot, filter, self.core.now()))?;
+        let named = found.into_iter().map(|(series, facts)| (series.to_string(), facts));
+        Ok(named.chain(unnamed.into_iter().map(|err| (err.subject().to_owned(), Err(err)))).collect())
     }
 }
 
-/// The facts of the series that pass `filter`, in order.
-pub(crate) fn facts(
-    snapshot: &Snapshot,
-    filter: &FactsFilter,
-    now: Timestamp,
-) -> Result<Vec<(String, Result<BarFacts>)>> {
+/// The series that pass `filter`, in order, with their facts or what keeps them from being read; and what names no
+/// series.
+pub(crate) type Found = (Vec<(SeriesId, Result<BarFacts>)>, Vec<Error>);
+
+/// Looks for the series that pass `filter`.
+pub(crate) fn find(snapshot: &Snapshot, filter: &FactsFilter, now: Timestamp) -> Result<Found> {
     let list = list::list(snapshot, |series| filter.wants(series))?;
     let mut found = Vec::with_capacity(list.series.len());
     for (series, known) in list.series {
-        let name = series.to_string();
-        let facts = known.and_then(|known| passing(snapshot, filter, now, series, known));
+        let facts = known.and_then(|known| passing(snapshot, filter, now, &series, known));
         if let Some(facts) = facts.transpose() {
-            found.push((name, facts));
+            found.push((series, facts));
         }
     }
-    found.extend(list.unnamed.into_iter().map(|err| (err.subject().to_owned(), Err(err))));
-    Ok(found)
+    Ok((found, list.unnamed))
 }
 
 /// The facts of one series, if they pass.
@@ -202,7 +202,7 @@ fn passing(
     snapshot: &Snapshot,
     filter: &FactsFilter,
     now: Timestamp,
-    series: SeriesId,
+    series: &SeriesId,
     (numbers, written_at): list::Known,
 ) -> Result<Option<BarFacts>> {
     let Numbers { bars, chunks, stored_bytes, edges } = numbers;
@@ -221,7 +221,7 @@ fn passing(
         written_at,
         covered_until: None,
     };
-    let ledger = CoveredId::Bars(series);
+    let ledger = CoveredId::Bars(series.clone());
     let covered_until = || coverage::covered_until(snapshot, &ledger.key());
     if !filter.passes(&facts, now, covered_until)? {
         return Ok(None);

@@ -1,7 +1,9 @@
 //! Bringing facts in step with a write, in its transaction.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::PoisonError;
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::PoisonError,
+};
 
 use super::{
     list::from_chunks,
