@@ -224,10 +224,10 @@ fn a_damaged_chunk_is_found_under_every_policy() {
     let mut bytes = std::fs::read(folder.path()).unwrap();
     let schema = blake3::derive_key("modelkeep 2026 schema id v1", b"modelkeep.bars");
     let header = bytes.windows(8).position(|window| window == &schema[..8]).unwrap() - 8;
-    bytes[header + 112 + 1500] ^= 0x40;
+    bytes[header + 112 + 90] ^= 0x40;
     for (damaged, expected) in [(true, Err(ErrorKind::Corrupt)), (false, Ok(3000))] {
         if !damaged {
-            bytes[header + 112 + 1500] ^= 0x40;
+            bytes[header + 112 + 90] ^= 0x40;
         }
         std::fs::write(folder.path(), &bytes).unwrap();
         for verify in [Verify::Full, Verify::Background, Verify::Structure] {

@@ -215,7 +215,10 @@ mod tests {
             out[0]
         };
         // Evenly spread over a power of two, packed bits waste nothing; in steps of five, most of them.
-        let spread = |row: i64| (row * 7919).rem_euclid(256);
+        let spread = |row: i64| {
+            let mixed = row.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            ((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 56).cast_signed()
+        };
         let even: Vec<i64> = (0..4096).map(spread).collect();
         let steps: Vec<i64> = (0..4096).map(|row| 5000 * (spread(row) / 32)).collect();
         assert_eq!((form(&even), form(&steps)), (PACKED, PCO));
