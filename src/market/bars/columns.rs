@@ -5,6 +5,7 @@ use std::{fmt, ops::Range, sync::Arc};
 use super::bar::{Bar, Field, Flaws};
 use crate::types::{
     error::{Error, Result},
+    interval::Interval,
     invariant::Invariant,
     time::Timestamp,
 };
@@ -62,6 +63,18 @@ impl Columns {
         for (column, more) in self.values.iter_mut().zip(&other.values) {
             column.extend_from_slice(more.get(rows.clone()).always("rows lie in the columns"));
         }
+    }
+
+    /// The rows, which are in order, that lie in `interval`.
+    pub(crate) fn within(self, interval: Interval<Timestamp>) -> Self {
+        let start = self.at.partition_point(|at| *at < interval.start());
+        let end = self.at.partition_point(|at| *at < interval.end()).max(start);
+        if (start, end) == (0, self.len()) {
+            return self;
+        }
+        let mut rows = Self::with_capacity(end - start);
+        rows.extend(&self, start..end);
+        rows
     }
 
     pub(crate) fn flaws_of(&self, row: usize) -> Flaws {

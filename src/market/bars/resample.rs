@@ -153,6 +153,9 @@ impl<'a> BarSeries<'a> {
                 let bars = read::range(snapshot, &self.id, around)?;
                 let (rows, left_out) = aggregate::aggregate(&bars, &mut buckets, span);
                 outside.insert(*period, left_out);
+                // Bars are read as far as a close may reach. Where another session begins with it, what came of its first
+                // bar alone is no aggregate.
+                let rows = rows.within(replaced);
                 written += series.apply(batch, &rows, Some(replaced))?;
             }
             outside.retain(|period, _| chunks.contains_key(period));

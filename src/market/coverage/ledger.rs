@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn what_failed_is_due_when_its_time_has_come_or_cannot_have_been_meant() {
         let hour = 3_600_000_000_000;
-        let due = |retry, now| failed(retry * hour).is_due(at(now * hour));
+        let due = |retry: i64, now: i64| failed(retry * hour).is_due(at(now * hour));
         assert_eq!([due(100, 99), due(100, 100), due(100, 101)], [false, true, true]);
         assert_eq!([due(60 * 24, 0), due(60 * 24 + 1, 0)], [false, true]);
         assert!(Coverage::Missing.is_due(at(0)) && !Coverage::Present.is_due(at(0)) && !Coverage::Empty.is_due(at(0)));
