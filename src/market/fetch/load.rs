@@ -197,7 +197,7 @@ impl<F: BarFetcher> SeriesSource for BarSource<'_, F> {
         place_of: &dyn Fn(Timestamp) -> RowPlace,
         report: &mut FetchReport,
     ) -> Result<Self::Rows> {
-        normalise_bars(self.series, answer, asked, place_of, report)
+        normalise_bars(self.series, &answer, asked, place_of, report)
     }
 
     fn times(rows: &Self::Rows) -> Vec<Timestamp> {

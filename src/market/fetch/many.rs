@@ -383,7 +383,7 @@ impl<'a> One<'a> {
         let content = match answer {
             Ok(answer) => {
                 let judge = series.covered.judge(judged, now);
-                let normalise = |rows| normalise_bars(series, rows, asked, &|at| judge.place_of(at), report);
+                let normalise = |rows| normalise_bars(series, &rows, asked, &|at| judge.place_of(at), report);
                 Content::of(answer, asked, series.timeframe(), normalise)
             }
             Err(error) => Content::failed(error, attempts),

@@ -263,7 +263,7 @@ fn overlap(a: Interval<Timestamp>, b: Interval<Timestamp>) -> Option<Interval<Ti
 /// The bars of an answer that count: see [`SeriesSource::normalise`](super::load).
 pub(super) fn normalise_bars(
     series: &BarSeries<'_>,
-    answer: Bars,
+    answer: &Bars,
     asked: Interval<Timestamp>,
     place_of: &dyn Fn(Timestamp) -> RowPlace,
     report: &mut FetchReport,
