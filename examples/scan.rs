@@ -262,7 +262,7 @@ fn check(expected: &Signals, found: &Signals, what: &str) -> Result<()> {
     if expected == found {
         return Ok(());
     }
-    let differs = expected.iter().find(|(symbol, signal)| found.get(symbol) != Some(signal));
+    let differs = expected.iter().find(|(symbol, signal)| found.get(*symbol) != Some(*signal));
     Err(format!("the {what} scan differs from one of everything: {differs:?}").into())
 }
 
