@@ -89,12 +89,12 @@ mod tests {
             for (n, (start, len)) in changes.iter().enumerate() {
                 let change = n as u64 + 1;
                 log.add(change, [between(*start, start + len)]);
-                (*start..start + len).for_each(|at| changed_in[at as usize] = change);
+                (*start..start + len).for_each(|at| changed_in[at.unsigned_abs() as usize] = change);
             }
             prop_assert!(log.entries().len() <= ENTRIES_MAX);
             for since in 0..=changes.len() as u64 {
                 let reported = log.since(since);
-                let is_in = |at: usize| reported.iter().any(|rows| rows.contains(Timestamp::from_nanos(at as i64)));
+                let is_in = |at: usize| reported.iter().any(|rows| rows.contains(Timestamp::from_nanos(at.cast_signed() as i64)));
                 let missed = (0..256).find(|at| changed_in[*at] > since && !is_in(*at));
                 prop_assert_eq!(missed, None, "since {}", since);
                 prop_assert!(reported.windows(2).all(|pair| pair[0].end() < pair[1].start()));
