@@ -78,6 +78,19 @@ impl ManyBarFetcher for Vendor {
     }
 }
 
+/// A vendor of single symbols, who counts calls and does not know one.
+struct Single(Mutex<u32>);
+impl BarFetcher for Single {
+    fn fetch(&self, symbol: &Symbol, _: Timeframe, asked: Interval<Timestamp>) -> Result<Answer<Bars>, FetchError> {
+        *self.0.lock().unwrap() += 1;
+        if symbol.as_str() == "S3" {
+            Err(FetchError::permanent("unknown"))
+        } else {
+            Ok(session_bars(symbol, asked).into())
+        }
+    }
+}
+
 fn symbols(names: &[&str]) -> Vec<Symbol> {
     names.iter().map(|name| Symbol::new(name).unwrap()).collect()
 }
@@ -135,17 +148,6 @@ fn a_call_asks_for_as_many_symbols_as_the_policy_and_the_fetcher_allow() {
     let loaded = store.load_or_fetch_many(&all, DAY, month, &vendor).unwrap();
     assert_eq!((vendor.calls().len(), loaded.report.commits, loaded.is_complete()), (3, 3, true));
 
-    struct Single(Mutex<u32>);
-    impl BarFetcher for Single {
-        fn fetch(&self, symbol: &Symbol, _: Timeframe, asked: Interval<Timestamp>) -> Result<Answer<Bars>, FetchError> {
-            *self.0.lock().unwrap() += 1;
-            if symbol.as_str() == "S3" {
-                Err(FetchError::permanent("unknown"))
-            } else {
-                Ok(session_bars(symbol, asked).into())
-            }
-        }
-    }
     let store = store_with(&clock, policy());
     let single = OneByOne(Single(Mutex::new(0)));
     let loaded = store.load_or_fetch_many(&all, DAY, month, &single).unwrap();
