@@ -109,7 +109,7 @@ pub struct AuditReport {
     pub cuts: Vec<Timestamp>,
     /// Values that were compared.
     pub compared: u64,
-    /// Values that were made with what came later, in order of time; the first thousand.
+    /// Values that were made with what came later, in order of time: the first thousand that were found.
     pub found: Vec<LookAhead>,
 }
 
@@ -146,7 +146,9 @@ impl Store {
     /// something.
     ///
     /// The copies are in memory, with a clock that stands at the cut. They have the bars that had ended by then and the
-    /// levels whose session had closed, of every series with the calendar that it has; no aggregates, features or models.
+    /// levels whose session had closed, of every series with the calendar that it has; no aggregates, features or models,
+    /// and no history: in a copy every row was known since its end, so what a pipeline reads by `range_as_of` is not
+    /// audited.
     ///
     /// ```
     /// use modelkeep::{Day, Interval, Store, audit::{Audit, Emitted}, market::{Bar, Bars, Timeframe}};
@@ -233,9 +235,7 @@ impl Store {
             } else {
                 series.ended_by(series.range(Interval::all_time())?, until)?
             };
-            if let Some(calendar) = series.stored_calendar()? {
-                target = target.calendar(calendar);
-            }
+            target = target.calendar(series.covered.calendar()?);
             target.write_known(&bars, BadRows::Keep, KnownAt::Ended { delay: Duration::ZERO })?;
         }
         for (name, levels) in self.level_series()? {
@@ -246,9 +246,7 @@ impl Store {
             };
             let rows: Vec<(Day, f64)> = series.ended_by(levels, until)?.iter().collect();
             let mut target = copy.levels(name.as_str())?.available_after(audit.levels_after);
-            if let Some(calendar) = series.stored_calendar()? {
-                target = target.calendar(calendar);
-            }
+            target = target.calendar(series.covered.calendar()?);
             target.write_known_at(&rows, KnownAt::Ended { delay: Duration::ZERO })?;
         }
         Ok(copy)

@@ -125,8 +125,21 @@ impl Memory {
 
     /// What was decoded of the row whose stored value is `value`; `None` when it has to be decoded.
     pub(crate) fn get<T: Any + Send + Sync>(&self, table: Table, row: &[u8], value: &[u8]) -> Option<Arc<T>> {
+        self.get_as(table, row, value, |found: &Arc<T>| Some(Arc::clone(found)))
+    }
+
+    /// The same, for who can use no more than a part of it.
+    pub(crate) fn get_as<T: Any + Send + Sync, U>(
+        &self,
+        table: Table,
+        row: &[u8],
+        value: &[u8],
+        part: impl FnOnce(&Arc<T>) -> Option<U>,
+    ) -> Option<U> {
         let kept = self.kept.as_ref()?.get(&KeyRef { table, row });
-        let found = kept.filter(|kept| value.starts_with(&kept.front[..])).and_then(|kept| kept.value.downcast().ok());
+        let found: Option<Arc<T>> =
+            kept.filter(|kept| value.starts_with(&kept.front[..])).and_then(|kept| kept.value.downcast().ok());
+        let found = found.as_ref().and_then(part);
         let counter = if found.is_some() { &self.hits } else { &self.misses };
         counter.fetch_add(1, Ordering::Relaxed);
         found

@@ -73,7 +73,7 @@ pub(crate) struct Market {
     /// Series and features that are being fetched or computed.
     loads: SingleFlight<LoadKey>,
     /// What was decoded.
-    memory: Memory,
+    memory: Arc<Memory>,
     settings: MarketSettings,
     /// The number that this store's changes of bars go by, once it made one.
     facts_writer: Mutex<Option<u64>>,
@@ -81,7 +81,7 @@ pub(crate) struct Market {
 
 impl Market {
     pub(crate) fn new(core: Arc<Core>, settings: MarketSettings) -> Self {
-        let memory = Memory::new(settings.memory_bytes);
+        let memory = Arc::new(Memory::new(settings.memory_bytes));
         Self { core, loads: SingleFlight::default(), memory, settings, facts_writer: Mutex::default() }
     }
 

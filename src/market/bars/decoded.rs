@@ -76,7 +76,7 @@ pub(crate) fn range(
 }
 
 fn part_of(memory: &Memory, row: &[u8], value: &[u8], page: PageChecksum) -> Part {
-    let kept = memory.get::<Verified>(Table::Bars, row, value).and_then(|verified| verified.columns.clone());
+    let kept = memory.get_as(Table::Bars, row, value, |verified: &Arc<Verified>| verified.columns.clone());
     kept.map_or_else(
         || {
             // Not verified yet: it decides on nothing but the number of threads.
@@ -113,7 +113,7 @@ pub(crate) fn field(
     let mut parts = Vec::new();
     let mut rows = read::scan(snapshot, Table::Bars, series, interval);
     while let Some(part) = rows.next_sealed(|row, value| {
-        memory.get::<Verified>(Table::Bars, row, value).and_then(|verified| verified.columns.clone())
+        memory.get_as(Table::Bars, row, value, |verified: &Arc<Verified>| verified.columns.clone())
     }) {
         match part? {
             Some(columns) => parts.push(Bars::from(columns)),

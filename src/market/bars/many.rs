@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::{
     columns::{Bars, Columns},
     plan::{Plan, Planned},
+    rescaled,
     series::BarSeries,
     validate::prepare,
     write::Incoming,
@@ -58,7 +59,7 @@ impl Market {
             Ok(Prepared { series, rows })
         });
         let prepared: Vec<Prepared<'_>> = prepared.into_iter().collect::<Result<_>>()?;
-        self.core.commit("write bars", |batch| {
+        let written = self.core.commit("write bars", |batch| {
             let mut order: Vec<usize> = (0..prepared.len()).collect();
             order.sort_by(|a, b| rows.get(*a).map(|(symbol, _)| symbol).cmp(&rows.get(*b).map(|(symbol, _)| symbol)));
             let mut written = vec![RowChanges::default(); prepared.len()];
@@ -73,7 +74,9 @@ impl Market {
                 }
             }
             Ok(written)
-        })
+        })?;
+        prepared.iter().zip(&written).for_each(|(one, written)| rescaled::warn(&one.series.id, written));
+        Ok(written)
     }
 }
 

@@ -149,6 +149,12 @@ impl<'a, R: Reader> Plan<'a, R> {
 
 impl<R: Reader> Reader for Plan<'_, R> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<(Vec<u8>, PageChecksum)>> {
+        // What the plan put there already counts.
+        let rows = self.rows.borrow();
+        if let Some((_, _, planned)) = rows.iter().rev().find(|(of, row, _)| *of == table && row == key) {
+            return Ok(planned.clone().map(|value| (value, PageChecksum::Unverified)));
+        }
+        drop(rows);
         let found = self.reader.get(table, key)?;
         self.note_bytes(
             table,

@@ -13,13 +13,13 @@ use std::{
 
 use super::{
     columns::Bars,
+    decoded,
     facts::filter::{FactsFilter, find},
     key::SeriesId,
-    read,
 };
 use crate::{
     engine::{Snapshot, unless_expired},
-    market::{Market, timeframe::Timeframe},
+    market::{Market, memory::Memory, timeframe::Timeframe},
     sync::panics::contained,
     types::{
         error::{Error, ErrorKind, Result},
@@ -46,6 +46,7 @@ const AHEAD_PER_THREAD: usize = 8;
 #[must_use]
 pub struct ScanOptions {
     filter: FactsFilter,
+    symbols: Option<Vec<Symbol>>,
     interval: Interval<Timestamp>,
     threads: usize,
 }
@@ -53,7 +54,7 @@ pub struct ScanOptions {
 impl Default for ScanOptions {
     fn default() -> Self {
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self { filter: FactsFilter::all(), interval: Interval::all_time(), threads }
+        Self { filter: FactsFilter::all(), symbols: None, interval: Interval::all_time(), threads }
     }
 }
 
@@ -65,9 +66,9 @@ impl ScanOptions {
         self
     }
 
-    /// Goes through these symbols alone.
+    /// Goes through these symbols alone, of those that pass the filter.
     pub fn symbols(mut self, symbols: impl IntoIterator<Item = Symbol>) -> Self {
-        self.filter = self.filter.symbols(symbols);
+        self.symbols = Some(symbols.into_iter().collect());
         self
     }
 
@@ -113,6 +114,7 @@ pub struct BarScan {
 
 struct Shared {
     snapshot: Snapshot,
+    memory: Arc<Memory>,
     series: Vec<SeriesId>,
     /// Of series whose facts cannot be read: they are not decoded.
     unreadable: Mutex<BTreeMap<usize, Error>>,
@@ -139,11 +141,15 @@ struct State {
 impl Market {
     /// Begins to go through the bars of many symbols.
     pub(crate) fn scan_bars(&self, timeframe: Timeframe, options: ScanOptions) -> Result<BarScan> {
-        let ScanOptions { filter, interval, threads } = options;
+        let ScanOptions { filter, symbols, interval, threads } = options;
+        let filter = match symbols {
+            Some(symbols) => filter.symbols(symbols),
+            None => filter,
+        };
         let filter = filter.timeframe(timeframe);
         let (snapshot, (found, mut unnamed)) = unless_expired(|| {
             let snapshot = self.core.snapshot()?;
-            let found = find(&snapshot, &filter, self.core.now())?;
+            let found = find(&snapshot, &filter, self.core.now(), false)?;
             Ok((snapshot, found))
         })?;
         if let Some(err) = unnamed.pop() {
@@ -157,6 +163,7 @@ impl Market {
         let threads = threads.min(series.len());
         let shared = Arc::new(Shared {
             snapshot,
+            memory: Arc::clone(&self.memory),
             series,
             unreadable: Mutex::new(unreadable),
             interval,
@@ -214,7 +221,7 @@ impl Shared {
         }
         let Some(series) = self.series.get(n) else { return Ok(Bars::default()) };
         // A thread that panics would be waited for for ever.
-        let read = contained(|| read::range(&self.snapshot, series, self.interval));
+        let read = contained(|| decoded::range(&self.memory, &self.snapshot, series, self.interval));
         read.unwrap_or_else(|panic| Err(Error::corrupt("scan bars", series.to_string(), format!("panicked: {panic}"))))
     }
 }

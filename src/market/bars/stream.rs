@@ -77,17 +77,12 @@ impl<'a> Spool<'a> {
         if bars.len() == 0 {
             return Ok(());
         }
-        // Chunks are in order of time, and refuse to be read otherwise: rows that are not go bar by bar.
-        let mut start = 0;
-        while start < bars.len() {
-            let rest = bars.at.get(start..).unwrap_or_default();
-            let run = 1 + rest.windows(2).take_while(|pair| pair.first() <= pair.last()).count();
-            let mut rows = Rows::default();
-            rows.bars.extend(&bars, start..start + run);
-            rows.recorded_at = vec![0; run];
-            self.packed.entry(self.period).or_default().push(chunk::encode(&rows, IntCodec::Packed)?);
-            start += run;
-        }
+        // Chunks are in order of time, and refuse to be read otherwise; of rows with one timestamp the last one stays last.
+        let mut order: Vec<usize> = (0..bars.len()).collect();
+        order.sort_by_key(|row| bars.at.get(*row));
+        let mut rows = Rows { recorded_at: vec![0; bars.len()], ..Rows::default() };
+        order.into_iter().for_each(|row| rows.bars.extend(&bars, row..row + 1));
+        self.packed.entry(self.period).or_default().push(chunk::encode(&rows, IntCodec::Packed)?);
         // The next period has about as many.
         self.pending = Columns::with_capacity(bars.len());
         Ok(())

@@ -123,7 +123,9 @@ fn apply_to_chunk(
     merged.written.rescaled = rescaled::between(&merged.replaced, incoming.rows);
     if removes_all {
         // What was forgotten was so by a clock that was ahead: from now on all is known again.
-        merged.history.forgotten_until = merged.history.forgotten_until.min(options.now.as_nanos());
+        let until = merged.history.forgotten_until.min(options.now.as_nanos());
+        merged.changes_history |= until != merged.history.forgotten_until;
+        merged.history.forgotten_until = until;
     }
     if merged.changes_history {
         history::write(batch, &row, merged.history, options)?;

@@ -29,6 +29,8 @@ const DUE_PAUSE_MAX: Duration = DAY;
 const ASSUMED_PAUSES: [Duration; 3] = [DAY, Duration::from_secs(7 * 24 * 3600), Duration::from_secs(30 * 24 * 3600)];
 /// Bars between two answers that say together where the bars of a session end.
 const BARS_BETWEEN_ANSWERS: u32 = 4;
+/// Bars between two that are stored, of which one answer says that they were without a trade.
+const SHORT_GAP_BARS: u32 = 10;
 /// Rows from which an answer may be a page of a longer one.
 const PAGE_ROWS_MIN: usize = 50;
 /// Rows from which an answer that ends within a session may be a page.
@@ -124,7 +126,10 @@ impl Judge<'_> {
         // The time behind the last row that is known of: rows may still come there. An empty answer says nothing about
         // what lies before rows that are stored already, unless others lie in front of it.
         let stored_behind = stored_in(Interval::between(end, window.whole.end().max(end)));
-        let is_within = stored_behind && stored_in(Interval::between(window.whole.start().min(start), start));
+        // A long hole may be that of a feed and of its vendor both.
+        let is_short = end.since(start) <= self.timeframe.duration().saturating_mul(SHORT_GAP_BARS);
+        let is_within =
+            is_short && stored_behind && stored_in(Interval::between(window.whole.start().min(start), start));
         let is_last = if rows.is_empty() { !is_within } else { end >= window.whole.end() || !stored_behind };
         let tail = if is_last { rows.last().map_or(start, |last| self.row_until(*last)).min(end) } else { end };
         if is_settled {

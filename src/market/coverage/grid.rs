@@ -4,7 +4,7 @@
 //! count hours from the open, others by the clock, with a short bar first. Which it is shows in the rows; until it does,
 //! both are possible, and a bar can begin wherever one of them has one.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{classify::Judge, windows::Window};
 use crate::{
@@ -23,16 +23,18 @@ pub(crate) struct BarGrid {
     is_anchored: bool,
     /// The others may begin so long after multiples of the length, by the clock in UTC.
     clocks: Vec<i64>,
+    /// Rows have shown it.
+    is_known: bool,
 }
 
 impl BarGrid {
     /// What is known of bars of this length before there are any.
     pub(crate) fn of(timeframe: Timeframe) -> Self {
         match timeframe.grid() {
-            Some(length) => Self { length, has_first: false, is_anchored: false, clocks: vec![0] },
+            Some(length) => Self { length, has_first: false, is_anchored: false, clocks: vec![0], is_known: true },
             None => {
                 let length = i64::try_from(timeframe.as_nanos()).unwrap_or(i64::MAX);
-                Self { length, has_first: true, is_anchored: true, clocks: vec![0] }
+                Self { length, has_first: true, is_anchored: true, clocks: vec![0], is_known: false }
             }
         }
     }
@@ -59,10 +61,16 @@ impl BarGrid {
             (0, _) => self.clone(),
             // Where clocks go forward, bars by the local clock have another phase than before.
             (1, is_anchored) | (_, is_anchored @ false) => {
-                Self { is_anchored, clocks: clocks.into_iter().collect(), ..self.clone() }
+                Self { is_anchored, clocks: clocks.into_iter().collect(), is_known: true, ..self.clone() }
             }
-            (_, true) => Self { is_anchored, clocks: Vec::new(), ..self.clone() },
+            (_, true) => Self { is_anchored, clocks: Vec::new(), is_known: true, ..self.clone() },
         }
+    }
+
+    /// The more likely of the grids that are possible: from the open on.
+    fn likely(&self) -> Self {
+        let clocks = if self.is_anchored { Vec::new() } else { self.clocks.clone() };
+        Self { clocks, ..self.clone() }
     }
 
     /// The first time from `at` on at which a bar can begin in a stretch of trading.
@@ -90,7 +98,13 @@ impl BarGrid {
             Timestamp::from_nanos(from.saturating_add(steps.saturating_mul(self.length))).max(start)
         };
         let anchored = self.is_anchored.then(|| down(start.as_nanos()));
-        self.clocks.iter().map(|phase| down(*phase)).chain(anchored).min().unwrap_or(start)
+        let running = self.clocks.iter().map(|phase| down(*phase)).chain(anchored).min().unwrap_or(start);
+        if self.is_known {
+            return running;
+        }
+        // Before a row has shown it, a bar may have begun at any time.
+        let length = Duration::from_nanos(self.length.unsigned_abs());
+        running.min(at.before(length).after(Duration::from_nanos(1)))
     }
 }
 
@@ -111,9 +125,9 @@ impl Judge<'_> {
             return Timestamp::from_nanos(now.as_nanos().div_euclid(grid).saturating_mul(grid));
         }
         match self.window_at(now) {
-            Some(window) => self.grid.running_since(&window, now),
+            Some(window) if now < window.closed_at => self.grid.running_since(&window, now),
             // The last bar of a session ends with it.
-            None => now,
+            _ => now,
         }
     }
 
@@ -122,15 +136,18 @@ impl Judge<'_> {
         self.windows(part).any(|window| self.begins_in(&window))
     }
 
-    /// Whether a bar is expected to begin in `part`: at the close only where the series has had bars that do.
+    /// Whether a bar is expected to begin in `part`: at the close only where the series has had bars that do, and by the
+    /// clock only where its rows do not begin as well from the open on.
     pub(crate) fn expects_row(&self, part: Interval<Timestamp>) -> bool {
-        self.windows(part).any(|window| match window.closing {
+        let grid = self.grid.likely();
+        let judge = Judge { grid: &grid, ..*self };
+        judge.windows(part).any(|window| match window.closing {
             Some(closing) if !self.closing_seen => {
                 let span =
                     Interval::between(window.span.start(), window.span.end().min(closing).max(window.span.start()));
-                self.begins_in(&Window { span, closing: None, ..window })
+                judge.begins_in(&Window { span, closing: None, ..window })
             }
-            _ => self.begins_in(&window),
+            _ => judge.begins_in(&window),
         })
     }
 

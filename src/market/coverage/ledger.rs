@@ -254,8 +254,8 @@ pub(crate) fn call_count(interval: Interval<Timestamp>, max_request_span: Option
     u64::try_from(nanos.div_ceil(span)).unwrap_or(u64::MAX)
 }
 
-/// Rows that a call may bring again where that saves another call: less than a page of most vendors.
-pub(crate) const ROWS_BETWEEN_MAX: u32 = 250;
+/// Rows that a call may bring again where that saves another call.
+pub(crate) const ROWS_BETWEEN_MAX: u32 = 10;
 
 /// Joins neighbours of `due` where one call for both, and for what lies between them, takes fewer calls than two; also
 /// without a limit on a call, where so little lies between them that asking for it again costs less than a call, or
@@ -333,8 +333,8 @@ mod tests {
         let joined = |due: &[Interval<Timestamp>], max| join(due, max, Duration::from_nanos(1), |_| false);
         assert_eq!(joined(&[between(0, 3), between(5, 9)], max), [between(0, 9)]);
         assert_eq!(joined(&[between(0, 3), between(15, 19)], max), [between(0, 3), between(15, 19)]);
-        assert_eq!(joined(&[between(0, 3), between(5, 9), between(259, 260)], None), [between(0, 260)]);
-        assert_eq!(joined(&[between(0, 3), between(5, 9), between(260, 261)], None).len(), 2);
+        assert_eq!(joined(&[between(0, 3), between(5, 9), between(19, 20)], None), [between(0, 20)]);
+        assert_eq!(joined(&[between(0, 3), between(5, 9), between(20, 21)], None).len(), 2);
         let split: Vec<_> = calls(between(0, 25), max).collect();
         assert_eq!(split, [between(0, 10), between(10, 20), between(20, 25)]);
         assert_eq!(calls(between(0, 25), None).collect::<Vec<_>>(), [between(0, 25)]);

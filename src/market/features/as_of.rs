@@ -1,10 +1,15 @@
 //! Features of bars as they were known at a time.
 
+use std::time::Duration;
+
 use super::{compute::FeatureSet, spec::Lookback, table::Features};
 use crate::{
     market::bars::columns::Bars,
     types::{error::Result, interval::Interval, time::Timestamp},
 };
+
+/// How far one looks back step by step; what lies before that is read at once.
+const REACH_MAX: Duration = Duration::from_secs(20 * 366 * 24 * 3600);
 
 impl FeatureSet<'_> {
     /// Returns the features of the bars that begin in `interval`, had ended at `known_at` and were known then, with the
@@ -66,7 +71,12 @@ impl FeatureSet<'_> {
             if before >= lookback || start == all_time {
                 return Ok(bars.slice(before.saturating_sub(lookback)..bars.len()));
             }
-            reach = reach.saturating_mul(4).max(std::time::Duration::from_secs(7 * 24 * 3600));
+            if reach > REACH_MAX {
+                let bars = from(all_time)?;
+                let before = bars.timestamps().partition_point(|at| *at < interval.start());
+                return Ok(bars.slice(before.saturating_sub(lookback)..bars.len()));
+            }
+            reach = reach.saturating_mul(4).max(Duration::from_secs(7 * 24 * 3600));
         }
     }
 }

@@ -147,12 +147,20 @@ impl FeatureSet<'_> {
         interval: Interval<Timestamp>,
         mut compute: impl FnMut(&Bars) -> Vec<Vec<f64>>,
     ) -> Result<Features> {
+        // Until it is stored, so that who waits finds it.
+        let load = self.load();
+        let _flight = self.market.loads.acquire(&load)?;
         let gathered = self.gather(interval, &mut compute)?;
         // A store that is only read hands out what it computed, and computes it again the next time.
         if gathered.is_new() && !self.market.core.is_read_only() {
             self.market.core.commit("write features", |batch| self.write(batch, &gathered))?;
         }
         Ok(gathered.features)
+    }
+
+    /// What one computes at a time.
+    pub(crate) fn load(&self) -> LoadKey {
+        LoadKey::Features(self.series.symbol.clone(), self.fingerprint)
     }
 
     /// Stores what was computed, in a transaction.
@@ -168,8 +176,6 @@ impl FeatureSet<'_> {
         interval: Interval<Timestamp>,
         compute: &mut impl FnMut(&Bars) -> Vec<Vec<f64>>,
     ) -> Result<Gathered> {
-        let load = LoadKey::Features(self.series.symbol.clone(), self.fingerprint);
-        let _flight = self.market.loads.acquire(&load)?;
         let snapshot = self.market.core.snapshot()?;
         let interval = self.bars.ended_part(&snapshot, interval, self.market.core.now())?;
         let entries = self.entries(&snapshot, interval)?;

@@ -69,7 +69,12 @@ impl Need {
     ) -> Result<Vec<Interval<Timestamp>>> {
         let max_request_span = max_request_span(covered);
         let judge = covered.judge(&self.judged, now);
-        let is_nothing = |between| !judge.can_begin_in(between);
+        // Holes of one session are one call, and so is what only a night lies between.
+        let is_within_session = |between: Interval<Timestamp>| {
+            let window = judge.window_at(between.start()).filter(|_| !covered.timeframe().is_daily());
+            window.is_some_and(|window| window.whole.contains(between.end()))
+        };
+        let is_nothing = |between| is_within_session(between) || !judge.can_begin_in(between);
         let joined = ledger::join(due, max_request_span, covered.timeframe().duration(), is_nothing);
         let count =
             joined.iter().fold(0_u64, |sum, asked| sum.saturating_add(ledger::call_count(*asked, max_request_span)));

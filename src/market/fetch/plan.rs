@@ -39,11 +39,15 @@ pub(super) fn to_ask(judge: &Judge<'_>, judged: &Judged, over: Interval<Timestam
     let mut asked: Vec<bool> = spans.iter().map(is_due).collect();
     // A limit on a call makes more calls of a longer stretch.
     if judge.policy.max_request_span.is_none() {
+        // Nights and weekends between them were said to be empty before they were assumed to be.
+        let is_run = |span: &CoverageSpan| {
+            is_assumed(span) || span.coverage == Coverage::Empty && !judge.can_begin_in(span.interval)
+        };
         let mut start = 0;
-        for run in spans.chunk_by(|a, b| is_assumed(a) && is_assumed(b)) {
+        for run in spans.chunk_by(|a, b| is_run(a) && is_run(b)) {
             let end = start + run.len();
             let of_run = asked.get_mut(start..end).unwrap_or_default();
-            if run.iter().all(is_assumed) && of_run.contains(&true) {
+            if run.iter().all(is_run) && of_run.contains(&true) {
                 of_run.fill(true);
             }
             start = end;

@@ -176,11 +176,6 @@ impl LevelSeries<'_> {
         })
     }
 
-    /// The calendar that judged what is known, as it was then.
-    pub(crate) fn stored_calendar(&self) -> Result<Option<Calendar>> {
-        self.covered.stored_calendar()
-    }
-
     fn available_by(&self, calendar: &Calendar, day: Day) -> Timestamp {
         calendar.bar_end(day.start(), Timeframe::DAY).after(self.available_after)
     }

@@ -13,6 +13,7 @@ use crate::{
             table::Features,
         },
     },
+    sync::single_flight::{self, Caller},
     types::{
         error::{Error, Result},
         interval::Interval,
@@ -119,11 +120,11 @@ impl Market {
         let names = plan.spec.columns().iter().map(Label::to_string);
         let names = names.chain(plan.levels.iter().map(|(series, _)| series.to_string())).collect();
         let mut matrix = Matrix { names, ..Matrix::default() };
-        let now = self.core.now();
+        let (now, me) = (self.core.now(), Caller::here());
         for group in symbols.chunks(SYMBOLS_PER_COMMIT) {
             let threads = if group.len() < PARALLEL_SYMBOLS_MIN { 1 } else { parallel::threads_for(usize::MAX) };
             let rows = parallel::map(group.iter(), threads, |symbol| {
-                self.rows_of(symbol, interval, plan, now, &compute)
+                single_flight::on_behalf_of(&me, || self.rows_of(symbol, interval, plan, now, &compute))
                     .map_err(|err| if err.subject() == symbol.as_str() { err } else { named(err, symbol) })
             });
             let rows = rows.into_iter().collect::<Result<Vec<_>>>()?;
@@ -155,6 +156,8 @@ impl Market {
         let (features, gathered) = match plan.as_of {
             Some(known_at) => (set.compute_as_of(interval, known_at, compute)?, None),
             None => {
+                let load = set.load();
+                let _flight = self.loads.acquire(&load)?;
                 let mut gathered = set.gather(interval, &mut |bars: &Bars| compute(bars))?;
                 let features = gathered.take_features();
                 (features, Some(gathered).filter(Gathered::is_new))

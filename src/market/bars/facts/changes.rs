@@ -148,7 +148,8 @@ fn known_changes(snapshot: &Snapshot, since: &MarketState) -> Result<std::result
         return Ok(Err("rows may have been lost to damage"));
     }
     let Some(head) = Head::read(snapshot)? else {
-        let is_before_all = since.writer.is_none();
+        // After a loss that was accepted there is no head either.
+        let is_before_all = since.writer.is_none() && snapshot.scan(Table::Bars, b"").next_sealed(|_, _| ()).is_none();
         return Ok(if is_before_all { Ok(Vec::new()) } else { Err("the file does not know of that state") });
     };
     let Some(writer) = since.writer else {

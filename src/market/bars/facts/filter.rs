@@ -174,7 +174,7 @@ impl FactsFilter {
 impl Market {
     /// Returns the facts of the series that pass `filter`, or the error that keeps one from being read, under its name.
     pub(crate) fn bar_facts(&self, filter: &FactsFilter) -> Result<Vec<(String, Result<BarFacts>)>> {
-        let (found, unnamed) = self.core.look(|snapshot| find(snapshot, filter, self.core.now()))?;
+        let (found, unnamed) = self.core.look(|snapshot| find(snapshot, filter, self.core.now(), true))?;
         let named = found.into_iter().map(|(series, facts)| (series.to_string(), facts));
         Ok(named.chain(unnamed.into_iter().map(|err| (err.subject().to_owned(), Err(err)))).collect())
     }
@@ -184,12 +184,13 @@ impl Market {
 /// series.
 pub(crate) type Found = (Vec<(SeriesId, Result<BarFacts>)>, Vec<Error>);
 
-/// Looks for the series that pass `filter`.
-pub(crate) fn find(snapshot: &Snapshot, filter: &FactsFilter, now: Timestamp) -> Result<Found> {
+/// Looks for the series that pass `filter`. The ledger is another row, which may be damaged where the bars are not: it is
+/// read for who wants it, and where the filter asks about it.
+pub(crate) fn find(snapshot: &Snapshot, filter: &FactsFilter, now: Timestamp, with_coverage: bool) -> Result<Found> {
     let list = list::list(snapshot, |series| filter.wants(series))?;
     let mut found = Vec::with_capacity(list.series.len());
     for (series, known) in list.series {
-        let facts = known.and_then(|known| passing(snapshot, filter, now, &series, known));
+        let facts = known.and_then(|known| passing((snapshot, now), filter, &series, known, with_coverage));
         if let Some(facts) = facts.transpose() {
             found.push((series, facts));
         }
@@ -199,11 +200,11 @@ pub(crate) fn find(snapshot: &Snapshot, filter: &FactsFilter, now: Timestamp) ->
 
 /// The facts of one series, if they pass.
 fn passing(
-    snapshot: &Snapshot,
+    (snapshot, now): (&Snapshot, Timestamp),
     filter: &FactsFilter,
-    now: Timestamp,
     series: &SeriesId,
     (numbers, written_at): list::Known,
+    with_coverage: bool,
 ) -> Result<Option<BarFacts>> {
     let Numbers { bars, chunks, stored_bytes, edges } = numbers;
     let none = || Error::corrupt("read bars", series.to_string(), "it has no bars");
@@ -226,6 +227,8 @@ fn passing(
     if !filter.passes(&facts, now, covered_until)? {
         return Ok(None);
     }
-    facts.covered_until = covered_until()?;
+    if with_coverage {
+        facts.covered_until = covered_until()?;
+    }
     Ok(Some(facts))
 }
