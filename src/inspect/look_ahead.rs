@@ -240,10 +240,7 @@ impl Store {
         }
         for (name, levels) in self.level_series()? {
             let series = self.levels(name.as_str())?.available_after(audit.levels_after);
-            let levels = match audit.as_known {
-                true => series.range_as_of(all_days(), until)?,
-                false => levels?,
-            };
+            let levels = if audit.as_known { series.range_as_of(all_days(), until)? } else { levels? };
             let rows: Vec<(Day, f64)> = series.ended_by(levels, until)?.iter().collect();
             let mut target = copy.levels(name.as_str())?.available_after(audit.levels_after);
             target = target.calendar(series.covered.calendar()?);

@@ -99,7 +99,7 @@ impl Store {
     }
 
     /// Returns which state the bars are in: to be kept beside what is computed from them, for
-    /// [`changed_since`](Self::changed_since). Costs two small rows.
+    /// [`changed_since`](Self::changed_since). Levels, ledgers and calendars are no part of it. Costs two small rows.
     ///
     /// ```
     /// use modelkeep::{Store, market::{Bar, Bars, Timeframe}};

@@ -2,12 +2,12 @@
 
 use modelkeep::{
     ErrorKind, Store, Timestamp,
-    market::{BadRows, Bar, BarCodec, Bars, Timeframe},
+    market::{BadRows, Bar, BarCodec, Bars, Calendar, Timeframe},
 };
 
 use crate::{
     market::{MINUTE, all_time, at, bar, data, days, minutes},
-    support::Folder,
+    support::{Folder, HOUR},
 };
 
 fn in_memory(codec: BarCodec) -> Store {
@@ -154,4 +154,23 @@ fn a_stream_with_a_bad_bar_writes_nothing() {
     let many = (0..=1 << 20).map(|n| bar(Timestamp::from_nanos(n * MINUTE / 60_000), 10_000));
     assert_eq!(tiny.write_iter(many).unwrap_err().kind(), ErrorKind::LimitExceeded);
     assert_eq!(series.write_iter([]).unwrap(), modelkeep::training::RowChanges::default());
+}
+
+/// One write that goes on with the newest chunk and begins the next one: each of the two is what the write says.
+#[test]
+fn a_write_over_the_end_of_a_period_keeps_both_sides_of_it() {
+    let folder = Folder::new();
+    folder.clock.advance(HOUR * 24 * 800);
+    let store = folder.open();
+    let daily = store.bars("D", Timeframe::DAY).unwrap();
+    let days = days("2019-06-01", "2020-02-01");
+    let minutely = store.bars("M", Timeframe::MINUTE).unwrap().calendar(Calendar::always_open());
+    let dense = minutes("2018-11-30T00:00:00Z", 3 * 24 * 60);
+    for (series, rows, split) in [(&daily, &days, 200), (&minutely, &dense, 1000)] {
+        series.write(&rows.slice(0..split)).unwrap();
+        assert_eq!(series.write(&rows.slice(split..rows.len())).unwrap().added, (rows.len() - split) as u64);
+        assert_eq!(series.range(all_time()).unwrap(), *rows);
+    }
+    let found = store.verify().unwrap();
+    assert!(found.is_whole(), "{:?}", found.damage);
 }

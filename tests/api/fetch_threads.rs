@@ -13,6 +13,9 @@ use crate::{
     support::{HOUR, clock},
 };
 
+type Vendor<'a> = dyn Fn(&Symbol, Timeframe, Interval<Timestamp>) -> Result<Bars, FetchError> + Sync + 'a;
+
+#[allow(clippy::unnecessary_wraps, reason = "it is a fetcher")]
 fn nothing(_: &Symbol, _: Timeframe, _: Interval<Timestamp>) -> Result<Bars, FetchError> {
     Ok(Bars::default())
 }
@@ -49,16 +52,14 @@ fn loads_within_loads_that_come_back_to_the_first_are_refused() {
     let store = store(&clock);
     let january = between("2018-01-01", "2018-02-01");
     let inner = store.clone();
-    let load =
-        |symbol: &str,
-         vendor: &(dyn Fn(&Symbol, Timeframe, Interval<Timestamp>) -> Result<Bars, FetchError> + Sync)| {
-            inner
-                .load_or_fetch(symbol, Timeframe::DAY, january, &|s: &Symbol, t: Timeframe, i: Interval<Timestamp>| {
-                    vendor(s, t, i)
-                })
-                .and_then(modelkeep::market::Loaded::complete)
-                .map_err(FetchError::permanent)
-        };
+    let load = |symbol: &str, vendor: &Vendor<'_>| {
+        inner
+            .load_or_fetch(symbol, Timeframe::DAY, january, &|s: &Symbol, t: Timeframe, i: Interval<Timestamp>| {
+                vendor(s, t, i)
+            })
+            .and_then(modelkeep::market::Loaded::complete)
+            .map_err(FetchError::permanent)
+    };
     // A asks for B, which asks for C, which asks for A.
     let third = |_: &Symbol, _: Timeframe, _: Interval<Timestamp>| load("A", &nothing);
     let second = |_: &Symbol, _: Timeframe, _: Interval<Timestamp>| load("C", &third);

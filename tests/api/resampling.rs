@@ -233,6 +233,24 @@ fn seamless() -> Calendar {
     Calendar::from_json(json).unwrap()
 }
 
+/// Minutes of October, after minutes of November: the last bar that is read for October is the first of a session that
+/// lies in November.
+#[test]
+fn an_edit_of_one_month_leaves_the_days_of_the_next_as_they_are() {
+    let store = Store::in_memory().unwrap();
+    let series = store.bars("X", Timeframe::MINUTE).unwrap().calendar(seamless());
+    let start = at("2018-10-01").as_nanos();
+    let time = |n: i64| Timestamp::from_nanos(start + n * MINUTE);
+    for (first, len) in [(44_640, 2_000), (43_435, 1_206)] {
+        series.write(&(first..first + len).map(|n| bar(time(n), 5000 + n % 17)).collect()).unwrap();
+        let step_by_step = series.resample(Timeframe::DAY).unwrap().whole().unwrap().range(all_time()).unwrap();
+        let fresh = Store::in_memory().unwrap();
+        let whole = fresh.bars("X", Timeframe::MINUTE).unwrap().calendar(seamless());
+        whole.write(&series.range(all_time()).unwrap()).unwrap();
+        assert_eq!(step_by_step, whole.resample(Timeframe::DAY).unwrap().whole().unwrap().range(all_time()).unwrap());
+    }
+}
+
 /// Edits: where, how long, at what price, or whether to delete.
 fn edits() -> impl Strategy<Value = Vec<(i64, i64, i64, bool)>> {
     prop::collection::vec((0i64..150_000, 1i64..3_000, 0i64..300, prop::bool::weighted(0.3)), 1..6)

@@ -86,3 +86,19 @@ fn a_scan_reads_one_state_whatever_is_written_meanwhile() {
         store.write_many(DAY, &before).unwrap();
     }
 }
+
+#[test]
+fn symbols_and_a_filter_both_count_in_any_order() {
+    both(|store, _| {
+        store.write_many(DAY, &rows(6)).unwrap();
+        let wanted = || [1, 4].map(|n| Symbol::new(&format!("S{n:03}")).unwrap());
+        let dear = || FactsFilter::all().last_close(30.0..);
+        for options in [
+            ScanOptions::default().symbols(wanted()).filter(dear()),
+            ScanOptions::default().filter(dear()).symbols(wanted()),
+        ] {
+            let found = store.scan_bars(DAY, options).unwrap().map(|series| series.unwrap().0.to_string());
+            assert_eq!(found.collect::<Vec<_>>(), ["S004"]);
+        }
+    });
+}

@@ -1,7 +1,8 @@
 //! A vendor who is late, fails, answers in pages and restates, polled at random by many threads over months: in the end
 //! nothing is lost, nothing is shown early, and what is called complete is complete.
 //!
-//! A hundred seeds; `MODELKEEP_SEEDS=2000 cargo test --release --test simulation` tries more.
+//! A hundred seeds; `MODELKEEP_SEEDS=2000 cargo test --release --test simulation` tries more, and `MODELKEEP_FIRST_SEED`
+//! says which is the first.
 
 #![allow(
     clippy::unwrap_used,
@@ -167,7 +168,11 @@ fn check(
         for (at, out) in vendor.bars.range(interval.start()..interval.end()) {
             let is_there = there.binary_search(at).is_ok();
             let message = "called complete without the bar at";
-            assert!(is_there || !ended(at), "{what}: {message} {at}, which can be had from {out} on; it is {now}");
+            let report = &loaded.report;
+            assert!(
+                is_there || !ended(at),
+                "{what}: {message} {at}, which can be had from {out} on; it is {now}; {interval}: {report:?}"
+            );
         }
     }
 }
@@ -227,7 +232,8 @@ fn simulate(seed: u64) -> (u64, u64) {
 fn nothing_is_lost_and_nothing_is_shown_early() {
     let seeds = std::env::var("MODELKEEP_SEEDS").map_or(100, |seeds| seeds.parse().unwrap());
     let (mut loads, mut bars) = (0, 0);
-    for seed in 0..seeds {
+    let first = std::env::var("MODELKEEP_FIRST_SEED").map_or(0, |seed| seed.parse().unwrap());
+    for seed in first..first + seeds {
         let (more_loads, more_bars) = simulate(seed);
         (loads, bars) = (loads + more_loads, bars + more_bars);
     }

@@ -119,7 +119,7 @@ fn apply_to_chunk(
         Err(error) => return Err(error),
     };
     let past = history::read(batch, &row)?.unwrap_or_default();
-    let mut merged = merge(&stored, past, incoming, remove, options.now.as_nanos());
+    let mut merged = merge(&stored, &past, incoming, remove, options.now.as_nanos());
     merged.written.rescaled = rescaled::between(&merged.replaced, incoming.rows);
     if removes_all {
         // What was forgotten was so by a clock that was ahead: from now on all is known again.
@@ -158,6 +158,7 @@ pub(super) fn read(reader: &impl Reader, table: Table, row: &[u8]) -> Result<Opt
 }
 
 /// A chunk and its history after a change.
+#[derive(Default)]
 struct Merged {
     current: Rows,
     history: History,
@@ -177,8 +178,8 @@ enum Origin {
 }
 
 /// Merges what is stored with what is new, both in order, at the time `now`.
-fn merge(stored: &Rows, past: History, new: Incoming<'_>, remove: Option<Interval<Timestamp>>, now: i64) -> Merged {
-    let mut change = Change { stored, past: &past, new, remove, now, out: Merged::default(), past_taken: 0 };
+fn merge(stored: &Rows, past: &History, new: Incoming<'_>, remove: Option<Interval<Timestamp>>, now: i64) -> Merged {
+    let mut change = Change { stored, past, new, remove, now, out: Merged::default(), past_taken: 0 };
     change.out.history.forgotten_until = past.forgotten_until;
     change.out.current.bars = Columns::with_capacity(stored.bars.len() + new.rows.len());
     let (mut old, mut next) = (0, 0);
@@ -198,19 +199,6 @@ fn merge(stored: &Rows, past: History, new: Incoming<'_>, remove: Option<Interva
     }
     change.take_past(past.rows.bars.len());
     change.out
-}
-
-impl Default for Merged {
-    fn default() -> Self {
-        Self {
-            current: Rows::default(),
-            history: History::default(),
-            replaced: Columns::default(),
-            written: RowChanges::default(),
-            changes_rows: false,
-            changes_history: false,
-        }
-    }
 }
 
 /// A change of a chunk, row by row.

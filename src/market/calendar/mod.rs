@@ -145,8 +145,8 @@ impl Calendar {
         })
     }
 
-    /// Returns when a bar that begins at `at` has ended: after its length, or with its session if that closes before; a
-    /// bar of a day ends when the session of its day closes, and one of several days when the last session in them does.
+    /// Returns when a bar that begins at `at` has ended: after its length, or with its session, or at a break, if that
+    /// comes before and nothing behind it can be part of the bar; a bar of a day ends when the session of its day closes, and one of several days when the last session in them does.
     ///
     /// ```
     /// use modelkeep::market::{Calendar, Timeframe};
@@ -160,15 +160,18 @@ impl Calendar {
     pub fn bar_end(&self, at: Timestamp, timeframe: Timeframe) -> Timestamp {
         let end = at.after(timeframe.duration());
         if !timeframe.is_daily() {
-            return self.session_at(at).map_or(end, |session| end.min(session.close));
+            let Some(session) = self.session_at(at) else { return end };
+            // Nothing is traded in a break; a bar that reaches beyond one may have what comes behind it.
+            let pause = session.breaks().find(|pause| at < pause.start() && pause.start() < end && end <= pause.end());
+            return pause.map_or(end.min(session.close), |pause| pause.start());
         }
         let first = at.day();
         let last = end.before(Duration::from_nanos(1)).day().max(first);
         if !self.known().contains(last) {
             return end;
         }
-        let days = std::iter::successors(Some(last), |day| day.plus_days(-1).ok()).take_while(|day| *day >= first);
-        days.filter_map(|day| self.session(day)).next().map_or(end, |session| session.close)
+        let mut days = std::iter::successors(Some(last), |day| day.plus_days(-1).ok()).take_while(|day| *day >= first);
+        days.find_map(|day| self.session(day)).map_or(end, |session| session.close)
     }
 
     /// A day as the exchange dates it: from midnight to midnight, local time.

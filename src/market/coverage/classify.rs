@@ -111,13 +111,15 @@ impl Judge<'_> {
         let settled_at = window.closed_at.after(self.delay());
         let is_settled = settled_at <= self.now;
         if self.timeframe.is_daily() {
-            return match (rows.is_empty(), is_settled) {
+            match (rows.is_empty(), is_settled) {
                 (true, _) => {
-                    out.extend(self.unanswered(before, window, window.span, |part| self.absent(before, window, part)))
+                    let absent = |part| self.absent(before, window, part);
+                    out.extend(self.unanswered(before, window, window.span, absent));
                 }
                 (false, true) => push(start, end, Coverage::Present),
                 (false, false) => push(start, end, Coverage::Provisional { confirm_at: settled_at }),
-            };
+            }
+            return;
         }
         let stored_in = |part: Interval<Timestamp>| before.within(part).iter().any(|span| span.coverage.is_stored());
         if rows.is_empty() && !stored_in(window.whole) {

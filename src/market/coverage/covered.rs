@@ -191,20 +191,20 @@ impl<'a> CoveredSeries<'a> {
             return Ok(self.calendar.as_ref().unwrap_or(standard).clone());
         };
         match &self.calendar {
-            Some(given) if given.name().as_str() == stored.name => self.newer(reader, stored, given),
+            Some(given) if given.name().as_str() == stored.name => Self::newer(reader, stored, given),
             Some(given) => {
                 let message = format!(
                     "its calendar is {stored}, and the call brings {given}; `set_calendar` gives the series another one"
                 );
                 Err(Error::invalid("read calendar", self.id.to_string(), message))
             }
-            None if standard.name().as_str() == stored.name => self.newer(reader, stored, standard),
+            None if standard.name().as_str() == stored.name => Self::newer(reader, stored, standard),
             None => calendar_of(reader, stored),
         }
     }
 
     /// The newer version of one calendar: programs of two releases do not judge anew in turns.
-    fn newer(&self, reader: &impl Reader, stored: &CalendarId, given: &Calendar) -> Result<Calendar> {
+    fn newer(reader: &impl Reader, stored: &CalendarId, given: &Calendar) -> Result<Calendar> {
         if given.version() < stored.version { calendar_of(reader, stored) } else { Ok(given.clone()) }
     }
 

@@ -78,8 +78,12 @@ trait SeriesSource: Sync {
     fn write(&self, batch: &Batch, rows: &Self::Rows) -> Result<RowChanges>;
 }
 
-/// Brings what is missing of `interval`; the numbers of rows are for the caller to add.
-fn fetch_missing<S: SeriesSource>(source: &S, interval: Interval<Timestamp>) -> Result<FetchReport> {
+/// Brings what is missing of `interval`; the numbers of rows are for the caller to add. Returns also the part of it that
+/// is over, beyond which nothing is handed out.
+fn fetch_missing<S: SeriesSource>(
+    source: &S,
+    interval: Interval<Timestamp>,
+) -> Result<(FetchReport, Interval<Timestamp>)> {
     let covered = source.covered();
     let core = &covered.market.core;
     let start = core.clock().monotonic();
@@ -112,7 +116,9 @@ fn fetch_missing<S: SeriesSource>(source: &S, interval: Interval<Timestamp>) -> 
         rest.sort_unstable_by_key(Interval::start);
         calls = need.calls(covered, &rest, now)?;
     }
-    need.finish(covered, now, made, core.clock().monotonic().saturating_sub(start))
+    let over = need.over;
+    let report = need.finish(covered, now, made, core.clock().monotonic().saturating_sub(start));
+    Ok((report, over))
 }
 
 /// Commits one answer, and what it says. Returns what is still to be asked for, if it was a page of a longer one.
@@ -250,8 +256,8 @@ impl BarSeries<'_> {
     pub fn load_or_fetch(&self, interval: Interval<Timestamp>, fetcher: &impl BarFetcher) -> Result<Loaded<Bars>> {
         self.check_given("load")?;
         self.check_sessions("load")?;
-        let mut report = fetch_missing(&BarSource { series: self, fetcher }, interval)?;
-        let data = self.ended_by(self.range(interval)?, self.covered.market.core.now())?;
+        let (mut report, over) = fetch_missing(&BarSource { series: self, fetcher }, interval)?;
+        let data = self.range(over)?;
         report.from_disk = (data.len() as u64).saturating_sub(report.fetched);
         Ok(Loaded { subject: self.id.to_string(), data, report })
     }
@@ -334,8 +340,8 @@ impl LevelSeries<'_> {
     /// # Errors
     /// As for [`BarSeries::load_or_fetch`].
     pub fn load_or_fetch(&self, range: Interval<Day>, fetcher: &impl LevelFetcher) -> Result<Loaded<Levels>> {
-        let mut report = fetch_missing(&LevelSource { series: self, fetcher }, range.span())?;
-        let data = self.ended_by(self.range(range)?, self.covered.market.core.now())?;
+        let (mut report, over) = fetch_missing(&LevelSource { series: self, fetcher }, range.span())?;
+        let data = self.range(over.days())?;
         report.from_disk = (data.len() as u64).saturating_sub(report.fetched);
         Ok(Loaded { subject: self.series.to_string(), data, report })
     }

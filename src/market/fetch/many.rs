@@ -232,7 +232,7 @@ impl Market {
             all.iter_mut().for_each(|one| one.look_again(now));
         }
         let time = self.core.clock().monotonic().saturating_sub(start);
-        let done = parallel::map(all.into_iter(), threads, |one| one.finish(interval, now, time));
+        let done = parallel::map(all.into_iter(), threads, |one| one.finish(now, time));
         Ok(in_all(symbols, &order, done, ManyReport { time, ..report }))
     }
 
@@ -463,9 +463,10 @@ impl<'a> One<'a> {
     }
 
     /// Its bars, and what it took to have them.
-    fn finish(self, interval: Interval<Timestamp>, now: Timestamp, time: Duration) -> Result<Loaded<Bars>> {
-        let mut report: FetchReport = self.need?.finish(&self.series.covered, now, self.made, time)?;
-        let data = self.series.ended_by(self.series.range(interval)?, now)?;
+    fn finish(self, now: Timestamp, time: Duration) -> Result<Loaded<Bars>> {
+        let need = self.need?;
+        let data = self.series.range(need.over)?;
+        let mut report: FetchReport = need.finish(&self.series.covered, now, self.made, time);
         report.from_disk = (data.len() as u64).saturating_sub(report.fetched);
         Ok(Loaded { subject: self.series.id.to_string(), data, report })
     }

@@ -42,8 +42,8 @@ const CLOCK_STEP_MAX: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Need {
     pub(super) report: FetchReport,
     pub(super) judged: Judged,
-    /// The part of what is wanted that is over.
-    over: Interval<Timestamp>,
+    /// The part of what is wanted that is over: every bar that begins in it has ended.
+    pub(super) over: Interval<Timestamp>,
     /// What has to be asked for.
     pub(super) due: Vec<Interval<Timestamp>>,
 }
@@ -88,13 +88,7 @@ impl Need {
     }
 
     /// Says what is still missing, after so many calls.
-    pub(super) fn finish(
-        self,
-        covered: &CoveredSeries<'_>,
-        now: Timestamp,
-        made: u64,
-        time: Duration,
-    ) -> Result<FetchReport> {
+    pub(super) fn finish(self, covered: &CoveredSeries<'_>, now: Timestamp, made: u64, time: Duration) -> FetchReport {
         let Self { mut report, judged, over, .. } = self;
         report.off_days = judged.record.off_days;
         judge_result(&covered.judge(&judged, now), &judged, over, &mut report);
@@ -102,7 +96,7 @@ impl Need {
         let saved = u32::try_from(report.calls_saved).unwrap_or(u32::MAX);
         report.time_saved = judged.record.mean_call().saturating_mul(saved);
         report.time = time;
-        Ok(report)
+        report
     }
 }
 

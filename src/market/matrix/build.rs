@@ -170,32 +170,31 @@ impl Market {
             levels.push(joined.into_iter().map(|level| level.unwrap_or(f64::NAN)).collect());
         }
         let targets = match &plan.target {
-            Some(target) => Some(self.targets_of(&series, &features.timestamps, target, plan.as_of, now)?),
+            Some(target) => Some(targets_of(&series, &features.timestamps, target, plan.as_of, now)?),
             None => None,
         };
         Ok((set, Part { features, ends, levels, targets }, gathered))
     }
+}
 
-    /// The target of each row that begins `at` these times; `None` where its bars have not all ended.
-    fn targets_of(
-        &self,
-        series: &BarSeries<'_>,
-        at: &[Timestamp],
-        target: &Target,
-        as_of: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<Vec<Option<f64>>> {
-        let (Some(first), Some(last)) = (at.first(), at.last()) else {
-            return Ok(Vec::new());
-        };
-        let bars = behind(series, *first, *last, target.horizon, as_of, now)?;
-        let targets = at.iter().map(|at| {
-            let row = bars.timestamps().binary_search(at).ok()?;
-            let part = bars.slice(row..row.checked_add(target.horizon)?.checked_add(1)?);
-            (part.len() == target.horizon + 1).then(|| (target.compute)(&part))
-        });
-        Ok(targets.collect())
-    }
+/// The target of each row that begins `at` these times; `None` where its bars have not all ended.
+fn targets_of(
+    series: &BarSeries<'_>,
+    at: &[Timestamp],
+    target: &Target,
+    as_of: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Vec<Option<f64>>> {
+    let (Some(first), Some(last)) = (at.first(), at.last()) else {
+        return Ok(Vec::new());
+    };
+    let bars = behind(series, *first, *last, target.horizon, as_of, now)?;
+    let targets = at.iter().map(|at| {
+        let row = bars.timestamps().binary_search(at).ok()?;
+        let part = bars.slice(row..row.checked_add(target.horizon)?.checked_add(1)?);
+        (part.len() == target.horizon + 1).then(|| (target.compute)(&part))
+    });
+    Ok(targets.collect())
 }
 
 /// The bars from `first` on that have ended and are known, at least `horizon` behind `last`, if there are so many.

@@ -52,7 +52,7 @@ impl Market {
             Some(last) if Some(last.id) == *session => last.last = number,
             // The first change since the store was opened, or since the head was lost: states of before are told apart.
             _ => {
-                // Each `RandomState` has keys from the operating system's generator.
+                // The first keys of a thread come from the operating system's generator.
                 let id = RandomState::new().build_hasher().finish();
                 *session = Some(id);
                 head.writers.push(Writer { id, first: number, last: number });
@@ -195,7 +195,7 @@ pub(crate) fn check(reader: &impl Reader, key: &[u8], value: &[u8]) -> Result<()
     }
     let message = format!(
         "the facts say {} bars in {} chunks and {} bytes, or name another first or last bar; stored \
-                           are {} in {} and {}: a release that knows of no facts changed them",
+                           are {} in {} and {}: one of the two was changed without the other",
         recorded.bars, recorded.chunks, recorded.stored_bytes, found.bars, found.chunks, found.stored_bytes
     );
     Err(Error::corrupt("verify", series.to_string(), message))
