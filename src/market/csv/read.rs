@@ -50,7 +50,9 @@ impl CsvFile {
             .flexible(true)
             .trim(csv::Trim::All)
             .from_reader(self.bytes.as_slice());
-        let lines = Lines { bytes: &self.bytes, at: 0, line: 1 };
+        // A byte order mark is no part of the first line.
+        let at = if self.bytes.starts_with(&[0xef, 0xbb, 0xbf]) { 3 } else { 0 };
+        let lines = Lines { bytes: &self.bytes, at, line: 1 };
         let (header, row) = (StringRecord::new(), StringRecord::new());
         let mut rows = Rows { file: self, reader, lines, header, header_line: 1, row, count: 0 };
         rows.header_line = rows.read()?.unwrap_or(1);
