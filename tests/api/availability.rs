@@ -161,6 +161,18 @@ fn imported_levels_are_known_since_the_time_that_the_writer_says() {
 }
 
 #[test]
+fn features_as_of_a_time_need_no_more_bars_than_there_are() {
+    let (_, store) = store_at("2019-06-03T12:00:00Z");
+    let daily = store.bars("SPY", Timeframe::DAY).unwrap();
+    daily.write_known_at(&days("2018-12-20", "2018-12-25"), KnownAt::Ended { delay: HOUR }).unwrap();
+    let spec = FeatureSpec::new("before", 1, Timeframe::DAY, Lookback::Bars(5), &["close", "before"]).unwrap();
+    let span = between("2018-12-21", "2018-12-25");
+    let features =
+        store.features("SPY", &spec).unwrap().compute_as_of(span, time("2019-01-01T00:00:00Z"), close_and_before);
+    assert_eq!(features.unwrap().len(), 4);
+}
+
+#[test]
 fn levels_that_are_older_than_the_retention_are_an_error_and_not_a_guess() {
     let clock = clock();
     let store = Store::options().clock(clock.clone()).bar_history(HOUR * 10).in_memory().unwrap();
@@ -206,6 +218,33 @@ fn aggregates_are_of_what_their_source_was() {
     let hours = series.resample(Timeframe::HOUR).unwrap().whole().unwrap();
     let until = Interval::new(at("2018-12-21"), time("2018-12-21T16:00:00Z")).unwrap();
     assert_eq!(hours.range_available(until).unwrap().len(), 1);
+}
+
+#[test]
+fn an_aggregate_has_ended_when_the_last_bar_in_it_has() {
+    let (_, store) = store_at("2019-06-03T12:00:00Z");
+    let series = store.bars("SPY", Timeframe::MINUTE).unwrap();
+    // With the bar that begins at the close.
+    series.write(&minutes("2018-12-21T14:30:00Z", 391)).unwrap();
+    let hours = series.resample(Timeframe::HOUR).unwrap().whole().unwrap();
+    let ends = hours.available_at(&hours.range(all_time()).unwrap()).unwrap();
+    assert_eq!(ends[0], time("2018-12-21T15:30:00Z"));
+    assert_eq!(ends.last(), Some(&time("2018-12-21T21:01:00Z")));
+    let days = series.resample(Timeframe::DAY).unwrap().whole().unwrap();
+    let until = |end: &str| days.range_available(Interval::new(at("2018-12-21"), time(end)).unwrap()).unwrap().len();
+    assert_eq!((until("2018-12-21T21:00:00Z"), until("2018-12-21T21:01:00Z")), (0, 1));
+    // Hours by the clock, in aggregates that are counted from the open.
+    let hourly = store.bars("SPY", Timeframe::HOUR).unwrap();
+    hourly
+        .write(
+            &["14:30", "15:00", "16:00"]
+                .map(|at| bar(time(&format!("2018-12-21T{at}:00Z")), 100))
+                .into_iter()
+                .collect(),
+        )
+        .unwrap();
+    let two = hourly.resample(Timeframe::hours(2).unwrap()).unwrap().whole().unwrap();
+    assert!(two.available_at(&two.range(all_time()).unwrap()).unwrap()[0] >= time("2018-12-21T17:00:00Z"));
 }
 
 fn close_and_before(bars: &Bars) -> Vec<Vec<f64>> {

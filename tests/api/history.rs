@@ -158,6 +158,39 @@ fn a_history_that_is_imported_is_known_since_the_time_that_the_writer_says() {
 }
 
 #[test]
+fn snapshots_can_be_imported_in_any_order() {
+    let days = ["2018-12-10T12:00:00Z", "2018-12-11T12:00:00Z", "2018-12-12T12:00:00Z"]
+        .map(|at| at.parse::<Timestamp>().unwrap());
+    let snapshots = [(days[0], 1_000), (days[1], 2_000), (days[2], 1_000)];
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let store = Store::options().clock(clock()).in_memory().unwrap();
+        let series = store.bars("SPY", Timeframe::DAY).unwrap();
+        for (known_at, cents) in order.map(|n: usize| snapshots[n]) {
+            series.write_known_at(&[bar(at("2018-12-03"), cents)].into_iter().collect(), known_at).unwrap();
+        }
+        let open = |at| series.range_as_of(all_time(), at).unwrap().open().to_vec();
+        assert_eq!(days.map(open), [[10.0], [20.0], [10.0]], "{order:?}");
+        assert_eq!(series.range(all_time()).unwrap().open(), [10.0]);
+    }
+}
+
+#[test]
+fn what_was_deleted_does_not_come_back_by_what_was_known_before() {
+    let clock = clock();
+    for history in [None, Some(Duration::ZERO)] {
+        let options = Store::options().clock(clock.clone());
+        let store = history.map_or(options.clone(), |age| options.bar_history(age)).in_memory().unwrap();
+        let series = store.bars("SPY", Timeframe::DAY).unwrap();
+        let row: Bars = [bar(at("2018-12-03"), 1_000)].into_iter().collect();
+        series.write(&row).unwrap();
+        series.remove(between("2018-12-03", "2018-12-04")).unwrap();
+        let known = series.write_known_at(&row, "2018-12-10T12:00:00Z".parse::<Timestamp>().unwrap());
+        assert_eq!(known.is_ok(), history.is_none());
+        assert!(series.range(all_time()).unwrap().is_empty());
+    }
+}
+
+#[test]
 fn nobody_knew_a_bar_before_it_ended_nor_after_now() {
     let clock = clock();
     let store = Store::options().clock(clock.clone()).in_memory().unwrap();

@@ -296,7 +296,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "one-load-at-a-time",
         "src/market/fetch/load.rs",
-        "let _flight = market.loads.acquire(&load)?;",
+        "    let _flight = covered.market.loads.acquire(&load)?;\n",
         "",
         "api",
         &["fetching::callers_that_want_the_same_at_once_fetch_once"],
@@ -304,8 +304,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "failures-wait",
         "src/market/coverage/ledger.rs",
-        "            | Self::Unjudged { retry_at: at, .. }\n            | Self::Failed { retry_at: at, .. } => *at <= now,\n",
-        "            | Self::Unjudged { retry_at: at, .. } => *at <= now,\n            Self::Failed { .. } => true,\n",
+        "            | Self::Unjudged { retry_at: at, .. }\n            | Self::Failed { retry_at: at, .. } => is_time(at),\n",
+        "            | Self::Unjudged { retry_at: at, .. } => is_time(at),\n            Self::Failed { .. } => true,\n",
         "api",
         &["fetching::a_failure_is_remembered_and_nobody_asks_before_its_time"],
     ),
@@ -320,7 +320,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "a-write-covers-its-rows",
         "src/market/coverage/classify.rs",
-        "if *row <= run.end() || !self.expects(Interval::between(run.end(), *row)) =>",
+        "if *row <= run.end() || !self.expects_row(Interval::between(run.end(), *row)) =>",
         "if *row >= run.start() =>",
         "api",
         &["coverage::what_a_live_feed_missed_is_fetched"],
@@ -328,8 +328,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "provisional-until-the-delay-is-over",
         "src/market/coverage/classify.rs",
-        "(false, false) => Coverage::Provisional { confirm_at: settled_at },",
-        "(false, false) => Coverage::Present,",
+        "(false, false) => push(start, end, Coverage::Provisional { confirm_at: settled_at }),",
+        "(false, false) => push(start, end, Coverage::Present),",
         "api",
         &["coverage::a_bar_that_was_fetched_a_second_after_the_close_is_asked_for_once_more"],
     ),
@@ -352,7 +352,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "one-calendar",
         "src/market/coverage/covered.rs",
-        "Some(given) if given.name().as_str() == stored.name => Ok(given.clone()),",
+        "Some(given) if given.name().as_str() == stored.name => Self::newer(reader, stored, given),",
         "Some(given) if !given.name().as_str().is_empty() => Ok(given.clone()),",
         "api",
         &["fetching::a_series_has_one_calendar_and_another_one_is_an_error_that_names_both"],

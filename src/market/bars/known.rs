@@ -17,6 +17,7 @@ use crate::{
             columns::Bars,
             key::SeriesId,
         },
+        calendar::Calendar,
         history::KnownAt,
     },
     types::{error::Result, interval::Interval, row_changes::RowChanges, time::Timestamp},
@@ -96,7 +97,7 @@ impl BarSeries<'_> {
     /// When each of the bars has ended that begin `at` these times.
     pub(crate) fn ends_of(&self, at: &[Timestamp]) -> Result<Vec<Timestamp>> {
         let calendar = self.covered.calendar()?;
-        Ok(at.iter().map(|at| calendar.bar_end(*at, self.timeframe())).collect())
+        Ok(at.iter().map(|at| self.end_of(&calendar, *at)).collect())
     }
 
     /// Writes bars that were known since `known_at`, in one durable transaction: an import, or the replay of a history.
@@ -133,7 +134,7 @@ impl BarSeries<'_> {
         self.check_given(OPERATION)?;
         let rows = prepare(self.rules(), bars, bad_rows)?;
         let (calendar, now) = (self.covered.calendar()?, self.covered.market.core.now());
-        let end_of = |at| calendar.bar_end(at, self.timeframe());
+        let end_of = |at| self.end_of(&calendar, at);
         let known = known_at.of_rows(&rows.at, end_of, now, (OPERATION, &self.id))?;
         let written = self.commit(OPERATION, |batch| {
             let incoming = Incoming { rows: &rows, known_at: Some(&known) };
@@ -148,9 +149,23 @@ impl BarSeries<'_> {
     /// Those of `bars`, which are in order, that have ended by `until`.
     pub(crate) fn ended_by(&self, bars: Bars, until: Timestamp) -> Result<Bars> {
         let calendar = self.covered.calendar()?;
-        let goes_on = |at: &&Timestamp| calendar.bar_end(**at, self.timeframe()) > until;
+        let goes_on = |at: &&Timestamp| self.end_of(&calendar, **at) > until;
         let going_on = bars.timestamps().iter().rev().take_while(goes_on).count();
         Ok(if going_on == 0 { bars } else { bars.slice(0..bars.len() - going_on) })
+    }
+
+    /// When the bar that begins at `at` has ended. An aggregate has when the last bar has that may be in it: one that begins
+    /// at the close, or, among hours that are counted by the clock, one that reaches beyond the aggregate.
+    fn end_of(&self, calendar: &Calendar, at: Timestamp) -> Timestamp {
+        let end = calendar.bar_end(at, self.timeframe());
+        let Some(source) = self.id.source.filter(|source| !source.is_daily()) else { return end };
+        let last = calendar.session_at(end.before(Duration::from_nanos(1)));
+        match last.filter(|session| session.close == end) {
+            Some(session) if calendar.session_of_bar(end) == Some(session) => end.after(source.duration()),
+            Some(_) => end,
+            None if source.grid().is_some() => end,
+            None => end.after(source.duration()),
+        }
     }
 
     /// The part of `interval` whose bars have ended by `until`.
@@ -168,7 +183,7 @@ impl BarSeries<'_> {
         }
         let calendar = self.covered.calendar_in(snapshot)?;
         let (at, _) = read::field(snapshot, &self.id, Interval::between(start, interval.end()), Field::Volume)?;
-        let going_on = at.into_iter().find(|at| calendar.bar_end(*at, self.timeframe()) > until);
+        let going_on = at.into_iter().find(|at| self.end_of(&calendar, *at) > until);
         Ok(going_on.map_or(interval, |end| Interval::between(interval.start(), end)))
     }
 

@@ -23,7 +23,7 @@ use crate::{
         history::{CURRENT, Noted, Timeline, Version},
     },
     types::{
-        error::{ErrorKind, Result},
+        error::{Error, ErrorKind, Result},
         interval::Interval,
         invariant::Invariant,
         row_changes::RowChanges,
@@ -119,6 +119,12 @@ fn apply_to_chunk(
         Err(error) => return Err(error),
     };
     let past = history::read(batch, &row)?.unwrap_or_default();
+    if let Some(known) = incoming.known_at.and_then(|known| known.iter().find(|known| **known < past.forgotten_until)) {
+        let [known, until] = [*known, past.forgotten_until].map(Timestamp::from_nanos);
+        let message =
+            format!("what was known before {until} is not kept any more, so that nothing can be put at {known}");
+        return Err(Error::invalid("write bars known at a time", series.to_string(), message));
+    }
     let mut merged = merge(&stored, &past, incoming, remove, options.now.as_nanos());
     merged.written.rescaled = rescaled::between(&merged.replaced, incoming.rows);
     if removes_all {
@@ -229,7 +235,12 @@ impl Change<'_> {
                 return self.push_current(Origin::New(new), self.known_at(new));
             }
             (Some(old), Some(new))
-                if self.is_same(Origin::Stored(old), new) && recorded_at(old) <= self.known_at(new) =>
+                // That a row was the same at a time which its writer names is remembered.
+                if self.is_same(Origin::Stored(old), new)
+                    && match self.new.known_at {
+                        None => recorded_at(old) <= self.now,
+                        Some(_) => recorded_at(old) == self.known_at(new),
+                    } =>
             {
                 self.out.written.unchanged += 1;
                 return self.out.current.take(self.stored, old..old + 1);

@@ -79,42 +79,43 @@ impl<T: Copy> Timeline<T> {
         }
     }
 
-    /// Notes that there is no such row from `now` on. Returns whether there was one.
+    /// Notes that there is no such row from `now` on. Returns whether there was one. A version that was deleted as soon as
+    /// it was recorded stays as a mark of that.
     pub(crate) fn remove(&mut self, now: i64) -> bool {
         let was_there = self.current().is_some();
         let at = self.settle(now);
-        self.end_current(at);
+        if let Some(last) = self.versions.last_mut().filter(|last| last.until == CURRENT) {
+            last.until = at;
+        }
         was_there
     }
 
-    /// Notes that the row was known to be `row` since `known_at`, which may be long ago. What was known later stays.
+    /// Notes that the row was known to be `row` since `known_at`, which may be long ago. What was known later stays, and
+    /// that it was the same at this time is remembered.
     pub(crate) fn record(&mut self, known_at: i64, row: T, is_same: impl Fn(T) -> bool) -> Noted {
         let at = self.versions.partition_point(|version| version.recorded_at <= known_at);
         let valid = at.checked_sub(1).and_then(|at| self.versions.get_mut(at)).filter(|valid| known_at < valid.until);
-        let valid_until = valid.as_ref().map(|valid| valid.until);
+        let (mut valid_until, mut is_gone, mut was_same) = (None, false, false);
         if let Some(valid) = valid {
-            if is_same(valid.row) {
-                if valid.recorded_at == super::UNRECORDED {
-                    valid.recorded_at = known_at;
-                }
+            was_same = is_same(valid.row);
+            if was_same && (valid.recorded_at == super::UNRECORDED || valid.recorded_at == known_at) {
+                valid.recorded_at = known_at;
                 return Noted::Unchanged;
             }
-            valid.until = known_at;
+            valid_until = Some(std::mem::replace(&mut valid.until, known_at));
+            is_gone = valid.recorded_at == known_at;
         }
-        let later = self.versions.get_mut(at);
+        let later = self.versions.get(at);
         let until = match (valid_until, later) {
-            // It was known earlier than was recorded.
-            (None, Some(later)) if is_same(later.row) => {
-                later.recorded_at = known_at;
-                return if later.until == CURRENT { Noted::Unchanged } else { Noted::Backdated };
-            }
             (None, Some(later)) => later.recorded_at,
             (valid_until, _) => valid_until.unwrap_or(CURRENT),
         };
-        let had_current = valid_until == Some(CURRENT);
         self.versions.insert(at, Version { recorded_at: known_at, until, row });
-        self.versions.retain(|version| version.recorded_at < version.until);
-        match (until == CURRENT, had_current) {
+        if is_gone {
+            self.versions.remove(at - 1);
+        }
+        match (until == CURRENT, valid_until == Some(CURRENT)) {
+            _ if was_same => Noted::Unchanged,
             (false, _) => Noted::Backdated,
             (true, true) => Noted::Replaced,
             (true, false) => Noted::Added,
@@ -172,11 +173,9 @@ mod tests {
         }
 
         fn record(&mut self, at: usize, row: u8) {
-            let (version, before) = self.known[at];
-            if before != Some(row) {
-                let end = (at..100).find(|time| self.known[*time].0 != version).unwrap_or(100);
-                self.fill(at..end, Some(row));
-            }
+            let (version, _) = self.known[at];
+            let end = (at..100).find(|time| self.known[*time].0 != version).unwrap_or(100);
+            self.fill(at..end, Some(row));
         }
     }
 

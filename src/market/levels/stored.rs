@@ -197,6 +197,15 @@ pub(crate) fn upsert(
         };
         let mut changed = false;
         for (day, level) in levels {
+            if let Some(known) =
+                known_at.and_then(|known| known.get(&day)).filter(|known| **known < stored.forgotten_until)
+            {
+                let [known, until] = [*known, stored.forgotten_until].map(Timestamp::from_nanos);
+                let message = format!(
+                    "what was known before {until} is not kept any more, so that nothing can be put at {known}"
+                );
+                return Err(Error::invalid("write levels known at a time", series.to_string(), message));
+            }
             let timeline = stored.levels.entry(day).or_insert_with(|| Timeline::new([]));
             let before = timeline.clone();
             let is_same = |other: f64| other.to_bits() == level.to_bits();

@@ -126,8 +126,16 @@ impl Market {
 /// The state that a snapshot shows.
 fn state(snapshot: &Snapshot) -> Result<MarketState> {
     let store = identity::read(snapshot)?.id;
-    let last = Head::read(snapshot)?.and_then(|head| head.last());
-    Ok(MarketState { store, writer: last.map(|last| last.id), change: last.map_or(0, |last| last.last) })
+    Ok(match Head::read(snapshot)?.and_then(|head| head.last()) {
+        Some(last) => MarketState { store, writer: Some(last.id), change: last.last },
+        None => MarketState { store, writer: None, change: u64::from(has_bars(snapshot)) },
+    })
+}
+
+/// Whether there are bars, readable or not: a file that does not count its changes has them if an older release wrote
+/// them, or if losses were accepted.
+fn has_bars(snapshot: &Snapshot) -> bool {
+    snapshot.scan(Table::Bars, b"").next_sealed(|_, _| ()).is_some()
 }
 
 fn changed_since(snapshot: &Snapshot, since: &MarketState) -> Result<Changes> {
@@ -148,8 +156,7 @@ fn known_changes(snapshot: &Snapshot, since: &MarketState) -> Result<std::result
         return Ok(Err("rows may have been lost to damage"));
     }
     let Some(head) = Head::read(snapshot)? else {
-        // After a loss that was accepted there is no head either.
-        let is_before_all = since.writer.is_none() && snapshot.scan(Table::Bars, b"").next_sealed(|_, _| ()).is_none();
+        let is_before_all = since.writer.is_none() && since.change == u64::from(has_bars(snapshot));
         return Ok(if is_before_all { Ok(Vec::new()) } else { Err("the file does not know of that state") });
     };
     let Some(writer) = since.writer else {
