@@ -139,16 +139,18 @@ impl<T: Copy> Timeline<T> {
             if version.until > now && version.until != CURRENT {
                 version.until = now;
             }
-            version.recorded_at < now && version.recorded_at < version.until
+            version.recorded_at < now
         });
         now
     }
 
     fn end_current(&mut self, at: i64) {
-        if let Some(last) = self.versions.last_mut().filter(|last| last.until == CURRENT) {
-            last.until = at;
+        let Some(last) = self.versions.last_mut().filter(|last| last.until == CURRENT) else { return };
+        last.until = at;
+        if last.recorded_at >= at {
+            // Another one takes its place in the same moment.
+            self.versions.pop();
         }
-        self.versions.retain(|version| version.recorded_at < version.until);
     }
 }
 
