@@ -146,7 +146,10 @@ impl Calendar {
     }
 
     /// Returns when a bar that begins at `at` has ended: after its length, or with its session, or at a break, if that
-    /// comes before and nothing behind it can be part of the bar; a bar of a day ends when the session of its day closes, and one of several days when the last session in them does.
+    /// comes before and nothing behind it can be part of the bar; a bar of a day ends when the session of its day closes,
+    /// and one of several days when the last session in them does. Where the official close comes from an auction some
+    /// minutes after the session (London, XETRA, Hong Kong, Sydney), the vendor's bar of the day has its last value as
+    /// much later.
     ///
     /// ```
     /// use modelkeep::market::{Calendar, Timeframe};

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use modelkeep::{
-    Store,
+    Store, Symbol,
     market::{Bars, Timeframe},
 };
 
@@ -22,7 +22,7 @@ use crate::{folder, stats::median};
 
 /// Days of every symbol: two years of them and one more.
 pub const DAYS: usize = 501;
-/// Days that are appended, one after the other.
+/// Days that are appended, one after the other: symbol by symbol, and as many again all at once.
 const APPENDED: usize = 3;
 
 /// The last day of every symbol, as it is appended.
@@ -34,13 +34,17 @@ pub fn market(symbols: u32, folder: &Path) -> Result<Figures> {
     let path = folder.join("market.redb");
     let store = Store::open(&path)?;
     for (symbol, bars) in &all {
-        store.bars(symbol, Timeframe::DAY)?.write(&bars.slice(0..DAYS - APPENDED))?;
+        store.bars(symbol, Timeframe::DAY)?.write(&bars.slice(0..DAYS - 2 * APPENDED))?;
     }
     folder::settle();
-    let mut each = Vec::new();
-    for row in DAYS - APPENDED..DAYS {
+    let (mut each, mut many) = (Vec::new(), Vec::new());
+    for row in DAYS - 2 * APPENDED..DAYS {
         let day: Day = all.iter().map(|(symbol, bars)| (symbol.clone(), bars.slice(row..row + 1))).collect();
-        each.push(append(&store, &day, one_by_one)?.as_secs_f64() * 1e3);
+        if row < DAYS - APPENDED {
+            each.push(append(&store, &day, one_by_one)?.as_secs_f64() * 1e3);
+        } else {
+            many.push(append(&store, &day, all_at_once)?.as_secs_f64() * 1e3);
+        }
     }
     for (symbol, bars) in &all {
         let span = super::set::Series { symbol: symbol.clone(), bars: bars.clone() }.span()?;
@@ -51,6 +55,7 @@ pub fn market(symbols: u32, folder: &Path) -> Result<Figures> {
     drop(store);
     let mut figures = Figures::new();
     figures.insert("append_each_ms".into(), median(&each));
+    figures.insert("append_many_ms".into(), median(&many));
     figures.insert("bytes_per_bar".into(), stored.bytes as f64 / stored.rows as f64);
     stored.on_disk(&path, &mut figures)?;
     Ok(figures)
@@ -63,6 +68,13 @@ fn append(store: &Store, day: &Day, write: impl Fn(&Store, &Day) -> Result<u64>)
     let took = started.elapsed();
     ensure!(added == day.len() as u64, "{added} of {} bars were added", day.len());
     Ok(took)
+}
+
+/// One durable write for all symbols.
+fn all_at_once(store: &Store, day: &Day) -> Result<u64> {
+    let rows = day.iter().map(|(symbol, bars)| Ok((Symbol::new(symbol)?, bars.clone()))).collect::<Result<Vec<_>>>()?;
+    let written = store.write_many(Timeframe::DAY, &rows)?;
+    Ok(written.iter().map(|written| written.added).sum())
 }
 
 /// A durable write for each symbol.
