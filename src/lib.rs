@@ -192,8 +192,8 @@ pub mod admin {
 
 #[cfg(feature = "market")]
 pub mod audit {
-    //! Does a pipeline use what it cannot know? What [`Store::audit_look_ahead`](crate::Store::audit_look_ahead) takes and
-    //! returns.
+    //! Does a pipeline use what it cannot know? What [`Store::audit_look_ahead`](crate::Store::audit_look_ahead) takes
+    //! and returns.
 
     pub use crate::inspect::{Audit, AuditReport, Emitted, LookAhead};
 }

@@ -1,9 +1,9 @@
-//! Does a pipeline use what it cannot know? It is run again with the future cut off, and what it says of the past has to
-//! stay the same.
+//! Does a pipeline use what it cannot know? It is run again with the future cut off, and what it says of the past has
+//! to stay the same.
 //!
-//! A copy of the market data is made in memory, as far as it was available at a time, and the pipeline runs on it. A value
-//! that differs from the one that it has with all data was made with data from after that time. The store itself is only
-//! read.
+//! A copy of the market data is made in memory, as far as it was available at a time, and the pipeline runs on it. A
+//! value that differs from the one that it has with all data was made with data from after that time. The store itself
+//! is only read.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -66,8 +66,8 @@ impl Default for Audit {
 }
 
 impl Audit {
-    /// How often the future is cut off, each time at another time. Default: 20. More find what happens rarely; each runs
-    /// the pipeline once.
+    /// How often the future is cut off, each time at another time. Default: 20. More find what happens rarely; each
+    /// runs the pipeline once.
     pub fn cuts(mut self, cuts: usize) -> Self {
         self.cuts = cuts;
         self
@@ -93,8 +93,8 @@ impl Audit {
     }
 
     /// Cuts off what was stored later, too, so that corrections count: for data that was stored as it came, or by
-    /// [`write_known_at`](crate::market::BarSeries::write_known_at). Default: what had ended counts, with the values that
-    /// it has now.
+    /// [`write_known_at`](crate::market::BarSeries::write_known_at). Default: what had ended counts, with the values
+    /// that it has now.
     pub fn as_known(mut self) -> Self {
         self.as_known = true;
         self
@@ -141,14 +141,14 @@ pub struct LookAhead {
 type Values = BTreeMap<(Timestamp, String), f64>;
 
 impl Store {
-    /// Runs `pipeline` on copies of the market data whose future is cut off at random times, and reports every value that
-    /// is not what it is with all data. A clean report is evidence and no proof: a time that was not drawn may show
-    /// something.
+    /// Runs `pipeline` on copies of the market data whose future is cut off at random times, and reports every value
+    /// that is not what it is with all data. A clean report is evidence and no proof: a time that was not drawn may
+    /// show something.
     ///
     /// The copies are in memory, with a clock that stands at the cut. They have the bars that had ended by then and the
-    /// levels whose session had closed, of every series with the calendar that it has; no aggregates, features or models,
-    /// and no history: in a copy every row was known since its end, so what a pipeline reads by `range_as_of` is not
-    /// audited.
+    /// levels whose session had closed, of every series with the calendar that it has; no aggregates, features or
+    /// models, and no history: in a copy every row was known since its end, so what a pipeline reads by `range_as_of`
+    /// is not audited.
     ///
     /// ```
     /// use modelkeep::{Day, Interval, Store, audit::{Audit, Emitted}, market::{Bar, Bars, Timeframe}};
@@ -174,8 +174,8 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// What `pipeline` fails with. `InvalidInput` when it emits nothing, or two values of one name at one time; `Corrupt`
-    /// or `Io` when the market data cannot be read.
+    /// What `pipeline` fails with. `InvalidInput` when it emits nothing, or two values of one name at one time;
+    /// `Corrupt` or `Io` when the market data cannot be read.
     pub fn audit_look_ahead<E: From<Error>>(
         &self,
         audit: &Audit,

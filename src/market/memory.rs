@@ -1,8 +1,9 @@
 //! The memory tier of market data: chunks that were decoded, kept as long as there is room.
 //!
-//! What is kept is found by its place in the file, and is good as long as the header of the value there is the same: the
-//! header has the hash of the content. So nothing has to be invalidated. A write, another process, a state that was given
-//! up after a fault change what the file has, and the file is looked at each time; only verifying and decoding are saved.
+//! What is kept is found by its place in the file, and is good as long as the header of the value there is the same:
+//! the header has the hash of the content. So nothing has to be invalidated. A write, another process, a state that was
+//! given up after a fault change what the file has, and the file is looked at each time; only verifying and decoding
+//! are saved.
 
 use std::{
     any::Any,

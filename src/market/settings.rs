@@ -14,10 +14,10 @@ use crate::{format::columns::ints::IntCodec, types::time::Timestamp};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BarCodec {
-    /// Decides by what it finds. Of bars of a day and longer each column takes its shorter form; below a day a month (or
-    /// whatever a chunk is) stays packed unless that takes more than 4/3 of the bytes, as it does where minutes are
-    /// missing or without a trade. The newest bars of a series are packed until the next chunk begins, so that appending
-    /// is fast. The default.
+    /// Decides by what it finds. Of bars of a day and longer each column takes its shorter form; below a day a month
+    /// (or whatever a chunk is) stays packed unless that takes more than 4/3 of the bytes, as it does where minutes are
+    /// missing or without a trade. The newest bars of a series are packed until the next chunk begins, so that
+    /// appending is fast. The default.
     #[default]
     Auto,
     /// Bit-packed: fast to read.

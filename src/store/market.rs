@@ -160,9 +160,9 @@ impl Store {
     }
 
     /// Returns a table to train on: a row for each bar of `symbols` that begins in `interval` and has ended, with the
-    /// features that `compute` makes of it, levels and a target beside, as `plan` says. Features that are stored are not
-    /// computed again; new ones are stored, those of 256 symbols in one durable transaction. Symbols are worked on by
-    /// several threads.
+    /// features that `compute` makes of it, levels and a target beside, as `plan` says. Features that are stored are
+    /// not computed again; new ones are stored, those of 256 symbols in one durable transaction. Symbols are worked on
+    /// by several threads.
     ///
     /// ```
     /// use std::time::Duration;

@@ -197,10 +197,10 @@ impl Store {
         self.core.is_read_only()
     }
 
-    /// Closes the file, and says what went wrong; dropping the store does the same, and says nothing. After an I/O error
-    /// the file is opened again first, so that what the store shows is durable once this returned `Ok`. Models and
-    /// listings that are held stay readable, and keep the file locked. Waits for a tier of others that is being asked in
-    /// the background.
+    /// Closes the file, and says what went wrong; dropping the store does the same, and says nothing. After an I/O
+    /// error the file is opened again first, so that what the store shows is durable once this returned `Ok`. Models
+    /// and listings that are held stay readable, and keep the file locked. Waits for a tier of others that is being
+    /// asked in the background.
     ///
     /// ```
     /// # use modelkeep::Store;

@@ -37,8 +37,8 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `InvalidInput`, naming the symbol and the row, for what `BarSeries::write` refuses, and for a symbol that is there
-    /// twice; nothing is written then. Otherwise as for `BarSeries::write`.
+    /// `InvalidInput`, naming the symbol and the row, for what `BarSeries::write` refuses, and for a symbol that is
+    /// there twice; nothing is written then. Otherwise as for `BarSeries::write`.
     pub fn write_many(&self, timeframe: Timeframe, rows: &[(Symbol, Bars)]) -> Result<Vec<RowChanges>> {
         self.market.write_many(timeframe, rows, None)
     }
@@ -116,8 +116,8 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Corrupt` when the row that says so is damaged: the next write of bars makes it anew. `Io` when the file cannot be
-    /// read.
+    /// `Corrupt` when the row that says so is damaged: the next write of bars makes it anew. `Io` when the file cannot
+    /// be read.
     pub fn market_state(&self) -> Result<MarketState> {
         self.market.market_state()
     }
@@ -127,9 +127,9 @@ impl Store {
     /// no bars.
     ///
     /// Each series remembers its last 32 intervals; older ones are joined, so that more is reported, and never less.
-    /// Where nobody can say what changed, the answer is [`Changes::Everything`]: for a state of another store, of a copy
-    /// or a backup that went its own way, from before the first change that was written down, or where rows may have
-    /// been lost to damage.
+    /// Where nobody can say what changed, the answer is [`Changes::Everything`]: for a state of another store, of a
+    /// copy or a backup that went its own way, from before the first change that was written down, or where rows may
+    /// have been lost to damage.
     ///
     /// ```
     /// use modelkeep::{Store, market::{Bar, Bars, Changes, Timeframe}};
@@ -183,13 +183,13 @@ impl Store {
         self.market.scan_bars(timeframe, options)
     }
 
-    /// Returns the bars of many symbols: from disk, and from the fetcher what is missing. What is missing of a symbol is
-    /// what [`load_or_fetch`](Self::load_or_fetch) would ask for; symbols that lack the same interval are asked for in
-    /// one call, [`FetchPolicy::symbols_per_call`](crate::market::FetchPolicy::symbols_per_call) at a time, and what a
-    /// call brought is committed in one transaction. Concurrent loads of a series fetch once.
+    /// Returns the bars of many symbols: from disk, and from the fetcher what is missing. What is missing of a symbol
+    /// is what [`load_or_fetch`](Self::load_or_fetch) would ask for; symbols that lack the same interval are asked for
+    /// in one call, [`FetchPolicy::symbols_per_call`](crate::market::FetchPolicy::symbols_per_call) at a time, and what
+    /// a call brought is committed in one transaction. Concurrent loads of a series fetch once.
     ///
-    /// A symbol that an answer leaves out is due, and asked for again by later loads; a call that failed is a failure of
-    /// each of its symbols. Both are in the report of the symbol. Uses the policy of the store.
+    /// A symbol that an answer leaves out is due, and asked for again by later loads; a call that failed is a failure
+    /// of each of its symbols. Both are in the report of the symbol. Uses the policy of the store.
     ///
     /// ```
     /// use modelkeep::{Day, Interval, Store, Symbol, Timestamp, market::{Bar, Bars, Calendar, FetchError, Timeframe}};

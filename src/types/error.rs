@@ -15,8 +15,8 @@ use super::version::Version;
 pub enum ErrorKind {
     /// A file, a model or a version that must exist does not. Create it, or ask for another.
     NotFound,
-    /// Another process holds the file, or another `Store` in this one, or a model or a listing of it that is still held.
-    /// Close it there, or open another file.
+    /// Another process holds the file, or another `Store` in this one, or a model or a listing of it that is still
+    /// held. Close it there, or open another file.
     InUse,
     /// The file belongs to another program. Nothing was written to it.
     NotAStore,
@@ -47,7 +47,8 @@ pub enum ErrorKind {
     InvalidInput,
     /// A value is larger than the limit that the message names.
     LimitExceeded,
-    /// A version stands in the way that is pinned, current, or has an alias. Unpin it, roll back, or move the alias first.
+    /// A version stands in the way that is pinned, current, or has an alias. Unpin it, roll back, or move the alias
+    /// first.
     Pinned,
     /// There is no room for the write, on the device or under `Options::file_bytes_max`. Remove what is not needed, or
     /// open the store with a larger bound.

@@ -42,7 +42,8 @@ enum Part {
     Stored { row: Vec<u8>, value: Vec<u8>, page: PageChecksum, rows: usize },
 }
 
-/// Returns the bars of `interval`. Bars of one chunk are a part of what memory keeps; those of several are put together.
+/// Returns the bars of `interval`. Bars of one chunk are a part of what memory keeps; those of several are put
+/// together.
 pub(crate) fn range(
     memory: &Memory,
     snapshot: &Snapshot,

@@ -121,8 +121,9 @@ impl BarSeries<'_> {
     }
 
     /// Returns the stretches of trading, as far as they lie in `interval`, of at least `shortest` that no bar covers.
-    /// Breaks of a session are none. Once a
-    /// session has ended, a load takes stretches without a bar for minutes without a trade; this finds what a vendor cut off. [`mark_missing`](Self::mark_missing) such a stretch to have it fetched again.
+    /// Breaks of a session are none. Once a session has ended, a load takes stretches without a bar for minutes without
+    /// a trade; this finds what a vendor cut off. [`mark_missing`](Self::mark_missing) such a stretch to have it
+    /// fetched again.
     ///
     /// ```
     /// # use modelkeep::{Day, Interval, Store, market::Timeframe};

@@ -53,7 +53,8 @@ impl BarSeries<'_> {
     }
 
     /// Returns the bars that begin in `interval` and have ended by its end: what is available then. A daily bar, which
-    /// is labelled by midnight, is not in an interval that ends at 10:00 of its day; for that see [`range`](Self::range).
+    /// is labelled by midnight, is not in an interval that ends at 10:00 of its day; for that see
+    /// [`range`](Self::range).
     ///
     /// ```
     /// use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};
@@ -122,8 +123,8 @@ impl BarSeries<'_> {
     /// ```
     ///
     /// # Errors
-    /// `InvalidInput`, naming the row, for a time before the bar has ended, or after what the store's clock says; nothing
-    /// is written then. Otherwise as for [`write`](Self::write).
+    /// `InvalidInput`, naming the row, for a time before the bar has ended, or after what the store's clock says;
+    /// nothing is written then. Otherwise as for [`write`](Self::write).
     pub fn write_known_at(&self, bars: &Bars, known_at: impl Into<KnownAt>) -> Result<RowChanges> {
         self.write_known(bars, BadRows::Refuse, known_at.into())
     }
@@ -154,8 +155,8 @@ impl BarSeries<'_> {
         Ok(if going_on == 0 { bars } else { bars.slice(0..bars.len() - going_on) })
     }
 
-    /// When the bar that begins at `at` has ended. An aggregate has when the last bar has that may be in it: one that begins
-    /// at the close, or, among hours that are counted by the clock, one that reaches beyond the aggregate.
+    /// When the bar that begins at `at` has ended. An aggregate has when the last bar has that may be in it: one that
+    /// begins at the close, or, among hours that are counted by the clock, one that reaches beyond the aggregate.
     fn end_of(&self, calendar: &Calendar, at: Timestamp) -> Timestamp {
         let end = calendar.bar_end(at, self.timeframe());
         let Some(source) = self.id.source.filter(|source| !source.is_daily()) else { return end };
@@ -193,7 +194,8 @@ impl BarSeries<'_> {
         let id = SeriesId { symbol: self.id.symbol.clone(), timeframe: source, source: None };
         let calendar = self.covered.calendar_in(snapshot)?;
         let mut buckets = Buckets::new(&calendar, source, self.timeframe());
-        // A session can begin two days before the day that it is labelled by, in UTC, and a week is in need of all of it.
+        // A session can begin two days before the day that it is labelled by, in UTC, and a week is in need of all of
+        // it.
         let reach = self.timeframe().duration() + Duration::from_secs(4 * 24 * 3600);
         let around = Interval::between(interval.start().before(reach), interval.end().after(reach));
         let bars = read::as_of(snapshot, &id, around, known_at)?;

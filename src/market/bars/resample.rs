@@ -70,17 +70,17 @@ impl<'a> BarSeries<'a> {
     /// Returns these bars aggregated to a longer timeframe, stored, and brought up to date: only chunks that changed
     /// since the last time are gone through, and only aggregates that differ are written.
     ///
-    /// Where the calendar has sessions, an hour begins at the open and every hour after it, and anew after a break; a day
-    /// is a session, by the day on which it closes; and bars outside of sessions or in breaks do not count. The last
-    /// hour before a break or a close may be shorter. Otherwise aggregates follow the clock in UTC, days from midnight to
-    /// midnight. Seven days are a week that begins on a Monday. The first and the last aggregate are of the bars that
-    /// there are.
+    /// Where the calendar has sessions, an hour begins at the open and every hour after it, and anew after a break; a
+    /// day is a session, by the day on which it closes; and bars outside of sessions or in breaks do not count. The
+    /// last hour before a break or a close may be shorter. Otherwise aggregates follow the clock in UTC, days from
+    /// midnight to midnight. Seven days are a week that begins on a Monday. The first and the last aggregate are of the
+    /// bars that there are.
     ///
     /// Aggregates are a series of their own, which this call alone leads to: days made of minutes are not the days that
     /// [`Store::bars`](crate::Store::bars) and `load_or_fetch` know. There is one for each timeframe; with another
     /// calendar it is built anew. [`range_as_of`](Self::range_as_of) of it is made of what the source was then, and
-    /// [`range_available`](Self::range_available) leaves out an aggregate that goes on. A read-only store returns what is
-    /// up to date already.
+    /// [`range_available`](Self::range_available) leaves out an aggregate that goes on. A read-only store returns what
+    /// is up to date already.
     ///
     /// ```
     /// use modelkeep::{Store, Timestamp, market::{Bar, Bars, Calendar, Timeframe}};
@@ -153,8 +153,8 @@ impl<'a> BarSeries<'a> {
                 let bars = read::range(snapshot, &self.id, around)?;
                 let (rows, left_out) = aggregate::aggregate(&bars, &mut buckets, span);
                 outside.insert(*period, left_out);
-                // Bars are read as far as a close may reach. Where another session begins with it, what came of its first
-                // bar alone is no aggregate.
+                // Bars are read as far as a close may reach. Where another session begins with it, what came of its
+                // first bar alone is no aggregate.
                 let rows = rows.within(replaced);
                 written += series.apply(batch, &rows, Some(replaced))?;
             }

@@ -1,8 +1,8 @@
 //! In which form a chunk is written: packed while it grows, and at rest in the form that suits its content.
 //!
 //! A chunk that holds the newest bars of its series is written anew whenever bars are appended, so it is packed, which
-//! takes a fraction of pco's time. It comes to rest when the next period begins, or when one write brings most of it, as
-//! an import does. Chunks of older periods change rarely and are at rest whatever is changed.
+//! takes a fraction of pco's time. It comes to rest when the next period begins, or when one write brings most of it,
+//! as an import does. Chunks of older periods change rarely and are at rest whatever is changed.
 
 use super::{
     SCHEMA,

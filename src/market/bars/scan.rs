@@ -1,7 +1,7 @@
 //! Bars of many symbols, one after the other, from one state of the store: decoded ahead of whoever takes them.
 //!
-//! Which series there are is known from their facts. A few threads decode them in order, no further ahead than a bounded
-//! number; what is skipped is not decoded, unless a thread is at it already.
+//! Which series there are is known from their facts. A few threads decode them in order, no further ahead than a
+//! bounded number; what is skipped is not decoded, unless a thread is at it already.
 
 use std::{
     collections::BTreeMap,
@@ -59,8 +59,8 @@ impl Default for ScanOptions {
 }
 
 impl ScanOptions {
-    /// Goes through the series that pass `filter`, whose timeframe is that of the scan. Default: all that were given and
-    /// not aggregated.
+    /// Goes through the series that pass `filter`, whose timeframe is that of the scan. Default: all that were given
+    /// and not aggregated.
     pub fn filter(mut self, filter: FactsFilter) -> Self {
         self.filter = filter.aggregates(false);
         self

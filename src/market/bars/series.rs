@@ -53,8 +53,8 @@ use crate::{
 ///
 /// # Looking ahead
 ///
-/// [`range`](Self::range) returns bars by their label, as they are known now. Two things in it can be from the future of
-/// who asks, and each has a call of its own:
+/// [`range`](Self::range) returns bars by their label, as they are known now. Two things in it can be from the future
+/// of who asks, and each has a call of its own:
 ///
 /// * A bar may not have ended: a daily bar is labelled by midnight, and its close is known at the close. A bar is
 ///   *available* when it has ended, which is what [`range_available`](Self::range_available) goes by.
@@ -62,8 +62,8 @@ use crate::{
 ///   that was stored later is never in it**, and a bar that was corrected or deleted later is in it as it was.
 ///
 /// When a bar was stored is what the store's [`Clock`](crate::clock::Clock) said in the transaction that wrote it, and
-/// every row has a time of its own. A history that is imported today was not known yesterday, unless who imports it says
-/// so: [`write_known_at`](Self::write_known_at). Features, aggregates and levels answer both questions, too, and
+/// every row has a time of its own. A history that is imported today was not known yesterday, unless who imports it
+/// says so: [`write_known_at`](Self::write_known_at). Features, aggregates and levels answer both questions, too, and
 /// [`Store::audit_look_ahead`](crate::Store::audit_look_ahead) finds what a pipeline gets from the future all the same.
 #[derive(Clone, Debug)]
 pub struct BarSeries<'a> {
@@ -141,8 +141,8 @@ impl<'a> BarSeries<'a> {
         self
     }
 
-    /// Gives the series another calendar, in one durable transaction: what the one before judged is judged anew. What is
-    /// stored stays.
+    /// Gives the series another calendar, in one durable transaction: what the one before judged is judged anew. What
+    /// is stored stays.
     ///
     /// # Errors
     /// [What a write can fail with](crate::Store#what-a-write-can-fail-with).
@@ -166,8 +166,8 @@ impl<'a> BarSeries<'a> {
     }
 
     /// Takes prices below zero for what they are, in what this handle writes, loads and imports: crude oil closed at
-    /// -37.63 on 2020-04-20. Without it they are a [flaw](crate::market::Flaws::NEGATIVE). A price of zero is none either
-    /// way, and a volume below zero always is one.
+    /// -37.63 on 2020-04-20. Without it they are a [flaw](crate::market::Flaws::NEGATIVE). A price of zero is none
+    /// either way, and a volume below zero always is one.
     ///
     /// ```
     /// # use modelkeep::{Day, Store, market::{Bar, Bars, Timeframe}};
@@ -211,9 +211,9 @@ impl<'a> BarSeries<'a> {
     }
 
     /// Writes bars, in one durable transaction. A bar that is there already gets the new values, and what it had before
-    /// can be read as it was known (see [Looking ahead](#looking-ahead)). Bars that come back on another scale, as after a
-    /// split, are reported: see [`RowChanges::rescaled`]. The ledger learns of the time that these bars
-    /// cover, and of no other: a writer who knows that they are all there is says so with
+    /// can be read as it was known (see [Looking ahead](#looking-ahead)). Bars that come back on another scale, as
+    /// after a split, are reported: see [`RowChanges::rescaled`]. The ledger learns of the time that these bars cover,
+    /// and of no other: a writer who knows that they are all there is says so with
     /// [`write_covering`](Self::write_covering).
     ///
     /// ```
@@ -230,8 +230,8 @@ impl<'a> BarSeries<'a> {
     ///
     /// # Errors
     /// `InvalidInput`, naming the row, for bars that are not in order, that repeat a timestamp, or have
-    /// [`Flaws`](crate::market::Flaws): nothing is written then. `LimitExceeded` for more than 1,048,576 bars in one chunk.
-    /// Otherwise what a write can fail with.
+    /// [`Flaws`](crate::market::Flaws): nothing is written then. `LimitExceeded` for more than 1,048,576 bars in one
+    /// chunk. Otherwise what a write can fail with.
     pub fn write(&self, bars: &Bars) -> Result<RowChanges> {
         self.write_with(bars, BadRows::Refuse)
     }
@@ -391,9 +391,9 @@ impl<'a> BarSeries<'a> {
     }
 
     /// Returns the bars that begin in `interval`, in order. A chunk is verified and decoded once, and kept in memory as
-    /// long as there is room ([`Options::market_memory`](crate::Options::market_memory)); then a range of one chunk, such
-    /// as twenty years of days or a month of minutes, is a part of it without copying. Long ranges are decoded on several
-    /// threads.
+    /// long as there is room ([`Options::market_memory`](crate::Options::market_memory)); then a range of one chunk,
+    /// such as twenty years of days or a month of minutes, is a part of it without copying. Long ranges are decoded on
+    /// several threads.
     ///
     /// ```
     /// # use modelkeep::{Interval, Store, Timestamp, market::{Bar, Bars, Timeframe}};

@@ -1,8 +1,8 @@
 //! Writing more bars than memory holds: they are checked as they come, packed, and written when all of them are there.
 //!
-//! The transaction begins after the last bar, so nobody waits while a file is parsed or a vendor answers, and nothing is
-//! written when a bar is refused. Meanwhile bars are kept as chunks are in the file, some bytes each. They are unpacked
-//! a period at a time: equal timestamps lie in one period, so sorting each period is sorting all of them.
+//! The transaction begins after the last bar, so nobody waits while a file is parsed or a vendor answers, and nothing
+//! is written when a bar is refused. Meanwhile bars are kept as chunks are in the file, some bytes each. They are
+//! unpacked a period at a time: equal timestamps lie in one period, so sorting each period is sorting all of them.
 
 use std::collections::BTreeMap;
 
@@ -77,7 +77,8 @@ impl<'a> Spool<'a> {
         if bars.len() == 0 {
             return Ok(());
         }
-        // Chunks are in order of time, and refuse to be read otherwise; of rows with one timestamp the last one stays last.
+        // Chunks are in order of time, and refuse to be read otherwise; of rows with one timestamp the last one stays
+        // last.
         let mut order: Vec<usize> = (0..bars.len()).collect();
         order.sort_by_key(|row| bars.at.get(*row));
         let mut rows = Rows { recorded_at: vec![0; bars.len()], ..Rows::default() };
@@ -118,8 +119,9 @@ fn in_order(bars: Columns) -> Columns {
 
 impl BarSeries<'_> {
     /// Writes bars as they come, in one durable transaction that begins after the last of them: for more bars than
-    /// memory should hold. 10 million took 74 MB on their way, where [`Bars`](crate::market::Bars) of them would be
-    /// 480 MB, and writing them takes three times as much. Otherwise as [`write`](Self::write): all or nothing, and the first bar that cannot be right is an error.
+    /// memory should hold. 10 million took 74 MB on their way, where [`Bars`](crate::market::Bars) of them would be 480
+    /// MB, and writing them takes three times as much. Otherwise as [`write`](Self::write): all or nothing, and the
+    /// first bar that cannot be right is an error.
     ///
     /// `bars` may read this store, and write to it: nothing is locked while they are made.
     ///

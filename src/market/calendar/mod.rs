@@ -2,8 +2,8 @@
 //!
 //! A calendar is data: a time zone, usual hours and breaks, closed days, early closes and late opens, within the years
 //! that it knows. It has a name and a version, can be written as JSON and read back, and is stored with the data that
-//! it judged. Time zone rules come from the IANA database. A bar that begins at the close, as the closing auction's does,
-//! belongs to the session; an auction before the open does not.
+//! it judged. Time zone rules come from the IANA database. A bar that begins at the close, as the closing auction's
+//! does, belongs to the session; an auction before the open does not.
 
 mod data;
 mod exchange;
@@ -30,15 +30,15 @@ use crate::types::{
 
 /// A trading calendar. Clones are cheap.
 ///
-/// Built in are the NYSE and Nasdaq, Xetra, London, Sydney, Hong Kong, Tokyo, equity index futures in Chicago, the currency
-/// market, and markets that never close. Each says what it knows, from when to when, and what it does not know; days
-/// after the present follow the rules as they are. Others are read [from JSON](Self::from_json).
+/// Built in are the NYSE and Nasdaq, Xetra, London, Sydney, Hong Kong, Tokyo, equity index futures in Chicago, the
+/// currency market, and markets that never close. Each says what it knows, from when to when, and what it does not
+/// know; days after the present follow the rules as they are. Others are read [from JSON](Self::from_json).
 ///
 /// Open, close and breaks of every session to the end of 2027 (currencies 2040) were compared with the Python packages
-/// `exchange_calendars` 4.13.2 (Apache-2.0) and `pandas_market_calendars` 5.5.0 (MIT): 90,579 days with 64,930 sessions,
-/// without a difference to the reference of each calendar, where 1,767 sessions were corrected by announcements of
-/// the exchanges. The README beside the data has the numbers of each calendar, and where the packages differ. The NYSE was
-/// also compared with the days that the S&P 500 has a level on from 1999 to 2018.
+/// `exchange_calendars` 4.13.2 (Apache-2.0) and `pandas_market_calendars` 5.5.0 (MIT): 90,579 days with 64,930
+/// sessions, without a difference to the reference of each calendar, where 1,767 sessions were corrected by
+/// announcements of the exchanges. The README beside the data has the numbers of each calendar, and where the packages
+/// differ. The NYSE was also compared with the days that the S&P 500 has a level on from 1999 to 2018.
 ///
 /// A session belongs to the day on which it closes, and may have breaks: see [`Session`].
 ///
@@ -146,10 +146,10 @@ impl Calendar {
     }
 
     /// Returns when a bar that begins at `at` has ended: after its length, or with its session, or at a break, if that
-    /// comes before and nothing behind it can be part of the bar; a bar of a day ends when the session of its day closes,
-    /// and one of several days when the last session in them does. Where the official close comes from an auction some
-    /// minutes after the session (London, XETRA, Hong Kong, Sydney), the vendor's bar of the day has its last value as
-    /// much later.
+    /// comes before and nothing behind it can be part of the bar; a bar of a day ends when the session of its day
+    /// closes, and one of several days when the last session in them does. Where the official close comes from an
+    /// auction some minutes after the session (London, XETRA, Hong Kong, Sydney), the vendor's bar of the day has its
+    /// last value as much later.
     ///
     /// ```
     /// use modelkeep::market::{Calendar, Timeframe};

@@ -57,8 +57,8 @@ impl Judge<'_> {
         self.policy.delay_of(self.timeframe).max(self.learnt_delay)
     }
 
-    /// Takes note of an answer to `asked` that brought rows `at` these times, which are in order and lie within. Returns
-    /// the publication delay that it shows, if it is longer than what was known.
+    /// Takes note of an answer to `asked` that brought rows `at` these times, which are in order and lie within.
+    /// Returns the publication delay that it shows, if it is longer than what was known.
     pub(crate) fn record_response(
         &self,
         ledger: &mut Ledger,
@@ -251,8 +251,8 @@ impl Judge<'_> {
     }
 
     /// Whether the rows of a session that has ended end before `tail`. It takes another answer, so much later that rows
-    /// which are only late would have begun to come: by some bars, by as long as the first was made after the close, and
-    /// by the publication delay, which is the least that it can be.
+    /// which are only late would have begun to come: by some bars, by as long as the first was made after the close,
+    /// and by the publication delay, which is the least that it can be.
     fn has_ended(&self, before: &Ledger, window: &Window, tail: Interval<Timestamp>) -> bool {
         let (closed_at, delay) = (window.closed_at, self.delay());
         let in_vain_for_long = |span: &CoverageSpan| match span.coverage {
@@ -321,7 +321,8 @@ impl Judge<'_> {
         shown.max().filter(|delay| *delay > self.delay())
     }
 
-    /// Takes note that an answer was a page that ends within a session: its rest, as far as it was asked for, counts as asked for from now on.
+    /// Takes note that an answer was a page that ends within a session: its rest, as far as it was asked for, counts as
+    /// asked for from now on.
     pub(crate) fn record_page_end(&self, ledger: &mut Ledger, end: Timestamp, asked: Interval<Timestamp>) {
         if let Some(window) =
             self.window_at(end).filter(|window| !self.timeframe.is_daily() && window.whole.start() < end)

@@ -166,8 +166,8 @@ impl<'a> CoveredSeries<'a> {
         Ok(())
     }
 
-    /// Forgets what another calendar, or other hours, said. What is stored stays known where they had a session: outside
-    /// of it nothing was expected, and so nothing was looked at.
+    /// Forgets what another calendar, or other hours, said. What is stored stays known where they had a session:
+    /// outside of it nothing was expected, and so nothing was looked at.
     fn judge_anew(&self, record: &mut CoverageRecord, before: &Calendar) {
         record.ledger.judge_anew();
         record.off_days = 0;
@@ -315,8 +315,8 @@ impl<'a> CoveredSeries<'a> {
     }
 }
 
-/// Takes note of rows that were written at these times; they are all there is in `covered`, if the writer says so. Returns
-/// whether one of them begins at a close.
+/// Takes note of rows that were written at these times; they are all there is in `covered`, if the writer says so.
+/// Returns whether one of them begins at a close.
 fn record_rows(judge: &Judge<'_>, ledger: &mut Ledger, at: &[Timestamp], covered: Option<Interval<Timestamp>>) -> bool {
     match covered {
         Some(interval) => {

@@ -1,8 +1,8 @@
 //! Where bars can begin, and which of them can be over.
 //!
 //! Bars of half an hour and what divides it begin at multiples of their length. Longer ones do not agree: some vendors
-//! count hours from the open, others by the clock, with a short bar first. Which it is shows in the rows; until it does,
-//! both are possible, and a bar can begin wherever one of them has one.
+//! count hours from the open, others by the clock, with a short bar first. Which it is shows in the rows; until it
+//! does, both are possible, and a bar can begin wherever one of them has one.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -136,8 +136,8 @@ impl Judge<'_> {
         self.windows(part).any(|window| self.begins_in(&window))
     }
 
-    /// Whether a bar is expected to begin in `part`: at the close only where the series has had bars that do, and by the
-    /// clock only where its rows do not begin as well from the open on.
+    /// Whether a bar is expected to begin in `part`: at the close only where the series has had bars that do, and by
+    /// the clock only where its rows do not begin as well from the open on.
     pub(crate) fn expects_row(&self, part: Interval<Timestamp>) -> bool {
         let grid = self.grid.likely();
         let judge = Judge { grid: &grid, ..*self };

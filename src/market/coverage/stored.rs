@@ -119,7 +119,8 @@ pub(crate) struct CoverageRecord {
     pub(crate) off_days: u64,
     /// Whether there were bars that begin at the close of a session.
     pub(crate) closing_seen: bool,
-    /// Counts what makes answers that are under way say nothing: somebody forgot what is known, or changed the calendar.
+    /// Counts what makes answers that are under way say nothing: somebody forgot what is known, or changed the
+    /// calendar.
     pub(crate) generation: u64,
     /// When it was written, by the store's clock.
     pub(crate) judged_at: Timestamp,

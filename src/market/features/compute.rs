@@ -106,8 +106,8 @@ struct Stale<'a> {
 }
 
 impl FeatureSet<'_> {
-    /// Returns the features of the bars that begin in `interval` and have ended by now: those on disk whose bars are what
-    /// they were, and the others computed, and stored in one durable transaction.
+    /// Returns the features of the bars that begin in `interval` and have ended by now: those on disk whose bars are
+    /// what they were, and the others computed, and stored in one durable transaction.
     ///
     /// `compute` is called with bars in order of time, and returns one column for each of the spec's names, as long as
     /// the bars; the first [`Lookback`] bars of them are there to look back at, and what comes out for them is left

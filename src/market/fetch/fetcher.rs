@@ -16,10 +16,10 @@ use crate::{
 /// [`FetchPolicy::concurrency`](crate::market::FetchPolicy::concurrency) says.
 pub trait BarFetcher: Sync {
     /// Returns the bars of `symbol` that begin in `interval`, in any order. Bars outside of it are left out, of bars
-    /// with the same timestamp the last is taken; none at all is an answer, too. An
-    /// answer that is cut off says so by [`Answer::more_from`]: otherwise it is known for a page only if it begins with the
-    /// oldest bar and has 50 rows or more, and whole sessions follow, or 500 rows within a session. Bars of a day and longer have midnight
-    /// UTC of their day for a timestamp, whenever the session opens.
+    /// with the same timestamp the last is taken; none at all is an answer, too. An answer that is cut off says so by
+    /// [`Answer::more_from`]: otherwise it is known for a page only if it begins with the oldest bar and has 50 rows or
+    /// more, and whole sessions follow, or 500 rows within a session. Bars of a day and longer have midnight UTC of
+    /// their day for a timestamp, whenever the session opens.
     ///
     /// # Errors
     /// Whether it is worth asking again is for the fetcher to say: see [`FetchError`].

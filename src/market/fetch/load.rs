@@ -65,8 +65,8 @@ trait SeriesSource: Sync {
     fn covered(&self) -> &CoveredSeries<'_>;
     fn load(&self) -> LoadKey;
     fn fetch(&self, asked: Interval<Timestamp>) -> std::result::Result<Answer<Self::Response>, FetchError>;
-    /// Leaves out what was not asked for, what lies in no session, and, if the policy says so, what cannot be right; the
-    /// error says which row cannot.
+    /// Leaves out what was not asked for, what lies in no session, and, if the policy says so, what cannot be right;
+    /// the error says which row cannot.
     fn normalise(
         &self,
         answer: Self::Response,
@@ -78,8 +78,8 @@ trait SeriesSource: Sync {
     fn write(&self, batch: &Batch, rows: &Self::Rows) -> Result<RowChanges>;
 }
 
-/// Brings what is missing of `interval`; the numbers of rows are for the caller to add. Returns also the part of it that
-/// is over, beyond which nothing is handed out.
+/// Brings what is missing of `interval`; the numbers of rows are for the caller to add. Returns also the part of it
+/// that is over, beyond which nothing is handed out.
 fn fetch_missing<S: SeriesSource>(
     source: &S,
     interval: Interval<Timestamp>,
@@ -216,16 +216,16 @@ impl<F: BarFetcher> SeriesSource for BarSource<'_, F> {
 }
 
 impl BarSeries<'_> {
-    /// Returns the bars of `interval` that have ended by now, by the store's clock: from disk, and from the fetcher what is
-    /// missing. A stretch that was asked for in vain is not asked for again before its time ([`Coverage`](crate::market::Coverage) has a table); concurrent calls
-    /// for one series fetch once.
+    /// Returns the bars of `interval` that have ended by now, by the store's clock: from disk, and from the fetcher
+    /// what is missing. A stretch that was asked for in vain is not asked for again before its time
+    /// ([`Coverage`](crate::market::Coverage) has a table); concurrent calls for one series fetch once.
     ///
     /// What cannot be fetched is not an error: the report names the gaps, and [`Loaded::complete`] insists on none.
     /// Bars that are not over yet are not asked for. Answers are committed as they arrive. An answer that may be a page
     /// of a longer one is followed by a call for the rest.
     ///
-    /// Bars that the vendor restates on another scale are reported ([`FetchReport::rescaled`]): after a split the newest
-    /// bar may come back divided, while those before it were not asked for again. Then
+    /// Bars that the vendor restates on another scale are reported ([`FetchReport::rescaled`]): after a split the
+    /// newest bar may come back divided, while those before it were not asked for again. Then
     /// [`mark_missing`](Self::mark_missing)`(Interval::all_time())`, and load again.
     ///
     /// Blocks until the last answer is stored. The fetcher always runs on threads of its own, never on this one, and

@@ -29,9 +29,9 @@ pub(super) fn clip_to_closed(
 
 /// What has to be asked for: not where an exchange is known to be closed, nor where no bar can begin.
 ///
-/// Sessions that are assumed to be empty go along with others of them that are due beside them, so that years of a symbol
-/// that is dead are one call and not one for each session; and with what is due of their own session, so that one
-/// answer is about all of it.
+/// Sessions that are assumed to be empty go along with others of them that are due beside them, so that years of a
+/// symbol that is dead are one call and not one for each session; and with what is due of their own session, so that
+/// one answer is about all of it.
 pub(super) fn to_ask(judge: &Judge<'_>, judged: &Judged, over: Interval<Timestamp>) -> Vec<Interval<Timestamp>> {
     let is_assumed = |span: &CoverageSpan| matches!(span.coverage, Coverage::AssumedEmpty { .. });
     let is_due = |span: &CoverageSpan| span.coverage.is_due(judge.now) && judge.can_begin_in(span.interval);

@@ -135,7 +135,8 @@ impl FetchPolicy {
     }
 
     /// What becomes of fetched rows that cannot be right. Default: [`BadRows::LeaveOut`], which keeps the others and
-    /// puts the row into the report: its time is a gap, and is asked for again like a call that failed. [`BadRows::Refuse`] fails the call that they came with, and names the row.
+    /// puts the row into the report: its time is a gap, and is asked for again like a call that failed.
+    /// [`BadRows::Refuse`] fails the call that they came with, and names the row.
     pub fn bad_rows(mut self, bad_rows: BadRows) -> Self {
         self.bad_rows = bad_rows;
         self

@@ -60,8 +60,8 @@ pub struct FetchReport {
     pub assumed_empty: Vec<CoverageSpan>,
     /// That the interval holds days which the calendar does not know.
     pub unjudged: Option<UnknownDays>,
-    /// When the series was judged last, if that was by a clock that was more than a day ahead of this one: a replay, or a
-    /// clock that was wrong. What was missing by that clock may be known as empty, until
+    /// When the series was judged last, if that was by a clock that was more than a day ahead of this one: a replay, or
+    /// a clock that was wrong. What was missing by that clock may be known as empty, until
     /// [`BarSeries::mark_missing`](crate::market::BarSeries::mark_missing).
     pub judged_later: Option<Timestamp>,
     /// The end of the interval, as far as it is not over yet and was not asked for.
@@ -121,8 +121,8 @@ impl<T> Loaded<T> {
     /// Returns whether nothing is missing, as far as can be said: no gap, no session that is only assumed to be empty,
     /// no day that the calendar does not know, and no fetched row on a day without a session. Inside a session that has
     /// bars, a stretch without one counts as there once the publication delay after it is over; behind its last bar,
-    /// once a later answer brought nothing more; [`BarSeries::intraday_gaps`](crate::market::BarSeries::intraday_gaps) lists
-    /// them.
+    /// once a later answer brought nothing more; [`BarSeries::intraday_gaps`](crate::market::BarSeries::intraday_gaps)
+    /// lists them.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let FetchReport { gaps, assumed_empty, unjudged, off_days, .. } = &self.report;

@@ -79,8 +79,8 @@ impl<T: Copy> Timeline<T> {
         }
     }
 
-    /// Notes that there is no such row from `now` on. Returns whether there was one. A version that was deleted as soon as
-    /// it was recorded stays as a mark of that.
+    /// Notes that there is no such row from `now` on. Returns whether there was one. A version that was deleted as soon
+    /// as it was recorded stays as a mark of that.
     pub(crate) fn remove(&mut self, now: i64) -> bool {
         let was_there = self.current().is_some();
         let at = self.settle(now);
@@ -90,8 +90,8 @@ impl<T: Copy> Timeline<T> {
         was_there
     }
 
-    /// Notes that the row was known to be `row` since `known_at`, which may be long ago. What was known later stays, and
-    /// that it was the same at this time is remembered.
+    /// Notes that the row was known to be `row` since `known_at`, which may be long ago. What was known later stays,
+    /// and that it was the same at this time is remembered.
     pub(crate) fn record(&mut self, known_at: i64, row: T, is_same: impl Fn(T) -> bool) -> Noted {
         let at = self.versions.partition_point(|version| version.recorded_at <= known_at);
         let valid = at.checked_sub(1).and_then(|at| self.versions.get_mut(at)).filter(|valid| known_at < valid.until);

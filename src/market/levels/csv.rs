@@ -29,9 +29,9 @@ impl LevelSeries<'_> {
     ///
     /// The first line names the columns: `date` (or `timestamp`, `datetime`, `time`, `observation_date`), and the level
     /// in `close`, `value`, `level` or `vix_close`, else in the last column. Days are days; a time is of the day that
-    /// it is in the zone of the options, or in UTC. A row without a level (`null`, `NaN`, `N/A`, `.` or nothing) is left
-    /// out and counted. [`BadRows::LeaveOut`] also leaves out levels that are not finite, and all but the last of the
-    /// levels of one day; they are refused otherwise, for levels have no flaws to be kept with.
+    /// it is in the zone of the options, or in UTC. A row without a level (`null`, `NaN`, `N/A`, `.` or nothing) is
+    /// left out and counted. [`BadRows::LeaveOut`] also leaves out levels that are not finite, and all but the last of
+    /// the levels of one day; they are refused otherwise, for levels have no flaws to be kept with.
     ///
     /// ```
     /// # use modelkeep::{Store, market::BadRows};

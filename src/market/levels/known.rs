@@ -17,8 +17,8 @@ use crate::{
 const LAST_DAYS_MAX: i32 = 2 * 366;
 
 impl LevelSeries<'_> {
-    /// Returns from when on the level of `day` is available: the close of its session by the calendar of the series, and
-    /// [`available_after`](Self::available_after) that.
+    /// Returns from when on the level of `day` is available: the close of its session by the calendar of the series,
+    /// and [`available_after`](Self::available_after) that.
     ///
     /// ```
     /// # use modelkeep::Store;
@@ -53,8 +53,8 @@ impl LevelSeries<'_> {
         Ok(self.join(&[at])?.into_iter().next().flatten())
     }
 
-    /// Returns, for each of `times`, the last level that is available then, as [`latest_at`](Self::latest_at) does, `[n]`.
-    /// To join levels with bars, ask for the times at which the bars are available:
+    /// Returns, for each of `times`, the last level that is available then, as [`latest_at`](Self::latest_at) does,
+    /// `[n]`. To join levels with bars, ask for the times at which the bars are available:
     /// [`BarSeries::available_at`](crate::market::BarSeries::available_at).
     ///
     /// ```
@@ -137,8 +137,8 @@ impl LevelSeries<'_> {
     ///
     /// # Errors
     /// `NotFound` when something that was known then is not kept any more
-    /// ([`Options::bar_history`](crate::Options::bar_history)), or when a release wrote it that did not keep when it was
-    /// stored. Otherwise as for [`range`](Self::range).
+    /// ([`Options::bar_history`](crate::Options::bar_history)), or when a release wrote it that did not keep when it
+    /// was stored. Otherwise as for [`range`](Self::range).
     pub fn range_as_of(&self, range: Interval<Day>, known_at: Timestamp) -> Result<Levels> {
         self.covered.market.core.look(|snapshot| stored::as_of(snapshot, &self.series, range, known_at))
     }
@@ -159,8 +159,8 @@ impl LevelSeries<'_> {
     /// ```
     ///
     /// # Errors
-    /// `InvalidInput`, naming the row, for a time before the level is [available](Self::available_at), or after what the
-    /// store's clock says; nothing is written then. Otherwise as for [`write`](Self::write).
+    /// `InvalidInput`, naming the row, for a time before the level is [available](Self::available_at), or after what
+    /// the store's clock says; nothing is written then. Otherwise as for [`write`](Self::write).
     pub fn write_known_at(&self, rows: &[(Day, f64)], known_at: impl Into<KnownAt>) -> Result<RowChanges> {
         const OPERATION: &str = "write levels known at a time";
         stored::check(&self.series, rows)?;

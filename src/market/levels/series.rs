@@ -130,8 +130,8 @@ impl LevelSeries<'_> {
         self
     }
 
-    /// How long after the close of its session the level of a day is available, for calls that go by that. Default: zero.
-    /// The VIX is computed for a quarter of an hour after the close of the NYSE, until 16:15 in New York
+    /// How long after the close of its session the level of a day is available, for calls that go by that. Default:
+    /// zero. The VIX is computed for a quarter of an hour after the close of the NYSE, until 16:15 in New York
     /// ([Cboe](https://www.cboe.com/tradable_products/vix/vix_specifications)).
     ///
     /// ```
@@ -265,8 +265,8 @@ impl LevelSeries<'_> {
         self.covered.market.core.commit("mark missing", |batch| self.covered.note_missing(batch, range.span()))
     }
 
-    /// Writes daily levels, in any order, in one durable transaction; a day that has a level gets the new one, and what it
-    /// had before can be read [as of](Self::range_as_of) the time when it was known.
+    /// Writes daily levels, in any order, in one durable transaction; a day that has a level gets the new one, and what
+    /// it had before can be read [as of](Self::range_as_of) the time when it was known.
     ///
     /// ```
     /// # use modelkeep::Store;

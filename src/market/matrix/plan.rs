@@ -49,8 +49,8 @@ impl MatrixPlan {
         Self { spec: spec.clone(), levels: Vec::new(), target: None, as_of: None }
     }
 
-    /// Adds a column with the last level of a series that is available when the bar of a row has ended; NaN where there is
-    /// none. Levels are available `available_after` the close of their session:
+    /// Adds a column with the last level of a series that is available when the bar of a row has ended; NaN where there
+    /// is none. Levels are available `available_after` the close of their session:
     /// [`LevelSeries::available_after`](crate::market::LevelSeries::available_after).
     ///
     /// # Errors

@@ -71,9 +71,9 @@ impl Options {
         self
     }
 
-    /// How many bytes decoded bars and features may take up in memory: what is read again is neither verified nor decoded
-    /// again. Default: 256 MiB, which holds some 5 million bars. More makes scans of many symbols faster, zero keeps
-    /// nothing. A chunk that changes in the file is decoded anew.
+    /// How many bytes decoded bars and features may take up in memory: what is read again is neither verified nor
+    /// decoded again. Default: 256 MiB, which holds some 5 million bars. More makes scans of many symbols faster, zero
+    /// keeps nothing. A chunk that changes in the file is decoded anew.
     ///
     /// ```
     /// # use modelkeep::{Interval, Store, market::{Bar, Bars, Timeframe}};
@@ -93,8 +93,8 @@ impl Options {
         self
     }
 
-    /// How long bars and levels that were restated or deleted can still be read as they were known. Default: without end,
-    /// up to 65,536 bars beside each chunk. Zero keeps nothing.
+    /// How long bars and levels that were restated or deleted can still be read as they were known. Default: without
+    /// end, up to 65,536 bars beside each chunk. Zero keeps nothing.
     ///
     /// ```
     /// # use std::{sync::Arc, time::Duration};

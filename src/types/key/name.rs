@@ -1,8 +1,8 @@
 //! Names: of models, of symbols, of artifacts and tags.
 //!
-//! Names of models and labels come from one small alphabet that is safe in a file name, a URL path segment, a shell word
-//! and a log line. Symbols are what vendors write, and so any printable ASCII: no path may be made of one, and a message
-//! that puts words beside one uses [`shown`].
+//! Names of models and labels come from one small alphabet that is safe in a file name, a URL path segment, a shell
+//! word and a log line. Symbols are what vendors write, and so any printable ASCII: no path may be made of one, and a
+//! message that puts words beside one uses [`shown`].
 
 use std::{
     borrow::{Borrow, Cow},
@@ -152,8 +152,9 @@ name_type! {
 }
 
 name_type! {
-    /// The symbol of an instrument or of an index series, as the vendor writes it: 1 to 64 bytes of printable ASCII, with
-    /// single spaces within (`AAPL`, `BRK.B`, `BRK B`, `^VIX`, `$SPX`, `M&M.NS`, `EUR/USD`, `EURUSD=X`, `/ESM4`, `CL+1`).
+    /// The symbol of an instrument or of an index series, as the vendor writes it: 1 to 64 bytes of printable ASCII,
+    /// with single spaces within (`AAPL`, `BRK.B`, `BRK B`, `^VIX`, `$SPX`, `M&M.NS`, `EUR/USD`, `EURUSD=X`, `/ESM4`,
+    /// `CL+1`).
     ///
     /// Symbols are compared byte by byte: `AAPL` and `aapl` are two, and so are `BRK.B` and `BRK B`. A symbol may hold
     /// `/`, `..` and what a shell reads otherwise: a program that names files after symbols has to map them.

@@ -103,8 +103,8 @@ pub struct Changed {
 pub enum Changes {
     /// These series, in order, and no others.
     Series(Vec<Changed>),
-    /// Any bar of any series may have changed: the state is of another store, of a copy that went its own way, of a time
-    /// that this file does not reach back to, or what was written down is damaged.
+    /// Any bar of any series may have changed: the state is of another store, of a copy that went its own way, of a
+    /// time that this file does not reach back to, or what was written down is damaged.
     Everything {
         /// Why nobody can say more.
         reason: String,

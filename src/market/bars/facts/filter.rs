@@ -184,8 +184,8 @@ impl Market {
 /// series.
 pub(crate) type Found = (Vec<(SeriesId, Result<BarFacts>)>, Vec<Error>);
 
-/// Looks for the series that pass `filter`. The ledger is another row, which may be damaged where the bars are not: it is
-/// read for who wants it, and where the filter asks about it.
+/// Looks for the series that pass `filter`. The ledger is another row, which may be damaged where the bars are not: it
+/// is read for who wants it, and where the filter asks about it.
 pub(crate) fn find(snapshot: &Snapshot, filter: &FactsFilter, now: Timestamp, with_coverage: bool) -> Result<Found> {
     let list = list::list(snapshot, |series| filter.wants(series))?;
     let mut found = Vec::with_capacity(list.series.len());
