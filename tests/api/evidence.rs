@@ -217,6 +217,8 @@ fn a_short_bar_that_is_written_covers_no_other_one() {
         let feed = Feed::new(&clock, by_the_clock(calendar, days, timeframe.duration(), SECONDS));
         let series = store.bars("X", timeframe).unwrap().calendar(calendar.clone());
         series.write(&[bar(at(written), 5000)].into_iter().collect()).unwrap();
+        let moment = Interval::new(at(missed), at(missed).after(SECONDS)).unwrap();
+        assert_eq!(series.coverage(moment).unwrap()[0].coverage, Coverage::Missing, "{timeframe}");
         let loaded = feed.load(&store, timeframe, days.span(), calendar);
         assert!(loaded.data.timestamps().contains(&at(missed)), "{timeframe}: {:?}", loaded.data.timestamps());
         assert_eq!(loaded.data.len(), feed.all(days.span()).len());

@@ -165,7 +165,7 @@ impl Judge<'_> {
             return end;
         }
         let behind = Timestamp::from_nanos(at.as_nanos().saturating_add(1));
-        let next = self.window_at(at).and_then(|window| self.grid.next_from(&window, behind));
+        let next = self.window_at(at).map(|window| self.grid.next_from(&window, behind).unwrap_or(window.whole.end()));
         next.map_or(end, |next| next.min(end))
     }
 
