@@ -49,12 +49,13 @@ impl BarGrid {
         let (mut is_anchored, mut clocks) = (true, BTreeSet::new());
         for at in rows {
             // The first bar of a stretch, and one that begins at the close, are where they are on every grid.
-            let Some(window) =
-                window_of(*at).filter(|window| *at != window.whole.start() && Some(*at) != window.closing)
-            else {
+            let Some((window, start)) = window_of(*at).map(|window| (window, stretch_start(&window, *at))) else {
                 continue;
             };
-            is_anchored &= (at.as_nanos() - window.whole.start().as_nanos()) % self.length == 0;
+            if *at == start || Some(*at) == window.closing {
+                continue;
+            }
+            is_anchored &= (at.as_nanos() - start.as_nanos()) % self.length == 0;
             clocks.insert(at.as_nanos().rem_euclid(self.length));
         }
         match (clocks.len(), is_anchored) {
@@ -75,13 +76,15 @@ impl BarGrid {
 
     /// The first time from `at` on at which a bar can begin in a stretch of trading.
     pub(crate) fn next_from(&self, window: &Window, at: Timestamp) -> Option<Timestamp> {
-        let (start, at) = (window.whole.start(), at.max(window.whole.start()));
+        let at = at.max(window.whole.start());
+        let start = stretch_start(window, at);
         let up = |from: i64| {
             let steps =
                 (at.as_nanos() - from).div_euclid(self.length) + i64::from((at.as_nanos() - from) % self.length != 0);
             Timestamp::from_nanos(from.saturating_add(steps.saturating_mul(self.length)))
         };
-        let first = (self.has_first && at == start).then_some(start);
+        // Whatever the grid, a bar begins with each stretch of trading.
+        let first = starts(window).filter(|start| self.has_first && *start >= at).min();
         let anchored = self.is_anchored.then(|| up(start.as_nanos()));
         let closing = window.closing.filter(|closing| *closing >= at);
         let by_clock = self.clocks.iter().map(|phase| up(*phase));
@@ -92,10 +95,10 @@ impl BarGrid {
     /// Since when the bar may run that goes on at `at`, in a stretch of trading: by each grid that is possible the bar
     /// before it has ended.
     fn running_since(&self, window: &Window, at: Timestamp) -> Timestamp {
-        let start = window.whole.start();
+        let start = stretch_start(window, at);
         let down = |from: i64| {
             let steps = (at.as_nanos() - from).div_euclid(self.length);
-            Timestamp::from_nanos(from.saturating_add(steps.saturating_mul(self.length))).max(start)
+            Timestamp::from_nanos(from.saturating_add(steps.saturating_mul(self.length))).max(window.whole.start())
         };
         let anchored = self.is_anchored.then(|| down(start.as_nanos()));
         let running = self.clocks.iter().map(|phase| down(*phase)).chain(anchored).min().unwrap_or(start);
@@ -106,6 +109,20 @@ impl BarGrid {
         let length = Duration::from_nanos(self.length.unsigned_abs());
         running.min(at.before(length).after(Duration::from_nanos(1)))
     }
+}
+
+/// Where stretches of trading begin in a window: with it, or, where hours outside of trading belong to it, within it.
+fn starts(window: &Window) -> impl Iterator<Item = Timestamp> {
+    let whole = window.whole;
+    let trading = window.session.into_iter().flat_map(|session| session.trading());
+    [whole.start()]
+        .into_iter()
+        .chain(trading.map(|stretch| stretch.start()).filter(move |start| whole.contains(*start)))
+}
+
+/// Where the stretch begins that `at` lies in.
+fn stretch_start(window: &Window, at: Timestamp) -> Timestamp {
+    starts(window).filter(|start| *start <= at).max().unwrap_or(window.whole.start())
 }
 
 impl Judge<'_> {
