@@ -484,8 +484,8 @@ fn in_all(symbols: &[Symbol], order: &[Symbol], done: Vec<Result<Loaded<Bars>>>,
 }
 
 impl FetchPolicy {
-    /// Symbols that one call of [`Store::load_or_fetch_many`](crate::Store::load_or_fetch_many) may ask for; at least
-    /// 1. Default: no limit. Fewer symbols are more calls and more commits; what a call brought is in memory until it
+    /// Symbols that one call of [`Store::load_or_fetch_many`](crate::Store::load_or_fetch_many) may ask for; one at
+    /// least. Default: no limit. Fewer symbols are more calls and more commits; what a call brought is in memory until it
     /// is committed.
     pub fn symbols_per_call(mut self, symbols: usize) -> Self {
         self.symbols_per_call = symbols.max(1);
