@@ -108,7 +108,9 @@ impl<'a, R: Reader> Plan<'a, R> {
     pub(crate) fn note_chunk(&self, series: &SeriesId, period: i64, before: &Columns, after: &Columns) {
         let mut chunks = self.chunks.borrow_mut();
         let chunk = chunks.entry(period).or_default();
-        chunk.bars = (before.len() as u64, after.len() as u64);
+        // A chunk that is changed, and brought to rest in the same transaction, held what it held before the first of both.
+        let held = if chunk.edges.is_some() { chunk.bars.0 } else { before.len() as u64 };
+        chunk.bars = (held, after.len() as u64);
         let edge = |row: Option<usize>| {
             let bar = after.bar(row?)?;
             Some(Edge { at: bar.at, close: bar.close, volume: bar.volume })

@@ -127,7 +127,9 @@ impl Judge<'_> {
         }
         // The time behind the last row that is known of: rows may still come there. An empty answer says nothing about
         // what lies before rows that are stored already, unless others lie in front of it.
-        let stored_behind = stored_in(Interval::between(end, window.whole.end().max(end)));
+        // What is known of the close itself is no row.
+        let regular_end = window.closing.unwrap_or(window.whole.end());
+        let stored_behind = stored_in(Interval::between(end, regular_end.max(end)));
         // A long hole may be that of a feed and of its vendor both.
         let is_short = end.since(start) <= self.timeframe.duration().saturating_mul(SHORT_GAP_BARS);
         let is_within =
@@ -170,9 +172,17 @@ impl Judge<'_> {
         if self.is_long_over(window) && !rows.is_empty() {
             Coverage::Present
         } else if is_closing && !self.closing_seen {
-            // One look more: who publishes late may have brought the last bar before it, and not this one yet.
-            let is_first = brings_new(before, window.span, rows);
-            if is_first { self.absent(&Ledger::default(), window, part) } else { Coverage::Present }
+            // One look more: who publishes late may have brought the last bar before it, or not even that, and not this
+            // one yet.
+            let before_close = Interval::between(part.start().before(Duration::from_nanos(1)), part.start());
+            let is_behind_all = before.within(before_close).iter().all(|span| span.coverage.is_stored());
+            if brings_new(before, window.span, rows) {
+                self.absent(&Ledger::default(), window, part)
+            } else if is_behind_all {
+                Coverage::Present
+            } else {
+                self.absent(before, window, part)
+            }
         } else if brings_new(before, window.span, rows) {
             // While rows come, more may follow: from here on it counts as asked for in vain.
             self.absent(&Ledger::default(), window, part)
