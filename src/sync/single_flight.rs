@@ -205,23 +205,31 @@ mod tests {
         assert!(flights.acquire(&key).is_err());
     }
 
-    #[test]
-    fn two_threads_that_wait_for_each_other_are_refused() {
-        let flights = SingleFlight::default();
+    /// Has two threads hold a key each, and ask for that of the other by `is_refused`; returns how many are refused.
+    fn refused_of_two(
+        flights: &SingleFlight<ModelKey>,
+        is_refused: impl Fn(&SingleFlight<ModelKey>, &ModelKey) -> bool + Sync,
+    ) -> usize {
         let (a, b) = (key("a"), key("b"));
         let both_hold = Barrier::new(2);
         let cross = |mine: &ModelKey, other: &ModelKey| {
             let _flight = flights.acquire(mine).unwrap();
             both_hold.wait();
-            flights.acquire(other).is_err()
+            is_refused(flights, other)
         };
         let refused = thread::scope(|scope| {
             let one = scope.spawn(|| cross(&a, &b));
             let two = scope.spawn(|| cross(&b, &a));
             [one.join().unwrap(), two.join().unwrap()]
         });
+        refused.iter().filter(|&&refused| refused).count()
+    }
+
+    #[test]
+    fn two_threads_that_wait_for_each_other_are_refused() {
         // The one that came second sees the cycle; the first one goes on when it has given up.
-        assert_eq!(refused.iter().filter(|&&refused| refused).count(), 1);
+        let flights = SingleFlight::default();
+        assert_eq!(refused_of_two(&flights, |flights, other| flights.acquire(other).is_err()), 1);
     }
 
     #[test]
@@ -244,23 +252,14 @@ mod tests {
     #[test]
     fn two_threads_whose_helpers_wait_for_each_other_are_refused() {
         let flights = SingleFlight::default();
-        let (a, b) = (key("a"), key("b"));
-        let both_hold = Barrier::new(2);
-        let cross = |mine: &ModelKey, other: &ModelKey| {
-            let _flight = flights.acquire(mine).unwrap();
-            both_hold.wait();
+        let by_helper = |flights: &SingleFlight<ModelKey>, other: &ModelKey| {
             let me = Caller::here();
             thread::scope(|scope| {
                 let helper = scope.spawn(|| on_behalf_of(&me, || flights.acquire(other).is_err()));
                 helper.join().unwrap()
             })
         };
-        let refused = thread::scope(|scope| {
-            let one = scope.spawn(|| cross(&a, &b));
-            let two = scope.spawn(|| cross(&b, &a));
-            [one.join().unwrap(), two.join().unwrap()]
-        });
-        assert_eq!(refused.iter().filter(|&&refused| refused).count(), 1);
+        assert_eq!(refused_of_two(&flights, by_helper), 1);
         assert!(flights.lock().waiting.is_empty());
     }
 }

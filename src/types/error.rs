@@ -238,6 +238,14 @@ pub enum TrainError<E: fmt::Debug + fmt::Display> {
     Store(#[from] Error),
 }
 
+/// `None` in place of the error that something is damaged.
+pub(crate) fn unless_corrupt<T>(found: Result<T>) -> Result<Option<T>> {
+    match found {
+        Err(err) if err.kind() == ErrorKind::Corrupt => Ok(None),
+        found => found.map(Some),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

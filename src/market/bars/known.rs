@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     aggregate::{self, Buckets},
-    read, rescaled,
+    decoded, read,
     series::BarSeries,
     validate::prepare,
     write::Incoming,
@@ -19,6 +19,7 @@ use crate::{
         },
         calendar::Calendar,
         history::KnownAt,
+        timeframe::Timeframe,
     },
     types::{error::Result, interval::Interval, row_changes::RowChanges, time::Timestamp},
 };
@@ -48,7 +49,7 @@ impl BarSeries<'_> {
     pub fn range_as_of(&self, interval: Interval<Timestamp>, known_at: Timestamp) -> Result<Bars> {
         self.covered.market.core.look(|snapshot| match self.id.source {
             None => read::as_of(snapshot, &self.id, interval, known_at),
-            Some(_) => self.aggregate_as_of(snapshot, interval, known_at),
+            Some(source) => self.aggregate_as_of(snapshot, source, interval, known_at),
         })
     }
 
@@ -137,14 +138,7 @@ impl BarSeries<'_> {
         let (calendar, now) = (self.covered.calendar()?, self.covered.market.core.now());
         let end_of = |at| self.end_of(&calendar, at);
         let known = known_at.of_rows(&rows.at, end_of, now, (OPERATION, &self.id))?;
-        let written = self.commit(OPERATION, |batch| {
-            let incoming = Incoming { rows: &rows, known_at: Some(&known) };
-            let written = self.apply_known(batch, incoming, None)?;
-            self.covered.note_write(batch, &rows.at, None)?;
-            Ok(written)
-        })?;
-        rescaled::warn(&self.id, &written);
-        Ok(written)
+        self.write_rows(OPERATION, Incoming { rows: &rows, known_at: Some(&known) }, None)
     }
 
     /// Those of `bars`, which are in order, that have ended by `until`.
@@ -183,14 +177,20 @@ impl BarSeries<'_> {
             return Ok(interval);
         }
         let calendar = self.covered.calendar_in(snapshot)?;
-        let (at, _) = read::field(snapshot, &self.id, Interval::between(start, interval.end()), Field::Volume)?;
+        let span = Interval::between(start, interval.end());
+        let (at, _) = decoded::field(&self.covered.market.memory, snapshot, &self.id, span, Field::Volume)?;
         let going_on = at.into_iter().find(|at| self.end_of(&calendar, *at) > until);
         Ok(going_on.map_or(interval, |end| Interval::between(interval.start(), end)))
     }
 
     /// Aggregates of the bars of the source as they were known at a time.
-    fn aggregate_as_of(&self, snapshot: &Snapshot, interval: Interval<Timestamp>, known_at: Timestamp) -> Result<Bars> {
-        let source = self.id.source.unwrap_or(self.id.timeframe);
+    fn aggregate_as_of(
+        &self,
+        snapshot: &Snapshot,
+        source: Timeframe,
+        interval: Interval<Timestamp>,
+        known_at: Timestamp,
+    ) -> Result<Bars> {
         let id = SeriesId { symbol: self.id.symbol.clone(), timeframe: source, source: None };
         let calendar = self.covered.calendar_in(snapshot)?;
         let mut buckets = Buckets::new(&calendar, source, self.timeframe());

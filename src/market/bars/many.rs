@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{
     columns::{Bars, Columns},
-    plan::{Plan, Planned},
+    plan::{PLANNED_MAX, Plan, Planned},
     rescaled,
     series::BarSeries,
     validate::prepare,
@@ -25,9 +25,6 @@ use crate::{
         time::Timestamp,
     },
 };
-
-/// Series that are planned before any of them is written: what they came to is in memory at a time.
-const PLANNED_MAX: usize = 512;
 
 /// Rows that are checked, of one series.
 struct Prepared<'a> {

@@ -11,6 +11,9 @@ use crate::{
     types::{error::Result, interval::Interval, time::Timestamp},
 };
 
+/// Series that are planned before any of them is written: what they came to is in memory at a time.
+pub(crate) const PLANNED_MAX: usize = 512;
+
 /// Rows that a write puts or removes, in order, and what it knows of the chunks that it touched.
 pub(crate) struct Plan<'a, R> {
     reader: &'a R,

@@ -8,7 +8,6 @@ use super::{
 };
 use crate::{
     engine::{self, Snapshot, Table, sealed},
-    format::{parallel, record::PageChecksum},
     market::bars::{
         bar::{Bar, Field},
         columns::{Bars, Columns},
@@ -17,7 +16,7 @@ use crate::{
         error::{Error, ErrorKind, Result},
         hash::Digest,
         interval::Interval,
-        limits::{CHUNK_ROWS_MAX, PARALLEL_ROWS_MIN},
+        limits::CHUNK_ROWS_MAX,
         time::Timestamp,
     },
 };
@@ -66,50 +65,6 @@ fn count(snapshot: &Snapshot, series: &SeriesId, interval: Interval<Timestamp>) 
         total += found?.min(CHUNK_ROWS_MAX);
     }
     Ok(total)
-}
-
-/// Returns the bars of `interval`.
-pub(crate) fn range(snapshot: &Snapshot, series: &SeriesId, interval: Interval<Timestamp>) -> Result<Bars> {
-    let total = count(snapshot, series, interval)?;
-    let threads = if total < PARALLEL_ROWS_MIN { 1 } else { parallel::threads_for(usize::MAX) };
-    let columns = if threads > 1 {
-        decode_on(threads, snapshot, series, interval, total)?
-    } else {
-        let mut columns = Columns::with_capacity(total);
-        for_each_chunk(snapshot, series, interval, |_, bytes| chunk::append(bytes, &mut columns))?;
-        columns
-    };
-    Ok(cut(columns.into(), interval))
-}
-
-/// Decodes the chunks of a long range on several threads.
-fn decode_on(
-    threads: usize,
-    snapshot: &Snapshot,
-    series: &SeriesId,
-    interval: Interval<Timestamp>,
-    total: usize,
-) -> Result<Columns> {
-    let mut values: Vec<(Vec<u8>, Vec<u8>, PageChecksum)> = Vec::new();
-    let mut rows = scan(snapshot, Table::Bars, series, interval);
-    while let Some(row) = rows.next_with(|row, value, page| (row.to_vec(), value.to_vec(), snapshot.trusted(page))) {
-        values.push(row?);
-    }
-    let share = values.len().div_ceil(threads).max(1);
-    let decoded = parallel::map(values.chunks(share), threads, |share| {
-        let mut columns = Columns::with_capacity(total / threads + total / 8);
-        for (row, value, page) in share {
-            let bytes = sealed::open_columns_of(*page, Table::Bars, row, value, &SCHEMA)?;
-            chunk::append(bytes, &mut columns).map_err(|err| about(err, row))?;
-        }
-        Ok(columns)
-    });
-    let mut all = Columns::with_capacity(total);
-    for part in decoded {
-        let part: Columns = part?;
-        all.extend(&part, 0..part.len());
-    }
-    Ok(all)
 }
 
 /// The rows of `bars`, which are in order, that lie in `interval`; nothing is copied.
@@ -214,17 +169,6 @@ pub(crate) struct ChunkEntry {
     pub(crate) period: i64,
     pub(crate) rows: usize,
     pub(crate) hash: Digest,
-}
-
-/// The chunks of the periods that `interval` touches.
-pub(crate) fn chunks(snapshot: &Snapshot, series: &SeriesId, interval: Interval<Timestamp>) -> Result<Vec<ChunkEntry>> {
-    let mut chunks = Vec::new();
-    for_each_chunk(snapshot, series, interval, |period, bytes| {
-        let chunk::Summary { rows, hash } = chunk::summary(bytes)?;
-        chunks.push(ChunkEntry { period, rows, hash });
-        Ok(())
-    })?;
-    Ok(chunks)
 }
 
 /// The first period that has bars.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     aggregate::{self, AggregateSources, Buckets},
-    read,
+    decoded, read,
     series::BarSeries,
 };
 use crate::{
@@ -150,7 +150,7 @@ impl<'a> BarSeries<'a> {
                 let (start, end) = self.id.period().span(*period);
                 let span = Interval::new(start, end)?;
                 let (around, replaced) = buckets.around(span);
-                let bars = read::range(snapshot, &self.id, around)?;
+                let bars = decoded::range(&self.covered.market.memory, snapshot, &self.id, around)?;
                 let (rows, left_out) = aggregate::aggregate(&bars, &mut buckets, span);
                 outside.insert(*period, left_out);
                 // Bars are read as far as a close may reach. Where another session begins with it, what came of its
@@ -176,5 +176,6 @@ impl<'a> BarSeries<'a> {
 }
 
 fn chunks(snapshot: &Snapshot, series: &BarSeries<'_>, interval: Interval<Timestamp>) -> Result<BTreeMap<i64, Digest>> {
-    Ok(read::chunks(snapshot, &series.id, interval)?.into_iter().map(|chunk| (chunk.period, chunk.hash)).collect())
+    let chunks = decoded::chunks(&series.covered.market.memory, snapshot, &series.id, interval)?;
+    Ok(chunks.into_iter().map(|chunk| (chunk.period, chunk.hash)).collect())
 }

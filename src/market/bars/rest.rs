@@ -16,7 +16,7 @@ use crate::{
     engine::{Reader, Table},
     format::columns::ints::IntCodec,
     types::{
-        error::{ErrorKind, Result},
+        error::{Result, unless_corrupt},
         time::Timestamp,
     },
 };
@@ -118,14 +118,6 @@ fn has_from(plan: &Plan<'_, impl Reader>, series: &SeriesId, index: i64) -> Resu
     let mut rows = plan.before().scan_between(Table::Bars, &series.row(index), Some(series.row(i64::MAX)));
     let found = unless_corrupt(rows.next_sealed(|_, _| ()).transpose())?;
     Ok(found.is_none_or(|row| row.is_some()))
-}
-
-/// `None` in place of the error that something is damaged.
-fn unless_corrupt<T>(found: Result<T>) -> Result<Option<T>> {
-    match found {
-        Err(err) if err.kind() == ErrorKind::Corrupt => Ok(None),
-        found => found.map(Some),
-    }
 }
 
 fn at_rest(rows: &Rows, is_daily: bool) -> Result<Vec<u8>> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     decoded, facts,
     key::SeriesId,
+    many,
     plan::{Plan, Planned},
     read, rescaled, rest,
     validate::{Rules, prepare},
@@ -255,14 +256,20 @@ impl<'a> BarSeries<'a> {
     /// As for [`write`](Self::write).
     pub fn write_with(&self, bars: &Bars, bad_rows: BadRows) -> Result<RowChanges> {
         self.check_given("write bars")?;
-        self.write_rows(&prepare(self.rules(), bars, bad_rows)?, None)
+        let rows = prepare(self.rules(), bars, bad_rows)?;
+        self.write_rows("write bars", Incoming { rows: &rows, known_at: None }, None)
     }
 
     /// Writes rows that were looked at; they are all there is in `covered`, if the writer says so.
-    pub(super) fn write_rows(&self, rows: &Columns, covered: Option<Interval<Timestamp>>) -> Result<RowChanges> {
-        let written = self.commit("write bars", |batch| {
-            let written = self.apply(batch, rows, None)?;
-            self.covered.note_write(batch, &rows.at, covered)?;
+    pub(super) fn write_rows(
+        &self,
+        operation: &'static str,
+        rows: Incoming<'_>,
+        covered: Option<Interval<Timestamp>>,
+    ) -> Result<RowChanges> {
+        let written = self.commit(operation, |batch| {
+            let written = self.apply_known(batch, rows, None)?;
+            self.covered.note_write(batch, &rows.rows.at, covered)?;
             Ok(written)
         })?;
         rescaled::warn(&self.id, &written);
@@ -276,11 +283,8 @@ impl<'a> BarSeries<'a> {
     pub fn write_covering(&self, bars: &Bars, interval: Interval<Timestamp>) -> Result<RowChanges> {
         self.check_given("write bars")?;
         let rows = prepare(self.rules(), bars, BadRows::Refuse)?;
-        if let Some(at) = rows.at.iter().find(|at| !interval.contains(**at)) {
-            let message = format!("the bar at {at} lies outside of {interval}");
-            return Err(Error::invalid("write bars", self.id.to_string(), message));
-        }
-        self.write_rows(&rows, Some(interval))
+        many::check_covering(self, &rows, Some(interval))?;
+        self.write_rows("write bars", Incoming { rows: &rows, known_at: None }, Some(interval))
     }
 
     /// Deletes the bars of `interval`, in one durable transaction, and forgets that they need not be fetched. What they

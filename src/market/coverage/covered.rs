@@ -20,7 +20,7 @@ use crate::{
         timeframe::Timeframe,
     },
     types::{
-        error::{Error, ErrorKind, Result},
+        error::{Error, Result, unless_corrupt},
         interval::Interval,
         key::Symbol,
         time::Timestamp,
@@ -157,12 +157,9 @@ impl<'a> CoveredSeries<'a> {
             return Ok(());
         }
         let now = self.market.core.now();
-        match self.id.stored_times(rows, Interval::between(now.before(RECENT), now)) {
-            Ok(stored) => judged.grid = self.judge(judged, now).grid_after(&stored),
-            // Who wants the rows is told. What is damaged must not keep them from being removed.
-            Err(err) if err.kind() == ErrorKind::Corrupt => {}
-            Err(err) => return Err(err),
-        }
+        // Who wants the rows is told of damage; it must not keep them from being removed.
+        let stored = unless_corrupt(self.id.stored_times(rows, Interval::between(now.before(RECENT), now)))?;
+        judged.grid = self.judge(judged, now).grid_after(&stored.unwrap_or_default());
         Ok(())
     }
 

@@ -65,15 +65,10 @@ impl FeatureSet<'_> {
         // Nights, weekends and holidays lie between bars; how many is not known before one looks.
         let mut reach = self.bars.timeframe().duration().saturating_mul(u32::try_from(lookback).unwrap_or(u32::MAX));
         loop {
-            let start = interval.start().before(reach);
+            let start = if reach > REACH_MAX { all_time } else { interval.start().before(reach) };
             let bars = from(start)?;
             let before = bars.timestamps().partition_point(|at| *at < interval.start());
             if before >= lookback || start == all_time {
-                return Ok(bars.slice(before.saturating_sub(lookback)..bars.len()));
-            }
-            if reach > REACH_MAX {
-                let bars = from(all_time)?;
-                let before = bars.timestamps().partition_point(|at| *at < interval.start());
                 return Ok(bars.slice(before.saturating_sub(lookback)..bars.len()));
             }
             reach = reach.saturating_mul(4).max(Duration::from_secs(7 * 24 * 3600));

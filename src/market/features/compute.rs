@@ -13,6 +13,7 @@ use crate::{
     market::{
         Market,
         bars::{
+            bar::Field,
             columns::Bars,
             decoded,
             key::SeriesId,
@@ -297,7 +298,8 @@ impl FeatureSet<'_> {
         let (start, end) = self.series.period().span(entry.period);
         let part =
             Interval::new(start.max(interval.start()), end.min(interval.end()).max(start.max(interval.start())))?;
-        let bars = read::field(snapshot, &self.series, part, crate::market::bars::bar::Field::Volume)?.0.len();
+        let memory = &self.market.memory;
+        let bars = decoded::field(memory, snapshot, &self.series, part, Field::Volume)?.0.len();
         let there = chunk.at.partition_point(|at| *at < part.end()) - chunk.at.partition_point(|at| *at < part.start());
         Ok(there == bars)
     }

@@ -22,7 +22,7 @@ use crate::{
         Market,
         bars::{
             columns::{Bars, Columns},
-            plan::{Plan, Planned},
+            plan::{PLANNED_MAX, Plan, Planned},
             series::BarSeries,
             write::Incoming,
         },
@@ -39,9 +39,6 @@ use crate::{
         time::Timestamp,
     },
 };
-
-/// Series that are planned before any of them is written: what they came to is in memory at a time.
-const PLANNED_MAX: usize = 512;
 
 /// Brings bars of many symbols from elsewhere in one call: the whole market of one day, say. Closures that return
 /// symbols and [`Bars`] are fetchers, too; a [`BarFetcher`] becomes one by [`OneByOne`].

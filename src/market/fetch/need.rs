@@ -30,13 +30,10 @@ use crate::{
         error::{Error, ErrorKind, Result},
         interval::Interval,
         invariant::Invariant,
-        limits::LOAD_CALLS_MAX,
+        limits::{CLOCK_STEP_MAX, LOAD_CALLS_MAX},
         time::Timestamp,
     },
 };
-
-/// How far ahead of this clock the one may have been that judged last, without a word about it.
-const CLOCK_STEP_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// What a load of one series has to do.
 pub(super) struct Need {
@@ -54,7 +51,8 @@ impl Need {
         let judged = covered.judged()?;
         let mut report = FetchReport::default();
         let judge = covered.judge(&judged, now);
-        report.judged_later = Some(judged.record.judged_at).filter(|at| *at > now.after(CLOCK_STEP_MAX));
+        let step = Duration::from_nanos(CLOCK_STEP_MAX.unsigned_abs());
+        report.judged_later = Some(judged.record.judged_at).filter(|at| *at > now.after(step));
         let over = clip_to_closed(&judge, interval, &mut report);
         let due = to_ask(&judge, &judged, over);
         Ok(Self { report, judged, over, due })

@@ -1,11 +1,9 @@
 //! The versions of one row.
 
+use crate::types::limits::CLOCK_STEP_MAX;
+
 /// Until when a version is current that nothing took the place of.
 pub(crate) const CURRENT: i64 = i64::MAX;
-
-/// How far a clock may have gone back without anybody having set it wrong. Within it, what is known of a row does not
-/// go back either; beyond it, the time that was recorded was wrong, and what is known now takes its place.
-const CLOCK_STEP_MAX: i64 = 24 * 3600 * 1_000_000_000;
 
 /// What a row was, from when it was recorded until something took its place.
 #[derive(Clone, Copy, Debug, PartialEq)]

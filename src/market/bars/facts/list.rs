@@ -7,7 +7,14 @@ use crate::{
     engine::{Reader, Snapshot, Table, sealed},
     market::{
         Market,
-        bars::{SCHEMA, bar::Field, chunk, key::SeriesId, plan::Edge, read::BarSummary},
+        bars::{
+            SCHEMA,
+            bar::Field,
+            chunk,
+            key::SeriesId,
+            plan::Edge,
+            read::{BarSummary, about},
+        },
         timeframe::Timeframe,
     },
     types::{
@@ -202,10 +209,6 @@ fn edges(row: &[u8], bytes: &[u8]) -> Result<(Edge, Edge)> {
     let first = edge(at.first(), closes.first(), volumes.first());
     let last = edge(at.last(), closes.last(), volumes.last());
     first.zip(last).ok_or_else(|| Error::corrupt("read bars", Table::Bars.describe(row), "it is empty"))
-}
-
-fn about(err: Error, row: &[u8]) -> Error {
-    if err.subject() == "chunk" || err.subject() == "column" { err.about(Table::Bars.describe(row)) } else { err }
 }
 
 impl Market {

@@ -17,7 +17,7 @@ use crate::{
         bars::{key::SeriesId, plan::Planned},
     },
     types::{
-        error::{Error, ErrorKind, Result},
+        error::{Error, ErrorKind, Result, unless_corrupt},
         interval::Interval,
         time::Timestamp,
     },
@@ -102,7 +102,8 @@ pub(crate) fn record(batch: &Batch, series: &SeriesId, planned: &Planned, change
     };
     let numbers = match numbers {
         Some(numbers) => Some(numbers),
-        None => computed(batch, series)?,
+        // Where a chunk is damaged, those who ask are told.
+        None => unless_corrupt(from_chunks(batch, series))?,
     };
     if is_damaged {
         log.add(change.number, [Interval::all_time()]);
@@ -110,15 +111,6 @@ pub(crate) fn record(batch: &Batch, series: &SeriesId, planned: &Planned, change
         log.add(change.number, changed(planned));
     }
     Facts { numbers, written_at: change.now, log }.write(batch, series)
-}
-
-/// The numbers of a series by its chunks; `None` when one of them is damaged: then those who ask are told.
-fn computed(batch: &Batch, series: &SeriesId) -> Result<Option<Numbers>> {
-    match from_chunks(batch, series) {
-        Ok(numbers) => Ok(Some(numbers)),
-        Err(err) if err.kind() == ErrorKind::Corrupt => Ok(None),
-        Err(err) => Err(err),
-    }
 }
 
 /// The intervals of rows that changed: neighbouring chunks that changed up to their common border are one.
