@@ -166,10 +166,11 @@ fn a_write_over_the_end_of_a_period_keeps_both_sides_of_it() {
     let days = days("2019-06-01", "2020-02-01");
     let minutely = store.bars("M", Timeframe::MINUTE).unwrap().calendar(Calendar::always_open());
     let dense = minutes("2018-11-30T00:00:00Z", 3 * 24 * 60);
-    // Eighteen years are shorter at rest than packed, so that the write also encodes them anew.
+    // Twenty years are shorter at rest than packed, so that the write also encodes them anew; others lie before them.
     let long = store.bars("L", Timeframe::DAY).unwrap();
-    let years = crate::market::days("2002-01-01", "2020-01-10");
-    for (series, rows, split) in [(&daily, &days, 200), (&minutely, &dense, 1000), (&long, &years, 6563)] {
+    let years = crate::market::days("1995-01-01", "2020-01-10");
+    let december = years.timestamps().partition_point(|day| *day < at("2019-12-20"));
+    for (series, rows, split) in [(&daily, &days, 200), (&minutely, &dense, 1000), (&long, &years, december)] {
         series.write(&rows.slice(0..split)).unwrap();
         assert_eq!(series.write(&rows.slice(split..rows.len())).unwrap().added, (rows.len() - split) as u64);
         assert_eq!(series.range(all_time()).unwrap(), *rows);
