@@ -173,6 +173,8 @@ fn scan_changed(store: &Store, since: &MarketState, last_day: Timestamp, signals
         .map(|changed| changed.symbol)
         .collect();
     let computed = symbols.len();
+    // A series that was removed is among the changed ones, and no scan hands it out: its signal goes.
+    signals.retain(|symbol, _| !symbols.contains(symbol));
     let scan = store.scan_bars(Timeframe::DAY, ScanOptions::default().symbols(symbols).interval(recent))?;
     for found in scan {
         let (symbol, bars) = found?;

@@ -106,6 +106,7 @@
 //!
 //! * [Which calls block, and on what](guide::blocking)
 //! * [From a folder of pickles and a Redis](guide::from_pickles)
+//! * [Market data of many symbols, from the import to the trade](guide::universe)
 //! * `examples/cookbook` in the package: ten whole programs of one task each.
 //!
 //! # Memory
@@ -246,6 +247,10 @@ pub mod guide {
 
     #[doc = include_str!("../docs/from-pickles.md")]
     pub mod from_pickles {}
+
+    #[cfg(feature = "market")]
+    #[doc = include_str!("../docs/universe.md")]
+    pub mod universe {}
 }
 
 pub mod prelude {

@@ -47,6 +47,8 @@ pub(crate) struct Core {
     observer: OnceLock<Observer>,
     /// The file is being looked at until it can be read.
     looks: AtomicBool,
+    /// Somebody read the file: asked by an audit, whether a pipeline reads what it is given.
+    was_read: AtomicBool,
     /// A commit is not shown, or what the file has is not: code of others panicked.
     is_behind: AtomicBool,
 }
@@ -74,6 +76,7 @@ impl Core {
             writer: Mutex::new(()),
             observer: OnceLock::new(),
             looks: AtomicBool::new(false),
+            was_read: AtomicBool::new(false),
             is_behind: AtomicBool::new(false),
         }
     }
@@ -141,6 +144,9 @@ impl Core {
     /// Reads the last committed state. Not to be called in a [`Turn`].
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         let snapshot = self.engine.read();
+        if !self.was_read.load(Ordering::Relaxed) {
+            self.was_read.store(true, Ordering::Relaxed);
+        }
         self.catch_up();
         snapshot
     }
@@ -149,6 +155,18 @@ impl Core {
     /// [`Turn`].
     pub(crate) fn look<T>(&self, read: impl Fn(&Snapshot) -> Result<T>) -> Result<T> {
         unless_expired(|| read(&self.snapshot()?))
+    }
+
+    /// Forgets that anything was read.
+    #[cfg(feature = "market")]
+    pub(crate) fn forget_reads(&self) {
+        self.was_read.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether anything was read since that was forgotten.
+    #[cfg(feature = "market")]
+    pub(crate) fn was_read(&self) -> bool {
+        self.was_read.load(Ordering::Relaxed)
     }
 
     /// The same, also in a [`Turn`]: does not bring memory in step with the file.

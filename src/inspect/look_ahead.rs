@@ -109,12 +109,16 @@ pub struct AuditReport {
     pub cuts: Vec<Timestamp>,
     /// Values that were compared.
     pub compared: u64,
+    /// Whether corrections counted: see [`Audit::as_known`]. If not, a value that was made with a later correction of
+    /// what had ended is in no list here.
+    pub as_known: bool,
     /// Values that were made with what came later, in order of time: the first thousand that were found.
     pub found: Vec<LookAhead>,
 }
 
 impl AuditReport {
-    /// Returns whether no value was made with what came later.
+    /// Returns whether no value was made with what came later, as far as was looked: without
+    /// [`as_known`](Self::as_known), corrections are not looked for.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.found.is_empty()
@@ -174,7 +178,8 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// What `pipeline` fails with. `InvalidInput` when it emits nothing, or two values of one name at one time;
+    /// What `pipeline` fails with. `InvalidInput` when it emits nothing, when it does not read the store that it is
+    /// called with (but another one that it has from elsewhere), or when it emits two values of one name at one time;
     /// `Corrupt` or `Io` when the market data cannot be read.
     pub fn audit_look_ahead<E: From<Error>>(
         &self,
@@ -183,7 +188,13 @@ impl Store {
     ) -> Result<AuditReport, E> {
         let mut run = |until: Timestamp| -> Result<Values, E> {
             let copy = self.copy_until(audit, until)?;
-            Ok(values(pipeline(&copy)?)?)
+            copy.forget_reads();
+            let values = values(pipeline(&copy)?)?;
+            if !copy.was_read() && !values.is_empty() {
+                let message = "it did not read the store that it was called with: what it emits says nothing of that";
+                return Err(Error::invalid("audit", "pipeline", message).into());
+            }
+            Ok(values)
         };
         let all = run(self.clock_now())?;
         let times: Vec<Timestamp> = {
@@ -194,7 +205,7 @@ impl Store {
         if times.is_empty() {
             return Err(Error::invalid("audit", "pipeline", "it emitted nothing that could be compared").into());
         }
-        let mut report = AuditReport::default();
+        let mut report = AuditReport { as_known: audit.as_known, ..AuditReport::default() };
         let mut found: BTreeMap<(Timestamp, String), LookAhead> = BTreeMap::new();
         let mut random = Random(audit.seed);
         for _ in 0..audit.cuts {

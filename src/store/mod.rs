@@ -231,6 +231,18 @@ impl Store {
         self.core.now()
     }
 
+    /// Forgets that anything was read.
+    #[cfg(feature = "market")]
+    pub(crate) fn forget_reads(&self) {
+        self.core.forget_reads();
+    }
+
+    /// Whether anything was read since that was forgotten.
+    #[cfg(feature = "market")]
+    pub(crate) fn was_read(&self) -> bool {
+        self.core.was_read()
+    }
+
     /// Reads the last committed state with `read`; again, when that state was given up meanwhile.
     pub(crate) fn look<T>(&self, read: impl Fn(&Snapshot) -> Result<T>) -> Result<T> {
         self.core.look(read)

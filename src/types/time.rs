@@ -94,7 +94,7 @@ impl std::str::FromStr for Timestamp {
 
 /// Reads a date and a time without an offset.
 pub(crate) fn local_time(text: &str) -> Option<NaiveDateTime> {
-    let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"];
+    let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"];
     formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
 }
 

@@ -153,6 +153,14 @@ fn local_times_are_of_the_zone_that_the_caller_names() {
             1 + u64::from(time.starts_with("2019-03"))
         );
     }
+    // A zone that is forgotten shows in rows outside of the sessions; and so does a clock, or a file, that is ahead.
+    let path = write(&["2018-11-05 09:30", "2018-11-05T10:31", "2018-11-05 15:59", "2031-01-03 15:30"]);
+    let count = |name: &str, options: CsvOptions| {
+        let imported = store.bars(name, Timeframe::MINUTE).unwrap().import_csv(&path, options, |_| {}).unwrap();
+        (imported.rows.added, imported.outside_sessions, imported.not_ended)
+    };
+    assert_eq!(count("WITH", options), (4, 0, 1));
+    assert_eq!(count("WITHOUT", CsvOptions::new()), (4, 2, 1));
     // Days are days, as pandas writes them with the midnight of the exchange.
     let daily = store.bars("SPY", Timeframe::DAY).unwrap();
     let path = write(&["2018-11-02", "2018-11-05 00:00:00", "2018-11-06 00:00:00-05:00"]);
@@ -166,6 +174,10 @@ fn local_times_are_of_the_zone_that_the_caller_names() {
 fn levels_are_imported_from_the_files_that_there_are() {
     let folder = Folder::new();
     let store = folder.open();
+    // A Saturday, and a day to come.
+    let path = file(&folder, "date,close\n2018-12-21,30.11\n2018-12-22,30.2\n2031-01-03,15\n");
+    let imported = store.levels("OFF").unwrap().import_csv(&path, BadRows::Refuse).unwrap();
+    assert_eq!((imported.rows.added, imported.outside_sessions, imported.not_ended), (3, 1, 1));
     let all = Interval::<Day>::parse("2000-01-01", "2030-01-01").unwrap();
     for (n, text) in [
         "date,value\n2018-12-21,30.11\n2018-12-24,36.07\n2018-12-25,null\n",

@@ -141,6 +141,10 @@ fn an_audit_of_the_example_finds_nothing_from_the_future() {
     let audit = Audit::default().cuts(30).levels_available_after(VIX_DELAY);
     let report = store.audit_look_ahead(&audit, pipeline).unwrap();
     assert!(report.is_clean() && report.compared > 1_000, "{:?}", report.found.first());
+    assert!(!report.as_known, "restatements were not looked for, and the report says so");
+    // One that reads another store than the one that it is given would always be clean.
+    let elsewhere = store.audit_look_ahead(&audit, |_| pipeline(&store)).unwrap_err();
+    assert!(elsewhere.message().contains("did not read the store"), "{elsewhere}");
     // Of who says that the VIX is known at the close, the audit says no.
     let hasty = |store: &Store| {
         let hasty = |value: Emitted| Emitted { at: value.at.before(VIX_DELAY), ..value };

@@ -132,6 +132,18 @@ fn symbols_that_lack_the_same_are_asked_for_together_and_nothing_twice() {
     assert_eq!((warm.report.calls, warm.report.commits, warm.report.from_disk), (0, 0, 753));
     assert_eq!(warm.complete().unwrap().len(), 3);
     assert!(vendor.calls().is_empty());
+    // One symbol of which nothing comes is named, and the others are at hand.
+    let some = |asked: &[Symbol], _: Timeframe, interval: Interval<Timestamp>| {
+        let rows = asked.iter().filter(|symbol| symbol.as_str() != "GONE");
+        Ok::<_, FetchError>(rows.map(|symbol| (symbol.clone(), session_bars(symbol, interval))).collect::<Vec<_>>())
+    };
+    let two = symbols(&["GONE", "SPY"]);
+    let loaded = store.load_or_fetch_many(&two, DAY, year, &some).unwrap();
+    let incomplete = loaded.incomplete();
+    assert!(incomplete.len() == 1 && incomplete[0].0.as_str() == "GONE", "{incomplete:?}");
+    let loaded = loaded.accept_assumed_empty();
+    assert_eq!(loaded.incomplete(), [], "the sessions of a year ago are assumed to be empty at once");
+    assert_eq!(loaded.complete().unwrap()[1].1.len(), 251);
     let err = error(store.load_or_fetch_many(&symbols(&["SPY", "A", "SPY"]), DAY, year, &vendor));
     assert!(err.to_string().contains("SPY 1d: the symbol is there twice"), "{err}");
     let err = error(store.load_or_fetch_many(&all, "7d".parse().unwrap(), year, &vendor));

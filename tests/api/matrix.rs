@@ -145,7 +145,19 @@ fn what_is_wrong_with_one_symbol_is_said_by_its_name() {
     assert_eq!(err.kind(), ErrorKind::InvalidInput);
     assert!(err.to_string().contains("S00") && err.to_string().contains("columns"), "{err}");
     assert!(store.matrix(["no\nname"], span, &plan(), compute).is_err());
-    assert!(store.matrix(["NONE"], span, &plan(), compute).unwrap().is_empty());
+    let matrix = store.matrix(["NONE", symbols[0].as_str()], span, &plan(), compute).unwrap();
+    assert_eq!(matrix.symbols_without_rows, [modelkeep::Symbol::new("NONE").unwrap()]);
+    assert!(!matrix.is_empty() && matrix.levels_without_rows.is_empty());
+    let misspelt = plan().levels("^VIX", Duration::ZERO).unwrap();
+    let matrix = store.matrix(&symbols[..1], span, &misspelt, compute).unwrap();
+    assert_eq!(matrix.levels_without_rows, [modelkeep::Symbol::new("^VIX").unwrap()]);
+    for (symbols, plan, name) in [
+        (vec!["S00", "S01", "S00"], plan(), "S00"),
+        (vec!["S00"], plan().levels("VIX", Duration::ZERO).unwrap(), "VIX"),
+    ] {
+        let err = store.matrix(&symbols, span, &plan, compute).unwrap_err();
+        assert!(err.kind() == ErrorKind::InvalidInput && err.to_string().contains(name), "{err}");
+    }
     assert!(MatrixPlan::new(&spec()).levels("", Duration::ZERO).is_err());
 }
 

@@ -74,6 +74,53 @@ fn the_one_bar_that_a_confirmation_restates_is_enough() {
     assert_eq!(series.load_or_fetch(week, &vendor(0.25)).unwrap().report.rescaled, None);
 }
 
+/// Each night asks for the new day alone, which no stored row can be compared with; with an overlap the day before comes
+/// along.
+#[test]
+fn a_nightly_load_notices_a_split_if_it_overlaps() {
+    for (overlap, many) in [(0, false), (1, false), (1, true), (3, false), (3, true)] {
+        let clock = clock();
+        let policy = crate::fetching::policy().overlap(overlap);
+        let options = modelkeep::Store::options().clock(std::sync::Arc::clone(&clock)).fetch(policy);
+        let store = options.in_memory().unwrap();
+        let asked = std::sync::Mutex::new(Vec::new());
+        let night = |day: &str, until: &str, factor: f64| {
+            clock.set(at(day));
+            let rows = |interval: Interval<Timestamp>| {
+                asked.lock().unwrap().push(interval.start().day().to_string());
+                let days = Calendar::nyse().sessions(interval.days());
+                days.map(|session| scaled(bar(session.day.start(), 5000), factor)).collect::<Bars>()
+            };
+            let one = |_: &Symbol, _: Timeframe, interval| Ok::<Bars, FetchError>(rows(interval));
+            let all = |symbols: &[Symbol], _: Timeframe, interval| {
+                Ok::<_, FetchError>(symbols.iter().map(|symbol| (symbol.clone(), rows(interval))).collect::<Vec<_>>())
+            };
+            let week = between("2018-12-03", until);
+            if many {
+                let symbols = [Symbol::new("AAPL").unwrap()];
+                let loaded = store.load_or_fetch_many(&symbols, Timeframe::DAY, week, &all).unwrap();
+                loaded.symbols.into_iter().next().unwrap().1.unwrap()
+            } else {
+                store.load_or_fetch("AAPL", Timeframe::DAY, week, &one).unwrap()
+            }
+        };
+        night("2018-12-07T23:30:00Z", "2018-12-08", 1.0);
+        asked.lock().unwrap().clear();
+        // Monday night, after a split.
+        let loaded = night("2018-12-10T23:30:00Z", "2018-12-11", 0.25);
+        let first = ["2018-12-08", "2018-12-07", "", "2018-12-04"][overlap as usize];
+        assert_eq!(asked.lock().unwrap()[..], [first], "overlap {overlap}");
+        assert_eq!((loaded.is_complete(), loaded.data.len()), (true, 5), "on 5 December 2018 the NYSE was closed");
+        match overlap {
+            0 => assert_eq!(loaded.report.rescaled, None),
+            _ => assert_eq!(near(loaded.report.rescaled, 0.25).rows, u64::from(overlap)),
+        }
+        // Nothing is due: nothing is asked for.
+        night("2018-12-10T23:40:00Z", "2018-12-11", 0.25);
+        assert_eq!(asked.lock().unwrap().len(), 1);
+    }
+}
+
 #[test]
 fn several_answers_of_one_load_are_one_change_of_scale() {
     let clock = clock();

@@ -6,6 +6,7 @@ use super::{series::BarSeries, stream::Spool, validate::kind_of_flaw};
 use crate::{
     market::{
         bars::bar::{BadRows, Bar},
+        coverage::windows::RowPlace,
         csv::{
             options::{CsvOptions, Imported, LeftOutRows, Progress},
             read::{CsvFile, ROWS_PER_REPORT, is_missing},
@@ -24,6 +25,8 @@ struct Parsed {
     at: Vec<Timestamp>,
     lines: Vec<u64>,
     left_out: LeftOutRows,
+    outside_sessions: u64,
+    not_ended: u64,
 }
 
 impl BarSeries<'_> {
@@ -39,7 +42,8 @@ impl BarSeries<'_> {
     ///
     /// A row without prices (`null`, `NaN`, `N/A` or nothing, as vendors write days without trading) is left out and
     /// counted; [`BadRows::Keep`] keeps those of `NaN`, which are numbers to it. A row that lacks some of its values
-    /// cannot be right: [`BadRows`] says what becomes of it.
+    /// cannot be right: [`BadRows`] says what becomes of it. Rows outside of the sessions of the series' calendar are
+    /// kept and counted: look at [`Imported::outside_sessions`], which shows a zone that was forgotten.
     ///
     /// ```
     /// # use modelkeep::{Interval, Store, market::{BadRows, CsvOptions, Timeframe}};
@@ -70,9 +74,11 @@ impl BarSeries<'_> {
         let options = options.into();
         let file = CsvFile::open("import bars", path.as_ref())?;
         let mut spool = Spool::new(self.rules(), options.bad_rows);
-        let Parsed { at, lines, mut left_out } = self.parse(&file, options, progress, &mut spool)?;
+        let Parsed { at, lines, mut left_out, outside_sessions, not_ended } =
+            self.parse(&file, options, progress, &mut spool)?;
         left_out.add_repeated(at.into_iter(), &lines);
-        Ok(Imported { rows: self.write_spooled(spool)?, left_out: left_out.into_sorted() })
+        let rows = self.write_spooled(spool)?;
+        Ok(Imported { rows, left_out: left_out.into_sorted(), outside_sessions, not_ended })
     }
 
     /// Reads all rows, and spools those that are not left out.
@@ -90,6 +96,8 @@ impl BarSeries<'_> {
             *column = rows.column(name).ok_or_else(|| rows.no_column(name))?;
         }
         let is_daily = self.timeframe().is_daily();
+        let (judged, now) = (self.covered.judged()?, self.covered.market.core.now());
+        let judge = self.covered.judge(&judged, now);
         let mut parsed = Parsed::default();
         while let Some(line) = rows.advance(&mut progress)? {
             if rows.is_empty() {
@@ -108,6 +116,8 @@ impl BarSeries<'_> {
                         _ => {
                             let pushed = spool.push_named(&bar, || format!("line {line}"));
                             pushed.map_err(|err| file.refuse_all(err.message()).with_source(err))?;
+                            parsed.outside_sessions += u64::from(judge.place_of(at) != RowPlace::Session);
+                            parsed.not_ended += u64::from(judge.calendar.bar_end(at, self.timeframe()) > now);
                             if options.bad_rows != BadRows::Refuse {
                                 parsed.at.push(at);
                                 parsed.lines.push(line);

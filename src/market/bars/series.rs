@@ -64,7 +64,9 @@ use crate::{
 ///
 /// When a bar was stored is what the store's [`Clock`](crate::clock::Clock) said in the transaction that wrote it, and
 /// every row has a time of its own. A history that is imported today was not known yesterday, unless who imports it
-/// says so: [`write_known_at`](Self::write_known_at). Features, aggregates and levels answer both questions, too, and
+/// says so: [`write_known_at`](Self::write_known_at). Where a clock went back, the row that is written by the earlier
+/// time takes the place of the one from the later time, which is forgotten: it was written by a clock that was wrong.
+/// Features, aggregates and levels answer both questions, too, and
 /// [`Store::audit_look_ahead`](crate::Store::audit_look_ahead) finds what a pipeline gets from the future all the same.
 #[derive(Clone, Debug)]
 pub struct BarSeries<'a> {
@@ -125,7 +127,9 @@ impl<'a> BarSeries<'a> {
     }
 
     /// Says which calendar the series has: what judges what should be there. The first write or load stores it; from
-    /// then on every call goes by the stored one, and one that brings a calendar of another name is an error. Another
+    /// then on every call goes by the stored one, and one that judges or writes and brings a calendar of another name is
+    /// an error. `load_or_fetch_many` and `write_many` take no calendar: series of another exchange than New York's get
+    /// theirs by [`set_calendar`](Self::set_calendar) before. Another
     /// version of the same calendar takes its place.
     ///
     /// ```

@@ -81,6 +81,11 @@ pub struct Imported {
     pub rows: RowChanges,
     /// Rows of the file that were left out, by reason, in order of their first lines.
     pub left_out: Vec<RowsLeftOut>,
+    /// Rows, of those that were kept, that lie outside of the sessions of the series' calendar. Many say that the zone
+    /// of the file's times is another one, or the calendar.
+    pub outside_sessions: u64,
+    /// Rows, of those that were kept, that had not ended yet by the store's clock.
+    pub not_ended: u64,
 }
 
 impl Imported {

@@ -13,6 +13,9 @@ use crate::types::error::{Error, Result};
 /// Rows between two calls of a progress callback.
 pub(crate) const ROWS_PER_REPORT: u64 = 4096;
 
+/// Columns that a message names.
+const NAMED_MAX: usize = 12;
+
 /// Names that the column of times goes by: FRED's last.
 const TIME_NAMES: [&str; 5] = ["timestamp", "date", "datetime", "time", "observation_date"];
 
@@ -142,7 +145,9 @@ impl Rows<'_> {
     }
 
     pub(crate) fn no_column(&self, name: &str) -> Error {
-        self.file.refuse(self.header_line, format!("there is no column {name}"))
+        let found: Vec<String> = self.header.iter().take(NAMED_MAX).map(|name| format!("{name:?}")).collect();
+        let message = format!("there is no column {name} among {}: separators are commas", found.join(", "));
+        self.file.refuse(self.header_line, message)
     }
 
     fn is_named(&self, column: usize, names: &[&str]) -> bool {

@@ -14,7 +14,7 @@ enum Written {
 
 /// Reads a text, or says what is wrong with it.
 fn written(text: &str) -> Result<Written, String> {
-    let no_time = |_| format!("{text:?} is no time like 2018-12-24T14:30:00Z or 2018-12-24");
+    let no_time = |_| format!("{text:?} is no time like 2018-12-24T14:30:00Z, 2018-12-24 09:30 or 2018-12-24");
     if let Ok(day) = text.parse::<Day>() {
         return Ok(Written::Day(day));
     }

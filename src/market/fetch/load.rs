@@ -91,7 +91,7 @@ fn fetch_missing<S: SeriesSource>(
     let _flight = covered.market.loads.acquire(&load)?;
     let now = core.now();
     let mut need = Need::of(covered, interval, now)?;
-    let mut calls = need.calls(covered, &need.due, now)?;
+    let mut calls = need.first_calls(covered, now)?;
     let mut made = 0_u64;
     // An answer may be a page of a longer one: then the rest is asked for.
     while !calls.is_empty() {

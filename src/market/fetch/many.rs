@@ -114,7 +114,7 @@ pub struct ManyReport {
     pub commits: u64,
     /// Answers for symbols that nobody had asked for, which were left out.
     pub unasked: u64,
-    /// How long the load took.
+    /// How long the load took, by the store's clock: zero under one that stands still.
     pub time: Duration,
 }
 
@@ -136,7 +136,27 @@ impl LoadedMany {
         self.symbols.iter().all(|(_, loaded)| loaded.as_ref().is_ok_and(Loaded::is_complete))
     }
 
-    /// Returns the bars of all symbols if nothing is missing of any of them.
+    /// Returns the symbols of which something is missing, or which could not be read, each with what it is: the
+    /// messages that [`Loaded::complete`] fails with.
+    #[must_use]
+    pub fn incomplete(&self) -> Vec<(&Symbol, String)> {
+        let why = |(symbol, loaded): &'_ (Symbol, Result<Loaded<Bars>>)| match loaded {
+            Ok(loaded) => loaded.why_incomplete(),
+            Err(err) => Some(format!("{symbol}: {err}")),
+        };
+        self.symbols.iter().filter_map(|of| Some((&of.0, why(of)?))).collect()
+    }
+
+    /// Accepts that sessions are assumed to be empty, for every symbol: see [`Loaded::accept_assumed_empty`].
+    #[must_use]
+    pub fn accept_assumed_empty(self) -> Self {
+        let accept =
+            |(symbol, loaded): (Symbol, Result<Loaded<Bars>>)| (symbol, loaded.map(Loaded::accept_assumed_empty));
+        Self { symbols: self.symbols.into_iter().map(accept).collect(), ..self }
+    }
+
+    /// Returns the bars of all symbols if nothing is missing of any of them. Where a universe has symbols that are not
+    /// traded any more, ask [`incomplete`](Self::incomplete) which ones it is about.
     ///
     /// # Errors
     /// What keeps a series from being read; `NotFound`, as of [`Loaded::complete`], for the first symbol of which
@@ -357,7 +377,7 @@ impl<'a> One<'a> {
         let need = Need::of(&series.covered, interval, now);
         let mut one = Self { series, need, wanted: Vec::new(), made: 0 };
         if let Ok(need) = &one.need {
-            match need.calls(&one.series.covered, &need.due, now) {
+            match need.first_calls(&one.series.covered, now) {
                 Ok(wanted) => one.wanted = wanted,
                 Err(err) => one.need = Err(err),
             }

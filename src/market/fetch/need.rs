@@ -21,7 +21,7 @@ use crate::{
         coverage::{
             classify::{self, Judge},
             covered::{CoveredSeries, Judged},
-            ledger::{self, Ledger},
+            ledger::{self, Coverage, CoverageSpan, Ledger},
             windows::RowPlace,
         },
         timeframe::Timeframe,
@@ -34,6 +34,9 @@ use crate::{
         time::Timestamp,
     },
 };
+
+/// Longer than any market was closed: the longest week of holidays, or the NYSE in September 2001.
+const NO_SESSION_MAX: Duration = Duration::from_secs(16 * 24 * 3600);
 
 /// What a load of one series has to do.
 pub(super) struct Need {
@@ -58,11 +61,26 @@ impl Need {
         Ok(Self { report, judged, over, due })
     }
 
-    /// The calls that bring what is `due`.
+    /// The calls that bring what is due, and the sessions before it that the policy wants again.
+    pub(super) fn first_calls(&self, covered: &CoveredSeries<'_>, now: Timestamp) -> Result<Vec<Interval<Timestamp>>> {
+        self.calls_with(covered, &self.due, covered.policy().overlap, now)
+    }
+
+    /// The calls that bring the rest of what was asked for.
     pub(super) fn calls(
         &self,
         covered: &CoveredSeries<'_>,
+        rest: &[Interval<Timestamp>],
+        now: Timestamp,
+    ) -> Result<Vec<Interval<Timestamp>>> {
+        self.calls_with(covered, rest, 0, now)
+    }
+
+    fn calls_with(
+        &self,
+        covered: &CoveredSeries<'_>,
         due: &[Interval<Timestamp>],
+        overlap: u32,
         now: Timestamp,
     ) -> Result<Vec<Interval<Timestamp>>> {
         let max_request_span = max_request_span(covered);
@@ -73,7 +91,13 @@ impl Need {
             window.is_some_and(|window| window.whole.contains(between.end()))
         };
         let is_nothing = |between| is_within_session(between) || !judge.can_begin_in(between);
-        let joined = ledger::join(due, max_request_span, covered.timeframe().duration(), is_nothing);
+        let mut joined = ledger::join(due, max_request_span, covered.timeframe().duration(), is_nothing);
+        let mut before = Timestamp::from_nanos(i64::MIN);
+        for asked in &mut joined {
+            let start = self.sessions_before(&judge, asked.start(), overlap).max(before);
+            *asked = Interval::between(start, asked.end());
+            before = asked.end();
+        }
         let count =
             joined.iter().fold(0_u64, |sum, asked| sum.saturating_add(ledger::call_count(*asked, max_request_span)));
         if count > LOAD_CALLS_MAX {
@@ -83,6 +107,25 @@ impl Need {
         }
         let split = joined.into_iter().flat_map(|asked| ledger::calls(asked, max_request_span));
         Ok(split.filter(|asked| judge.can_begin_in(*asked)).collect())
+    }
+
+    /// Where the last `count` sessions before `start` begin, as far as rows of them are there.
+    fn sessions_before(&self, judge: &Judge<'_>, start: Timestamp, count: u32) -> Timestamp {
+        let mut first = start;
+        for _ in 0..count {
+            let before = Interval::between(first.before(NO_SESSION_MAX), first);
+            let session = judge.windows(before).filter(|window| window.session.is_some()).last();
+            let Some(session) = session.map(|window| Interval::between(window.whole.start(), first)) else {
+                break;
+            };
+            let is_there =
+                |span: &CoverageSpan| matches!(span.coverage, Coverage::Present | Coverage::Provisional { .. });
+            if !self.judged.record.ledger.within(session).iter().any(is_there) {
+                break;
+            }
+            first = session.start();
+        }
+        first
     }
 
     /// Says what is still missing, after so many calls.

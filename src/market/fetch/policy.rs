@@ -36,6 +36,7 @@ pub struct FetchPolicy {
     pub(crate) extended_hours: bool,
     pub(crate) bad_rows: BadRows,
     pub(crate) symbols_per_call: usize,
+    pub(crate) overlap: u32,
     limiter: Option<Arc<DefaultDirectRateLimiter>>,
 }
 
@@ -54,6 +55,7 @@ impl Default for FetchPolicy {
             extended_hours: false,
             bad_rows: BadRows::LeaveOut,
             symbols_per_call: usize::MAX,
+            overlap: 0,
             limiter: None,
         }
     }
@@ -131,6 +133,25 @@ impl FetchPolicy {
     /// at the close, as the closing auction's do.
     pub fn extended_hours(mut self, wanted: bool) -> Self {
         self.extended_hours = wanted;
+        self
+    }
+
+    /// How many sessions before what is missing are asked for again along with it, at most 30: what a vendor restated
+    /// since is written, and [reported](crate::market::FetchReport::rescaled) where the scale changed. Default: none.
+    ///
+    /// A vendor that adjusts for splits sends the new day on the new scale, and the stored days are on the old one.
+    /// Nobody can tell a split from a fall in price by two different days: it takes one day twice. With an overlap of 1
+    /// each nightly load brings that day. After a report, fetch the rest of the history again:
+    /// [`mark_missing`](crate::market::BarSeries::mark_missing) of all of it, and a load.
+    ///
+    /// ```
+    /// # use modelkeep::{Store, market::FetchPolicy};
+    /// let store = Store::options().fetch(FetchPolicy::default().overlap(1)).in_memory()?;
+    /// # assert!(!store.is_read_only());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn overlap(mut self, sessions: u32) -> Self {
+        self.overlap = sessions.min(30);
         self
     }
 

@@ -162,7 +162,7 @@ impl<T> Loaded<T> {
         Err(Error::new(ErrorKind::NotFound, "load", self.subject, message))
     }
 
-    fn why_incomplete(&self) -> Option<String> {
+    pub(super) fn why_incomplete(&self) -> Option<String> {
         let FetchReport { gaps, assumed_empty, unjudged, off_days, calendar, .. } = &self.report;
         if *off_days > 0 {
             return Some(format!(

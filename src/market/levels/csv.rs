@@ -88,7 +88,12 @@ impl LevelSeries<'_> {
             }
         }
         let levels: Vec<(Day, f64)> = levels.into_iter().map(|(day, (level, _))| (day, level)).collect();
-        Ok(Imported { rows: self.write(&levels)?, left_out: left_out.into_sorted() })
+        let (calendar, now) = (self.covered.calendar()?, self.covered.market.core.now());
+        let count = |holds: &dyn Fn(Day) -> bool| levels.iter().filter(|(day, _)| holds(*day)).count() as u64;
+        let outside_sessions = count(&|day| calendar.known().contains(day) && calendar.session(day).is_none());
+        let not_ended = count(&|day| self.available_by(&calendar, day) > now);
+        let rows = self.write(&levels)?;
+        Ok(Imported { rows, left_out: left_out.into_sorted(), outside_sessions, not_ended })
     }
 
     /// Writes the levels of the days in `range` to a CSV file of `date,close`, which appears when it is whole, and

@@ -34,8 +34,11 @@ impl LevelSeries<'_> {
         Ok(self.available_by(&self.covered.calendar()?, day))
     }
 
-    /// Returns the last level that is available at `at`, never a later one: at 10:00 that is yesterday's close. `None`
-    /// when there is none in the two years before.
+    /// Returns the last level that is available at `at`, never that of a later day: at 10:00 that is yesterday's close.
+    /// `None` when there is none in the two years before.
+    ///
+    /// The level is the one that is stored now, also where it was restated since. What was known at a time, ask
+    /// [`range_as_of`](Self::range_as_of), or [`MatrixPlan::as_of`](crate::market::MatrixPlan::as_of) for a table.
     ///
     /// ```
     /// # use modelkeep::Store;
@@ -54,7 +57,7 @@ impl LevelSeries<'_> {
     }
 
     /// Returns, for each of `times`, the last level that is available then, as [`latest_at`](Self::latest_at) does,
-    /// `[n]`. To join levels with bars, ask for the times at which the bars are available:
+    /// with the values that are stored now, `[n]`. To join levels with bars, ask for the times at which the bars are available:
     /// [`BarSeries::available_at`](crate::market::BarSeries::available_at).
     ///
     /// ```
@@ -176,7 +179,7 @@ impl LevelSeries<'_> {
         })
     }
 
-    fn available_by(&self, calendar: &Calendar, day: Day) -> Timestamp {
+    pub(super) fn available_by(&self, calendar: &Calendar, day: Day) -> Timestamp {
         calendar.bar_end(day.start(), Timeframe::DAY).after(self.available_after)
     }
 

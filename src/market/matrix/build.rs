@@ -1,6 +1,6 @@
 //! Tables out of features, levels and targets.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::plan::{MatrixPlan, Target};
 use crate::{
@@ -39,12 +39,18 @@ pub struct Matrix {
     pub symbols: Vec<Symbol>,
     /// When the bar of each row begins, `[n]`.
     pub timestamps: Vec<Timestamp>,
-    /// When the bar of each row has ended, `[n]`: a decision by this row can be made from then on.
+    /// When the bar of each row has ended, `[n]`: a decision by this row can be made from then on, or as much later as
+    /// the vendor is.
     pub available_at: Vec<Timestamp>,
     /// What is to be predicted, `[n]`; empty without a target.
     pub targets: Vec<f64>,
-    /// Rows that were left out, because their target is not available yet.
+    /// Rows that were left out, because the bars of their target are not all there: they have not ended yet, or, of a
+    /// symbol that is not traded any more, never will be.
     pub without_target: u64,
+    /// Symbols that have no row: no bar of theirs is stored in the interval, or was known, or has a target.
+    pub symbols_without_rows: Vec<Symbol>,
+    /// Series of levels of which no row has a level: none is stored under this name, or none was available.
+    pub levels_without_rows: Vec<Symbol>,
     /// Rows, of all symbols, whose features were computed; the others were stored.
     pub rows_computed: u64,
 }
@@ -117,10 +123,13 @@ impl Market {
         compute: impl Fn(&Bars) -> Vec<Vec<f64>> + Sync,
     ) -> Result<Matrix> {
         let symbols = symbols.into_iter().map(|symbol| Symbol::new(symbol.as_ref())).collect::<Result<Vec<_>>>()?;
+        check_once("symbol", symbols.iter())?;
+        check_once("series of levels", plan.levels.iter().map(|(series, _)| series))?;
         let names = plan.spec.columns().iter().map(Label::to_string);
         let names = names.chain(plan.levels.iter().map(|(series, _)| series.to_string())).collect();
         let mut matrix = Matrix { names, ..Matrix::default() };
         let (now, me) = (self.core.now(), Caller::here());
+        let mut has_levels = vec![false; plan.levels.len()];
         for group in symbols.chunks(SYMBOLS_PER_COMMIT) {
             let threads = if group.len() < PARALLEL_SYMBOLS_MIN { 1 } else { parallel::threads_for(usize::MAX) };
             let rows = parallel::map(group.iter(), threads, |symbol| {
@@ -136,9 +145,18 @@ impl Market {
                 })?;
             }
             for (symbol, (_, part, _)) in group.iter().zip(&rows) {
+                let before = matrix.len();
                 matrix.extend(symbol, part);
+                if matrix.len() == before {
+                    matrix.symbols_without_rows.push(symbol.clone());
+                }
+                for (has_levels, levels) in has_levels.iter_mut().zip(&part.levels) {
+                    *has_levels |= levels.iter().any(|level| !level.is_nan());
+                }
             }
         }
+        let empty = plan.levels.iter().zip(has_levels).filter(|(_, has_levels)| !has_levels);
+        matrix.levels_without_rows = empty.map(|((series, _), _)| series.clone()).collect();
         Ok(matrix)
     }
 
@@ -223,6 +241,17 @@ fn behind(
         }
         reach = reach.saturating_mul(4).max(Duration::from_secs(7 * 24 * 3600));
     }
+}
+
+/// Refuses what is named twice: its rows, or its column, would be there twice.
+fn check_once<'a>(what: &str, names: impl Iterator<Item = &'a Symbol>) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(Error::invalid("make matrix", name.to_string(), format!("the {what} is named twice")));
+        }
+    }
+    Ok(())
 }
 
 fn named(err: Error, symbol: &Symbol) -> Error {

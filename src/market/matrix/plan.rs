@@ -61,7 +61,8 @@ impl MatrixPlan {
     }
 
     /// Says what is to be predicted: `compute` is called with the bar of a row and the `horizon` bars behind it. A row
-    /// whose last bar has not ended yet is left out, and counted.
+    /// whose last bar has not ended yet is left out, and counted. Bars count, and not time: across a hole, or a halt, the
+    /// horizon is longer.
     pub fn target(mut self, horizon: usize, compute: impl Fn(&Bars) -> f64 + Send + Sync + 'static) -> Self {
         self.target = Some(Target { horizon, compute: Arc::new(compute) });
         self

@@ -135,7 +135,8 @@ impl FactsFilter {
         self
     }
 
-    /// Wants series that the ledger knows to be stored up to a time in this range.
+    /// Wants series whose last stretch that is known ends at a time in this range. Holes before it do not count: what
+    /// is missing, a load says.
     pub fn covered_until(mut self, range: impl RangeBounds<Timestamp>) -> Self {
         self.covered_until = limits(&range);
         self
