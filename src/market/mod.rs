@@ -42,9 +42,9 @@ pub use self::{
     fetch::{
         answer::Answer,
         fetcher::{BarFetcher, LevelFetcher},
-        many::{LoadedMany, ManyBarFetcher, ManyReport, OneByOne},
+        many::{ManyBarFetcher, OneByOne},
         policy::FetchPolicy,
-        report::{FetchReport, LeftOut, Loaded, UnknownDays},
+        report::{FetchReport, LeftOut, Loaded, LoadedMany, ManyReport, UnknownDays},
         requests::FetchError,
     },
     history::KnownAt,

@@ -11,7 +11,7 @@ use crate::{
             },
             scan::{BarScan, ScanOptions},
         },
-        fetch::many::{LoadedMany, ManyBarFetcher},
+        fetch::{many::ManyBarFetcher, report::LoadedMany},
         timeframe::Timeframe,
     },
     types::{error::Result, interval::Interval, key::Symbol, row_changes::RowChanges, time::Timestamp},

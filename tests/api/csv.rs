@@ -234,6 +234,34 @@ fn levels_that_cannot_be_right_are_refused_by_line_or_left_out() {
     assert_eq!(missing.kind(), ErrorKind::NotFound);
 }
 
+/// All that lies behind a quote which nobody closes is one field to a reader of CSV.
+#[test]
+fn a_quote_that_is_not_closed_is_an_error_of_its_line() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let row = |day: u32, note: &str| format!("2018-12-{day:02},10,12,9,11,100,{note}\n");
+    let text = |note: &str| {
+        let rows: String = (10..15).map(|day| row(day, if day == 12 { note } else { "" })).collect();
+        format!("date,open,high,low,close,volume,note\n{rows}")
+    };
+    let series = store.bars("SPY", Timeframe::DAY).unwrap();
+    let import = |note: &str| series.import_csv(file(&folder, text(note)), BadRows::LeaveOut, |_| {});
+    let err = import("\"split 2:1").unwrap_err();
+    assert!(err.message().starts_with("line 4: a quote is opened"), "{err}");
+    for note in ["\"split 2:1\"", "\"of \"\"two\"\"\"", "6\" disc", "\"two\nlines\""] {
+        let rows = import(note).unwrap().rows;
+        assert_eq!(rows.added + rows.unchanged, 5, "{note}");
+    }
+    let last =
+        |end: &str| series.import_csv(file(&folder, format!("{}{end}", text("").trim_end())), BadRows::Refuse, |_| {});
+    assert!(last("\"x").unwrap_err().message().starts_with("line 6: a quote"));
+    assert!(last("\"x\"").is_ok());
+    let levels = file(&folder, "date,close,note\n2018-12-20,1,\n2018-12-21,2,\"x\n2018-12-24,3,\n");
+    assert!(store.levels("VIX").unwrap().import_csv(levels, BadRows::Refuse).is_err());
+    let twice = file(&folder, "date,open,high,low,close,close,volume\n2018-12-20,1,1,1,1,1,1\n");
+    assert!(series.import_csv(twice, BadRows::Refuse, |_| {}).unwrap_err().message().contains("several columns close"));
+}
+
 #[test]
 fn an_empty_file_of_bars_is_no_file_of_bars() {
     let folder = Folder::new();

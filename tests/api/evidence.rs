@@ -250,6 +250,60 @@ fn a_bar_that_goes_on_is_not_kept_for_whole() {
     }
 }
 
+/// By the clock a bar of two or four hours goes on over lunch; whoever asks meanwhile gets none of it.
+#[test]
+fn a_bar_that_goes_on_over_lunch_is_not_kept_for_whole() {
+    for (calendar, hours) in [(Calendar::tokyo(), 2), (Calendar::tokyo(), 4), (Calendar::hong_kong(), 2)] {
+        let timeframe = Timeframe::hours(hours).unwrap();
+        let days = Interval::<Day>::parse("2018-12-17", "2018-12-20").unwrap();
+        let clock = clock();
+        let store = store(&clock);
+        let step = i64::try_from(timeframe.as_nanos()).unwrap();
+        let mut rows: Vec<Row> = Vec::new();
+        for session in calendar.sessions(days) {
+            let mut at = session.open;
+            while at < session.close {
+                let next = Timestamp::from_nanos((at.as_nanos().div_euclid(step) + 1) * step);
+                let ends = calendar.bar_end(at, timeframe).min(next);
+                if session.trading().any(|stretch| stretch.contains(at)) {
+                    rows.push(Row { at, ends, out: ends.after(SECONDS) });
+                }
+                at = next;
+            }
+        }
+        let mut feed = Feed::new(&clock, rows);
+        feed.shows_running = true;
+        clock.set(days.start().start());
+        while clock.now() < days.end().start() {
+            let loaded = feed.load(&store, timeframe, days.span(), &calendar);
+            let whole = feed.all(days.span());
+            let running = loaded.data.iter().find(|bar| !whole.iter().any(|other| other == *bar));
+            assert_eq!(running, None, "{calendar} {timeframe} {}", clock.now());
+            clock.advance(7 * MINUTES);
+        }
+        clock.advance(DAY);
+        let loaded = feed.load(&store, timeframe, days.span(), &calendar);
+        assert_eq!(loaded.data, feed.all(days.span()), "{calendar} {timeframe}");
+    }
+}
+
+/// A part of an hour in which a bar by the clock would begin, and no bar from the open on: nothing is known of it.
+#[test]
+fn a_part_of_which_nothing_is_known_is_not_complete() {
+    let (clock, calendar) = (clock(), Calendar::nyse());
+    clock.set(at("2018-12-18T12:00:00Z"));
+    let part = Interval::new(at("2018-12-17T15:00:00Z"), at("2018-12-17T15:30:00Z")).unwrap();
+    for is_down in [true, false] {
+        let store = store(&clock);
+        let vendor = |_: &Symbol, _: Timeframe, _: Interval<Timestamp>| {
+            if is_down { Err(FetchError::permanent("down")) } else { Ok(Bars::default()) }
+        };
+        let series = store.bars("X", Timeframe::HOUR).unwrap().calendar(calendar.clone());
+        let loaded = series.load_or_fetch(part, &vendor).unwrap();
+        assert!(!loaded.is_complete(), "down: {is_down}; {:?}", loaded.report);
+    }
+}
+
 #[test]
 fn a_part_that_failed_is_a_gap_where_a_bar_can_begin() {
     let (clock, calendar) = (clock(), Calendar::tokyo());

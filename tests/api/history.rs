@@ -190,6 +190,26 @@ fn what_was_deleted_does_not_come_back_by_what_was_known_before() {
     }
 }
 
+/// Nor what a clock wrote that was far ahead: deleting it under the right one leaves a mark.
+#[test]
+fn what_a_clock_ahead_wrote_and_another_deleted_does_not_come_back() {
+    for ahead in ["2018-12-11T11:00:00Z", "2018-12-12T00:00:00Z", "2093-12-10T12:00:00Z"] {
+        let clock = clock();
+        let store = Store::options().clock(clock.clone()).in_memory().unwrap();
+        let series = store.bars("SPY", Timeframe::DAY).unwrap();
+        let row: Bars = [bar(at("2018-12-03"), 1_000)].into_iter().collect();
+        clock.set(at(ahead));
+        series.write(&row).unwrap();
+        clock.set(at("2018-12-10T12:00:00Z"));
+        series.remove(between("2018-12-03", "2018-12-04")).unwrap();
+        clock.set(at("2018-12-20T12:00:00Z"));
+        assert_eq!(series.write_known_at(&row, at("2018-12-05")).unwrap().backdated, 1, "{ahead}");
+        assert!(series.range(all_time()).unwrap().is_empty(), "{ahead}");
+        // What is known later than the deletion is there.
+        assert_eq!(series.write_known_at(&row, at("2018-12-15")).unwrap().added, 1, "{ahead}");
+    }
+}
+
 #[test]
 fn nobody_knew_a_bar_before_it_ended_nor_after_now() {
     let clock = clock();

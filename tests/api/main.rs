@@ -59,3 +59,4 @@ mod tiers;
 mod training;
 mod universe;
 mod updating;
+mod written;

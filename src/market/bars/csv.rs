@@ -93,7 +93,7 @@ impl BarSeries<'_> {
         let time = rows.time_column()?;
         let mut columns = [0; 5];
         for (column, name) in columns.iter_mut().zip(VALUE_NAMES) {
-            *column = rows.column(name).ok_or_else(|| rows.no_column(name))?;
+            *column = rows.column(name)?.ok_or_else(|| rows.no_column(name))?;
         }
         let is_daily = self.timeframe().is_daily();
         let (judged, now) = (self.covered.judged()?, self.covered.market.core.now());

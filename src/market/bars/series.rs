@@ -12,7 +12,7 @@ use super::{
     write::{self, Incoming},
 };
 use crate::{
-    engine::{Batch, Reader},
+    engine::{Batch, Reader, Table},
     market::{
         Market,
         bars::{
@@ -273,11 +273,33 @@ impl<'a> BarSeries<'a> {
     ) -> Result<RowChanges> {
         let written = self.commit(operation, |batch| {
             let written = self.apply_known(batch, rows, None)?;
-            self.covered.note_write(batch, &rows.rows.at, covered)?;
+            match rows.known_at {
+                None => self.covered.note_write(batch, &rows.rows.at, covered)?,
+                // What was known at a time may not be what there is now: it was deleted, or corrected, since.
+                Some(_) => self.covered.note_write(batch, &self.those_stored(batch, rows.rows)?, covered)?,
+            }
             Ok(written)
         })?;
         rescaled::warn(&self.id, &written);
         Ok(written)
+    }
+
+    /// When those of `rows` begin that are stored with these very values.
+    fn those_stored(&self, batch: &Batch, rows: &Columns) -> Result<Vec<Timestamp>> {
+        let period = self.id.period();
+        let mut stored = Vec::new();
+        for chunk in rows.at.chunk_by(|a, b| period.index(*a) == period.index(*b)) {
+            let Some(first) = chunk.first() else { continue };
+            let Some(found) = write::read(batch, Table::Bars, &self.id.row(period.index(*first)))? else { continue };
+            for at in chunk {
+                if let (Ok(row), Ok(there)) = (rows.at.binary_search(at), found.bars.at.binary_search(at))
+                    && rows.same(row, &found.bars, there)
+                {
+                    stored.push(*at);
+                }
+            }
+        }
+        Ok(stored)
     }
 
     /// Writes bars that are all there is in `interval`, in one durable transaction: none of it is fetched from then on.

@@ -53,7 +53,7 @@ pub(crate) struct Judge<'a> {
 
 impl Judge<'_> {
     /// How long after the close of a session its last rows may be on their way.
-    fn delay(&self) -> Duration {
+    pub(super) fn delay(&self) -> Duration {
         self.policy.delay_of(self.timeframe).max(self.learnt_delay)
     }
 
@@ -364,52 +364,8 @@ impl Judge<'_> {
         goes_on.then_some(end)
     }
 
-    /// Takes note of rows that were written: of the time that they cover, and of the time between two of them in which
-    /// nothing is expected.
-    pub(crate) fn record_write(&self, ledger: &mut Ledger, at: &[Timestamp]) {
-        let grid = self.grid_after(at);
-        let closing_seen = self.closing_seen || self.has_closing(at);
-        Judge { grid: &grid, closing_seen, ..*self }.note_rows(ledger, at);
-    }
-
-    fn note_rows(&self, ledger: &mut Ledger, at: &[Timestamp]) {
-        const FAR: Duration = Duration::from_secs(10 * 24 * 3600);
-        let Some(first) = at.first() else { return };
-        // Rows that come one by one make one stretch.
-        let stored = ledger.within(Interval::between(first.before(FAR), *first));
-        let stored =
-            stored.iter().rev().find(|span| span.coverage == Coverage::Present).map(|span| span.interval.end());
-        let mut run: Option<Interval<Timestamp>> = stored.map(|end| Interval::between(end, end));
-        for row in at {
-            let end = self.row_until(*row);
-            run = Some(match run {
-                Some(run) if *row <= run.end() || !self.expects_row(Interval::between(run.end(), *row)) => {
-                    Interval::between(run.start(), end.max(run.end()))
-                }
-                run => {
-                    if let Some(run) = run {
-                        ledger.mark(run, Coverage::Present);
-                    }
-                    Interval::between(*row, end)
-                }
-            });
-        }
-        if let Some(run) = run {
-            ledger.mark(run, Coverage::Present);
-        }
-        // A bar that was written before it had ended may change.
-        for row in at.iter().rev() {
-            let end = self.row_end(*row);
-            if end <= self.now {
-                break;
-            }
-            let row = Interval::between(*row, self.row_until(*row));
-            ledger.mark(row, Coverage::Provisional { confirm_at: end.after(self.delay()) });
-        }
-    }
-
     /// When a row that begins at `at` has ended.
-    fn row_end(&self, at: Timestamp) -> Timestamp {
+    pub(super) fn row_end(&self, at: Timestamp) -> Timestamp {
         self.calendar.bar_end(at, self.timeframe)
     }
 }

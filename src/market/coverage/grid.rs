@@ -12,6 +12,8 @@ use crate::{
     types::{interval::Interval, time::Timestamp},
 };
 
+const NANO: Duration = Duration::from_nanos(1);
+
 /// Where the bars of a series begin, as far as its rows say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BarGrid {
@@ -92,22 +94,22 @@ impl BarGrid {
         next.filter(|next| window.whole.contains(*next))
     }
 
-    /// Since when the bar may run that goes on at `at`, in a stretch of trading: by each grid that is possible the bar
-    /// before it has ended.
-    fn running_since(&self, window: &Window, at: Timestamp) -> Timestamp {
+    /// Since when a bar may run that goes on at `at`, in a stretch of trading: a time by each grid that is possible.
+    fn running_since(&self, window: &Window, at: Timestamp, now: Timestamp) -> Vec<Timestamp> {
         let start = stretch_start(window, at);
         let down = |from: i64| {
             let steps = (at.as_nanos() - from).div_euclid(self.length);
             Timestamp::from_nanos(from.saturating_add(steps.saturating_mul(self.length))).max(window.whole.start())
         };
         let anchored = self.is_anchored.then(|| down(start.as_nanos()));
-        let running = self.clocks.iter().map(|phase| down(*phase)).chain(anchored).min().unwrap_or(start);
-        if self.is_known {
-            return running;
-        }
         // Before a row has shown it, a bar may have begun at any time.
         let length = Duration::from_nanos(self.length.unsigned_abs());
-        running.min(at.before(length).after(Duration::from_nanos(1)))
+        let any = (!self.is_known).then(|| now.before(length).after(NANO));
+        let mut since: Vec<_> = self.clocks.iter().map(|phase| down(*phase)).chain(anchored).chain(any).collect();
+        if since.is_empty() {
+            since.push(start);
+        }
+        since
     }
 }
 
@@ -141,11 +143,20 @@ impl Judge<'_> {
         if let Some(grid) = self.timeframe.grid() {
             return Timestamp::from_nanos(now.as_nanos().div_euclid(grid).saturating_mul(grid));
         }
-        match self.window_at(now) {
-            Some(window) if now < window.closed_at => self.grid.running_since(&window, now),
-            // The last bar of a session ends with it.
-            _ => now,
-        }
+        // The last bar of a session ends with it; one that began before a break can go on over it.
+        let began = Interval::between(now.before(self.timeframe.duration()), now.after(NANO));
+        let goes_on = |window: &Window| window.session.map_or(now < window.closed_at, |session| now < session.close);
+        let running = self.windows(began).filter(goes_on).flat_map(|window| {
+            let last = now.min(window.whole.end().before(NANO));
+            let is_over = move |since: &Timestamp| last < now && self.row_end(*since) <= now;
+            self.grid.running_since(&window, last, now).into_iter().filter(move |since| !is_over(since))
+        });
+        running.min().unwrap_or(now)
+    }
+
+    /// Whether it is known where bars begin.
+    pub(crate) fn knows_grid(&self) -> bool {
+        self.timeframe.is_daily() || self.grid.is_known
     }
 
     /// Whether a bar can begin in `part`.

@@ -6,6 +6,7 @@ pub(crate) mod grid;
 pub(crate) mod ledger;
 pub(crate) mod stored;
 pub(crate) mod windows;
+mod written;
 
 pub(crate) use stored::{CalendarId, CoverageRecord, calendar_of, read, write};
 

@@ -81,7 +81,15 @@ impl Rows<'_> {
         let start = self.reader.position().byte();
         match self.reader.read_record(&mut self.row) {
             Ok(false) => Ok(None),
-            Ok(true) => Ok(Some(self.lines.of(start))),
+            Ok(true) => {
+                let line = self.lines.of(start);
+                if self.is_cut(start) {
+                    return Err(self
+                        .file
+                        .refuse(line, "a quote is opened in this row and not closed before the file ends"));
+                }
+                Ok(Some(line))
+            }
             Err(err) => {
                 let line = self.lines.of(start);
                 Err(match err.kind() {
@@ -91,6 +99,26 @@ impl Rows<'_> {
                 .with_source(err))
             }
         }
+    }
+
+    /// Whether the row that begins at byte `start` ends with the file, within quotes: all behind the quote was read as
+    /// one field.
+    fn is_cut(&self, start: u64) -> bool {
+        if self.reader.position().byte() < self.file.bytes.len() as u64 {
+            return false;
+        }
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        let (mut is_quoted, mut begins) = (false, true);
+        let mut row = self.file.bytes.get(start..).unwrap_or_default().iter().peekable();
+        while let Some(byte) = row.next() {
+            match byte {
+                b'"' if is_quoted => is_quoted = row.next_if_eq(&&b'"').is_some(),
+                b'"' => is_quoted = begins,
+                _ => {}
+            }
+            begins = !is_quoted && matches!(byte, b',' | b'\n' | b'\r');
+        }
+        is_quoted
     }
 
     /// Goes to the next row, and returns its line; `None` behind the last one.
@@ -136,8 +164,13 @@ impl Rows<'_> {
     }
 
     /// The column of this name, in any case.
-    pub(crate) fn column(&self, name: &str) -> Option<usize> {
-        (0..self.header.len()).find(|column| self.is_named(*column, &[name]))
+    pub(crate) fn column(&self, name: &str) -> Result<Option<usize>> {
+        let mut found = (0..self.header.len()).filter(|column| self.is_named(*column, &[name]));
+        let first = found.next();
+        match found.next() {
+            None => Ok(first),
+            Some(_) => Err(self.file.refuse(self.header_line, format!("it has several columns {name}"))),
+        }
     }
 
     pub(crate) fn columns(&self) -> usize {

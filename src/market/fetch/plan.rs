@@ -84,7 +84,14 @@ pub(super) fn to_ask(judge: &Judge<'_>, judged: &Judged, over: Interval<Timestam
 
 /// Says what is still not there, and what nobody can say.
 pub(super) fn judge_result(judge: &Judge<'_>, judged: &Judged, over: Interval<Timestamp>, report: &mut FetchReport) {
-    for span in judged.record.ledger.within(over) {
+    let spans = judged.record.ledger.within(over);
+    // As long as nothing shows where bars begin, one can begin wherever one of the grids has it.
+    let is_unseen = !judge.knows_grid() && !spans.iter().any(|span| span.coverage.is_stored());
+    let misses = |span: &CoverageSpan| {
+        let is_likely = !is_unseen && !matches!(span.coverage, Coverage::Failed { .. });
+        if is_likely { judge.expects_row(span.interval) } else { judge.can_begin_in(span.interval) }
+    };
+    for span in spans {
         match span.coverage {
             Coverage::AssumedEmpty { .. }
                 if judge.expects_row(span.interval)
@@ -98,7 +105,7 @@ pub(super) fn judge_result(judge: &Judge<'_>, judged: &Judged, over: Interval<Ti
             | Coverage::AssumedEmpty { .. }
             | Coverage::Unjudged { .. } => {}
             Coverage::Due { .. } | Coverage::Failed { .. } | Coverage::Missing => {
-                if judge.expects_row(span.interval) {
+                if misses(&span) {
                     report.gaps.push(span);
                 }
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     market::{
-        bars::rescaled,
+        bars::{columns::Bars, rescaled},
         coverage::{
             ledger::{Coverage, CoverageSpan},
             windows::RowPlace,
@@ -13,6 +13,7 @@ use crate::{
     types::{
         error::{Error, ErrorKind, Result},
         interval::Interval,
+        key::Symbol,
         rescaled::Rescaled,
         row_changes::RowChanges,
         time::{Day, Timestamp},
@@ -162,7 +163,7 @@ impl<T> Loaded<T> {
         Err(Error::new(ErrorKind::NotFound, "load", self.subject, message))
     }
 
-    pub(super) fn why_incomplete(&self) -> Option<String> {
+    fn why_incomplete(&self) -> Option<String> {
         let FetchReport { gaps, assumed_empty, unjudged, off_days, calendar, .. } = &self.report;
         if *off_days > 0 {
             return Some(format!(
@@ -199,5 +200,72 @@ impl<T> Loaded<T> {
                  with `accept_assumed_empty`, or `mark_missing` to ask again"
             )
         })
+    }
+}
+
+/// What a load of many symbols did in all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ManyReport {
+    /// Rows that were on disk.
+    pub from_disk: u64,
+    /// Rows that were fetched.
+    pub fetched: u64,
+    /// Calls that were made, those that were made again included. The report of a symbol counts the calls that asked
+    /// for it, so that one call is in many reports.
+    pub calls: u64,
+    /// Transactions that what came was committed in.
+    pub commits: u64,
+    /// Answers for symbols that nobody had asked for, which were left out.
+    pub unasked: u64,
+    /// How long the load took, by the store's clock: zero under one that stands still.
+    pub time: Duration,
+}
+
+/// Data of many symbols, and what it took to have it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct LoadedMany {
+    /// Each symbol, in the order in which they were asked for, with its bars and its own report, or with what keeps its
+    /// series from being read or written.
+    pub symbols: Vec<(Symbol, Result<Loaded<Bars>>)>,
+    /// What it took in all.
+    pub report: ManyReport,
+}
+
+impl LoadedMany {
+    /// Returns whether nothing is missing of any symbol: see [`Loaded::is_complete`].
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.symbols.iter().all(|(_, loaded)| loaded.as_ref().is_ok_and(Loaded::is_complete))
+    }
+
+    /// Returns the symbols of which something is missing, or which could not be read, each with what it is: the
+    /// messages that [`Loaded::complete`] fails with.
+    #[must_use]
+    pub fn incomplete(&self) -> Vec<(&Symbol, String)> {
+        let why = |(symbol, loaded): &'_ (Symbol, Result<Loaded<Bars>>)| match loaded {
+            Ok(loaded) => loaded.why_incomplete(),
+            Err(err) => Some(format!("{symbol}: {err}")),
+        };
+        self.symbols.iter().filter_map(|of| Some((&of.0, why(of)?))).collect()
+    }
+
+    /// Accepts that sessions are assumed to be empty, for every symbol: see [`Loaded::accept_assumed_empty`].
+    #[must_use]
+    pub fn accept_assumed_empty(self) -> Self {
+        let accept =
+            |(symbol, loaded): (Symbol, Result<Loaded<Bars>>)| (symbol, loaded.map(Loaded::accept_assumed_empty));
+        Self { symbols: self.symbols.into_iter().map(accept).collect(), ..self }
+    }
+
+    /// Returns the bars of all symbols if nothing is missing of any of them. Where a universe has symbols that are not
+    /// traded any more, ask [`incomplete`](Self::incomplete) which ones it is about.
+    ///
+    /// # Errors
+    /// What keeps a series from being read; `NotFound`, as of [`Loaded::complete`], for the first symbol of which
+    /// something is missing.
+    pub fn complete(self) -> Result<Vec<(Symbol, Bars)>> {
+        self.symbols.into_iter().map(|(symbol, loaded)| Ok((symbol, loaded?.complete()?))).collect()
     }
 }

@@ -78,14 +78,19 @@ impl<T: Copy> Timeline<T> {
     }
 
     /// Notes that there is no such row from `now` on. Returns whether there was one. A version that was deleted as soon
-    /// as it was recorded stays as a mark of that.
+    /// as it was recorded, or before, by a clock that was far ahead, stays as a mark of that: what was known earlier does
+    /// not come back.
     pub(crate) fn remove(&mut self, now: i64) -> bool {
-        let was_there = self.current().is_some();
+        let Some(removed) = self.current() else {
+            self.settle(now);
+            return false;
+        };
         let at = self.settle(now);
-        if let Some(last) = self.versions.last_mut().filter(|last| last.until == CURRENT) {
-            last.until = at;
+        match self.versions.last_mut().filter(|last| last.until == CURRENT) {
+            Some(last) => last.until = at,
+            None => self.versions.push(Version { recorded_at: at, until: at, row: removed.row }),
         }
-        was_there
+        true
     }
 
     /// Notes that the row was known to be `row` since `known_at`, which may be long ago. What was known later stays,

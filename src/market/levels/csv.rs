@@ -55,7 +55,8 @@ impl LevelSeries<'_> {
         let file = CsvFile::open("import levels", path.as_ref())?;
         let mut rows = file.rows()?;
         let time = rows.time_column()?;
-        let named = VALUE_NAMES.iter().find_map(|name| rows.column(name));
+        let named = VALUE_NAMES.iter().map(|name| rows.column(name)).collect::<Result<Vec<_>>>()?;
+        let named = named.into_iter().flatten().next();
         let last = rows.columns().checked_sub(1).filter(|last| *last != time);
         let column = named.or(last).ok_or_else(|| rows.no_column("of levels"))?;
         let mut levels: BTreeMap<Day, (f64, u64)> = BTreeMap::new();

@@ -174,7 +174,16 @@ impl LevelSeries<'_> {
         let known: BTreeMap<Day, i64> = rows.iter().map(|(day, _)| *day).zip(known).collect();
         self.covered.market.core.commit(OPERATION, |batch| {
             let done = self.upsert(batch, rows, Some(&known))?;
-            self.note_write(batch, rows)?;
+            // What was known at a time may not be what there is now: it was deleted, or corrected, since.
+            let stored = match (known.keys().next(), known.keys().next_back()) {
+                (Some(first), Some(last)) => {
+                    stored::range(batch, &self.series, Interval::between(*first, last.next()))?
+                }
+                _ => return Ok(done),
+            };
+            let is_stored =
+                |(day, level): &&(Day, f64)| stored.at(*day).is_some_and(|at| at.to_bits() == level.to_bits());
+            self.note_write(batch, &rows.iter().filter(is_stored).copied().collect::<Vec<_>>())?;
             Ok(done)
         })
     }
