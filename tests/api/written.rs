@@ -50,6 +50,10 @@ fn what_was_known_once_is_not_present() {
     let older: Bars = rows.iter().map(|bar| Bar { volume: 7.0, ..bar }).collect();
     assert_eq!(known(&older).backdated, 5);
     assert_eq!(load(&store, Timeframe::DAY, week, &vendor).1, 1);
+    // Nor does it help that it was the same then.
+    series.mark_missing(week).unwrap();
+    series.write_known_at(&rows, KnownAt::Ended { delay: Duration::from_secs(30) }).unwrap();
+    assert_eq!(load(&store, Timeframe::DAY, week, &vendor).1, 1);
     // What becomes the current row is present.
     let fresh = store.bars("Y", Timeframe::DAY).unwrap();
     fresh.write_known_at(&rows, KnownAt::Ended { delay: Duration::ZERO }).unwrap();

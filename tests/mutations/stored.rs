@@ -376,7 +376,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "known-once-is-not-present",
         "src/market/bars/series.rs",
-        "Some(_) => self.covered.note_write(batch, &self.those_stored(batch, rows.rows)?, covered)?,",
+        "Some(known) => self.covered.note_write(batch, &self.those_current(batch, rows.rows, known)?, covered)?,",
         "Some(_) => self.covered.note_write(batch, &rows.rows.at, covered)?,",
         "api",
         &["written::what_was_known_once_is_not_present"],

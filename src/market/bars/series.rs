@@ -276,7 +276,9 @@ impl<'a> BarSeries<'a> {
             match rows.known_at {
                 None => self.covered.note_write(batch, &rows.rows.at, covered)?,
                 // What was known at a time may not be what there is now: it was deleted, or corrected, since.
-                Some(_) => self.covered.note_write(batch, &self.those_stored(batch, rows.rows)?, covered)?,
+                Some(known) => {
+                    self.covered.note_write(batch, &self.those_current(batch, rows.rows, known)?, covered)?
+                }
             }
             Ok(written)
         })?;
@@ -284,8 +286,8 @@ impl<'a> BarSeries<'a> {
         Ok(written)
     }
 
-    /// When those of `rows` begin that are stored with these very values.
-    fn those_stored(&self, batch: &Batch, rows: &Columns) -> Result<Vec<Timestamp>> {
+    /// When those of `rows` begin that are current: what is stored is what was `known` since then.
+    fn those_current(&self, batch: &Batch, rows: &Columns, known: &[i64]) -> Result<Vec<Timestamp>> {
         let period = self.id.period();
         let mut stored = Vec::new();
         for chunk in rows.at.chunk_by(|a, b| period.index(*a) == period.index(*b)) {
@@ -293,7 +295,7 @@ impl<'a> BarSeries<'a> {
             let Some(found) = write::read(batch, Table::Bars, &self.id.row(period.index(*first)))? else { continue };
             for at in chunk {
                 if let (Ok(row), Ok(there)) = (rows.at.binary_search(at), found.bars.at.binary_search(at))
-                    && rows.same(row, &found.bars, there)
+                    && known.get(row) == found.recorded_at.get(there)
                 {
                     stored.push(*at);
                 }

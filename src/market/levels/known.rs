@@ -175,15 +175,12 @@ impl LevelSeries<'_> {
         self.covered.market.core.commit(OPERATION, |batch| {
             let done = self.upsert(batch, rows, Some(&known))?;
             // What was known at a time may not be what there is now: it was deleted, or corrected, since.
-            let stored = match (known.keys().next(), known.keys().next_back()) {
-                (Some(first), Some(last)) => {
-                    stored::range(batch, &self.series, Interval::between(*first, last.next()))?
-                }
-                _ => return Ok(done),
+            let (Some(first), Some(last)) = (known.keys().next(), known.keys().next_back()) else {
+                return Ok(done);
             };
-            let is_stored =
-                |(day, level): &&(Day, f64)| stored.at(*day).is_some_and(|at| at.to_bits() == level.to_bits());
-            self.note_write(batch, &rows.iter().filter(is_stored).copied().collect::<Vec<_>>())?;
+            let stored = stored::recorded(batch, &self.series, Interval::between(*first, last.next()))?;
+            let is_current = |(day, _): &&(Day, f64)| stored.get(day).is_some() && stored.get(day) == known.get(day);
+            self.note_write(batch, &rows.iter().filter(is_current).copied().collect::<Vec<_>>())?;
             Ok(done)
         })
     }

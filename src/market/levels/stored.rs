@@ -255,6 +255,18 @@ pub(crate) fn range(reader: &impl Reader, series: &Symbol, range: Interval<Day>)
     Ok(levels)
 }
 
+/// Since when the levels of the days in `range` that are stored are known.
+pub(crate) fn recorded(reader: &impl Reader, series: &Symbol, range: Interval<Day>) -> Result<BTreeMap<Day, i64>> {
+    let mut recorded = BTreeMap::new();
+    for (row, value) in years(reader, series, range)? {
+        let year = open(&row, &value)?;
+        for (day, at) in year.days.into_iter().zip(year.recorded_at) {
+            recorded.insert(day_of(&row, day)?, at);
+        }
+    }
+    Ok(recorded)
+}
+
 /// Reads the levels of the days in `range` as they were known at a time.
 pub(crate) fn as_of(
     reader: &impl Reader,
