@@ -384,7 +384,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "a-night-is-not-its-close",
         "src/market/coverage/written.rs",
-        "self.knows_grid() && !is_recent && !waits && !self.expects_row(between)",
+        "!is_recent && !waits && !self.expects_row(between)",
         "!self.expects_row(between)",
         "api",
         &["written::the_next_morning_does_not_cover_the_bar_at_the_close"],
@@ -399,9 +399,9 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     ),
     plain(
         "nothing-known-is-not-complete",
-        "src/market/fetch/plan.rs",
-        "let is_likely = !is_unseen && !matches!(span.coverage, Coverage::Failed { .. });",
-        "let is_likely = true;",
+        "src/market/coverage/grid.rs",
+        "let clocks = vec![0];",
+        "let clocks = Vec::new();",
         "api",
         &["evidence::a_part_of_which_nothing_is_known_is_not_complete"],
     ),

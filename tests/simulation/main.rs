@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 use modelkeep::{
     Day, Interval, Store, Symbol, Timestamp,
     clock::{Clock, ManualClock},
-    market::{Answer, Bar, BarFetcher, Bars, Calendar, FetchError, FetchPolicy, Loaded, Timeframe},
+    market::{Answer, Bar, BarFetcher, Bars, Calendar, FetchError, FetchPolicy, Loaded, Session, Timeframe},
 };
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -113,6 +113,7 @@ fn vendor(seed: u64, case: &Case, clock: &Arc<ManualClock>, random: &mut Xoshiro
     // From seconds to days, and up to half as much again for single sessions.
     let delay = 10.0 * 10_f64.powf(random.gen_range(0.0..4.5));
     let thin = if random.gen_bool(0.5) { 4 } else { u64::MAX };
+    let by_clock = hash(seed, case.all.start(), 6).is_multiple_of(2);
     let mut bars = BTreeMap::new();
     for session in case.calendar.sessions(case.all.days()) {
         if hash(seed, session.open, 3).is_multiple_of(case.halted) {
@@ -123,14 +124,11 @@ fn vendor(seed: u64, case: &Case, clock: &Arc<ManualClock>, random: &mut Xoshiro
             bars.insert(session.day.start(), session.close.after(late));
             continue;
         }
-        for stretch in session.trading() {
-            let mut begins = stretch.start();
-            while begins < stretch.end() {
-                let ends = begins.after(case.timeframe.duration()).min(stretch.end());
-                if !hash(seed, begins, 5).is_multiple_of(thin) {
-                    bars.insert(begins, ends.after(late));
-                }
-                begins = ends;
+        for bar in
+            if by_clock { by_the_clock(&session, case.timeframe) } else { from_the_open(&session, case.timeframe) }
+        {
+            if !hash(seed, bar.start(), 5).is_multiple_of(thin) {
+                bars.insert(bar.start(), bar.end().after(late));
             }
         }
     }
@@ -140,6 +138,38 @@ fn vendor(seed: u64, case: &Case, clock: &Arc<ManualClock>, random: &mut Xoshiro
     let says_more = page < 500 || random.gen_bool(0.5);
     let faults = random.gen_range(3..20);
     Vendor { seed, clock: Arc::clone(clock), bars, restated: random.gen_range(2..50), page, says_more, faults }
+}
+
+/// Bars that are counted from the start of each stretch of trading, and end with it.
+fn from_the_open(session: &Session, timeframe: Timeframe) -> Vec<Interval<Timestamp>> {
+    let mut bars = Vec::new();
+    for stretch in session.trading() {
+        let mut begins = stretch.start();
+        while begins < stretch.end() {
+            let ends = begins.after(timeframe.duration()).min(stretch.end());
+            bars.push(Interval::new(begins, ends).unwrap());
+            begins = ends;
+        }
+    }
+    bars
+}
+
+/// Bars that begin at multiples of their length: the first one is shorter, and one that a break lies in goes on behind
+/// it.
+fn by_the_clock(session: &Session, timeframe: Timeframe) -> Vec<Interval<Timestamp>> {
+    let step = i64::try_from(timeframe.as_nanos()).unwrap();
+    let mut bars = Vec::new();
+    let mut from = session.open;
+    while from < session.close {
+        let next = Timestamp::from_nanos((from.as_nanos().div_euclid(step) + 1) * step);
+        let traded = session.trading().map(|part| (part.start().max(from), part.end().min(next)));
+        let traded: Vec<_> = traded.filter(|(start, end)| start < end).collect();
+        if let (Some((begins, _)), Some((_, ends))) = (traded.first(), traded.last()) {
+            bars.push(Interval::new(*begins, *ends).unwrap());
+        }
+        from = next;
+    }
+    bars
 }
 
 /// Checks one answer of the store against the truth.
@@ -156,17 +186,8 @@ fn check(
         assert!(*out <= now, "{what}: the bar at {} is shown before it can be had", bar.at);
     }
     if loaded.is_complete() {
-        // Every bar that has ended is there, or its session goes on.
-        let ended = |at: &Timestamp| {
-            let end = at.after(case.timeframe.duration());
-            let session = case.calendar.session_at(*at);
-            if case.timeframe.is_daily() {
-                case.calendar.session(at.day()).is_none_or(|session| session.close <= now)
-            } else {
-                let stretch = session.and_then(|session| session.trading_at(*at));
-                stretch.map_or(end, |stretch| end.min(stretch.end())) <= now
-            }
-        };
+        // Every bar that has ended is there: what can go on behind a break, does so for all that the store knows.
+        let ended = |at: &Timestamp| case.calendar.bar_end(*at, case.timeframe) <= now;
         let there: Vec<Timestamp> = loaded.data.timestamps().to_vec();
         for (at, out) in vendor.bars.range(interval.start()..interval.end()) {
             let is_there = there.binary_search(at).is_ok();

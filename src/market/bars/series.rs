@@ -277,7 +277,7 @@ impl<'a> BarSeries<'a> {
                 None => self.covered.note_write(batch, &rows.rows.at, covered)?,
                 // What was known at a time may not be what there is now: it was deleted, or corrected, since.
                 Some(known) => {
-                    self.covered.note_write(batch, &self.those_current(batch, rows.rows, known)?, covered)?
+                    self.covered.note_write(batch, &self.those_current(batch, rows.rows, known)?, covered)?;
                 }
             }
             Ok(written)

@@ -16,6 +16,7 @@ const NANO: Duration = Duration::from_nanos(1);
 
 /// Where the bars of a series begin, as far as its rows say.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is one thing that rows can show, or not")]
 pub(crate) struct BarGrid {
     /// How far apart they are, in nanoseconds.
     length: i64,
@@ -27,16 +28,27 @@ pub(crate) struct BarGrid {
     clocks: Vec<i64>,
     /// Rows have shown it.
     is_known: bool,
+    /// Rows have shown that a bar begins where trading goes on after a break, where none would by the clock: so the one
+    /// before the break ended with it.
+    ends_at_breaks: bool,
 }
 
 impl BarGrid {
     /// What is known of bars of this length before there are any.
     pub(crate) fn of(timeframe: Timeframe) -> Self {
         match timeframe.grid() {
-            Some(length) => Self { length, has_first: false, is_anchored: false, clocks: vec![0], is_known: true },
+            Some(length) => Self {
+                length,
+                has_first: false,
+                is_anchored: false,
+                clocks: vec![0],
+                is_known: true,
+                ends_at_breaks: true,
+            },
             None => {
                 let length = i64::try_from(timeframe.as_nanos()).unwrap_or(i64::MAX);
-                Self { length, has_first: true, is_anchored: true, clocks: vec![0], is_known: false }
+                let clocks = vec![0];
+                Self { length, has_first: true, is_anchored: true, clocks, is_known: false, ends_at_breaks: false }
             }
         }
     }
@@ -48,32 +60,32 @@ impl BarGrid {
 
     /// What is known of it after `rows`, of which `window_of` says in which stretch of trading they lie.
     fn after(&self, rows: &[Timestamp], window_of: impl Fn(Timestamp) -> Option<Window>) -> Self {
-        let (mut is_anchored, mut clocks) = (true, BTreeSet::new());
+        let (mut is_anchored, mut clocks, mut resumed) = (true, BTreeSet::new(), BTreeSet::new());
         for at in rows {
             // The first bar of a stretch, and one that begins at the close, are where they are on every grid.
             let Some((window, start)) = window_of(*at).map(|window| (window, stretch_start(&window, *at))) else {
                 continue;
             };
             if *at == start || Some(*at) == window.closing {
+                if *at == start && window.session.is_some_and(|session| session.open < start) {
+                    resumed.insert(start.as_nanos().rem_euclid(self.length));
+                }
                 continue;
             }
             is_anchored &= (at.as_nanos() - start.as_nanos()) % self.length == 0;
             clocks.insert(at.as_nanos().rem_euclid(self.length));
         }
+        let by_clock = |phase: &i64| clocks.contains(phase) || clocks.is_empty() && self.clocks.contains(phase);
+        let ends_at_breaks = self.ends_at_breaks || resumed.iter().any(|phase| !by_clock(phase));
+        let seen = Self { ends_at_breaks, ..self.clone() };
         match (clocks.len(), is_anchored) {
-            (0, _) => self.clone(),
+            (0, _) => seen,
             // Where clocks go forward, bars by the local clock have another phase than before.
             (1, is_anchored) | (_, is_anchored @ false) => {
-                Self { is_anchored, clocks: clocks.into_iter().collect(), is_known: true, ..self.clone() }
+                Self { is_anchored, clocks: clocks.into_iter().collect(), is_known: true, ..seen }
             }
-            (_, true) => Self { is_anchored, clocks: Vec::new(), is_known: true, ..self.clone() },
+            (_, true) => Self { is_anchored, clocks: Vec::new(), is_known: true, ..seen },
         }
-    }
-
-    /// The more likely of the grids that are possible: from the open on.
-    fn likely(&self) -> Self {
-        let clocks = if self.is_anchored { Vec::new() } else { self.clocks.clone() };
-        Self { clocks, ..self.clone() }
     }
 
     /// The first time from `at` on at which a bar can begin in a stretch of trading.
@@ -148,15 +160,11 @@ impl Judge<'_> {
         let goes_on = |window: &Window| window.session.map_or(now < window.closed_at, |session| now < session.close);
         let running = self.windows(began).filter(goes_on).flat_map(|window| {
             let last = now.min(window.whole.end().before(NANO));
-            let is_over = move |since: &Timestamp| last < now && self.row_end(*since) <= now;
+            let is_over =
+                move |since: &Timestamp| last < now && (self.grid.ends_at_breaks || self.row_end(*since) <= now);
             self.grid.running_since(&window, last, now).into_iter().filter(move |since| !is_over(since))
         });
         running.min().unwrap_or(now)
-    }
-
-    /// Whether it is known where bars begin.
-    pub(crate) fn knows_grid(&self) -> bool {
-        self.timeframe.is_daily() || self.grid.is_known
     }
 
     /// Whether a bar can begin in `part`.
@@ -164,18 +172,16 @@ impl Judge<'_> {
         self.windows(part).any(|window| self.begins_in(&window))
     }
 
-    /// Whether a bar is expected to begin in `part`: at the close only where the series has had bars that do, and by
-    /// the clock only where its rows do not begin as well from the open on.
+    /// Whether a bar is expected to begin in `part`: wherever one can, but at the close only where the series has had bars
+    /// that do.
     pub(crate) fn expects_row(&self, part: Interval<Timestamp>) -> bool {
-        let grid = self.grid.likely();
-        let judge = Judge { grid: &grid, ..*self };
-        judge.windows(part).any(|window| match window.closing {
+        self.windows(part).any(|window| match window.closing {
             Some(closing) if !self.closing_seen => {
                 let span =
                     Interval::between(window.span.start(), window.span.end().min(closing).max(window.span.start()));
-                judge.begins_in(&Window { span, closing: None, ..window })
+                self.begins_in(&Window { span, closing: None, ..window })
             }
-            _ => judge.begins_in(&window),
+            _ => self.begins_in(&window),
         })
     }
 

@@ -31,7 +31,7 @@ impl Judge<'_> {
         let is_recent = row.after(FAR) > self.now;
         let was_asked = |span: &CoverageSpan| matches!(span.coverage, Coverage::Due { .. } | Coverage::Failed { .. });
         let waits = ledger.within(between).iter().any(|span| was_asked(span) && self.can_begin_in(span.interval));
-        self.knows_grid() && !is_recent && !waits && !self.expects_row(between)
+        !is_recent && !waits && !self.expects_row(between)
     }
 
     fn note_rows(&self, ledger: &mut Ledger, at: &[Timestamp]) {

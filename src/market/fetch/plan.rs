@@ -84,14 +84,12 @@ pub(super) fn to_ask(judge: &Judge<'_>, judged: &Judged, over: Interval<Timestam
 
 /// Says what is still not there, and what nobody can say.
 pub(super) fn judge_result(judge: &Judge<'_>, judged: &Judged, over: Interval<Timestamp>, report: &mut FetchReport) {
-    let spans = judged.record.ledger.within(over);
-    // As long as nothing shows where bars begin, one can begin wherever one of the grids has it.
-    let is_unseen = !judge.knows_grid() && !spans.iter().any(|span| span.coverage.is_stored());
-    let misses = |span: &CoverageSpan| {
-        let is_likely = !is_unseen && !matches!(span.coverage, Coverage::Failed { .. });
-        if is_likely { judge.expects_row(span.interval) } else { judge.can_begin_in(span.interval) }
+    // What failed may have been a bar at the close, too.
+    let misses = |span: &CoverageSpan| match span.coverage {
+        Coverage::Failed { .. } => judge.can_begin_in(span.interval),
+        _ => judge.expects_row(span.interval),
     };
-    for span in spans {
+    for span in judged.record.ledger.within(over) {
         match span.coverage {
             Coverage::AssumedEmpty { .. }
                 if judge.expects_row(span.interval)
