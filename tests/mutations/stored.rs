@@ -335,8 +335,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     ),
     plain(
         "a-write-covers-its-rows",
-        "src/market/coverage/classify.rs",
-        "if *row <= run.end() || !self.expects_row(Interval::between(run.end(), *row)) =>",
+        "src/market/coverage/written.rs",
+        "if *row <= run.end() || self.is_nothing_between(ledger, run.end(), *row) =>",
         "if *row >= run.start() =>",
         "api",
         &["coverage::what_a_live_feed_missed_is_fetched"],
@@ -376,8 +376,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "known-once-is-not-present",
         "src/market/bars/series.rs",
-        "Some(known) => self.covered.note_write(batch, &self.those_current(batch, rows.rows, known)?, covered)?,",
-        "Some(_) => self.covered.note_write(batch, &rows.rows.at, covered)?,",
+        "self.covered.note_write(batch, &self.those_current(batch, rows.rows, known)?, covered)?;",
+        "let _ = known;\n                    self.covered.note_write(batch, &rows.rows.at, covered)?;",
         "api",
         &["written::what_was_known_once_is_not_present"],
     ),
