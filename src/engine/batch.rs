@@ -20,7 +20,7 @@ use crate::{
     format::record::PageChecksum,
     types::{
         error::{Error, Result},
-        limits::RECLAIM_BYTES_MIN,
+        limits::{RECLAIM_BYTES_MIN, RECLAIM_ROW_BYTES_MIN},
     },
 };
 
@@ -47,6 +47,8 @@ pub(crate) struct Batch {
     written: RefCell<WrittenRows>,
     /// Bytes of archives that leave their pages.
     freed_bytes: Cell<u64>,
+    /// Bytes of rows that were written or removed: their pages are written anew, and leave the old ones.
+    freed_row_bytes: Cell<u64>,
 }
 
 /// Values by table and key; `None` for a row that was removed.
@@ -84,6 +86,7 @@ impl Batch {
             broken: Cell::new(false),
             written: RefCell::default(),
             freed_bytes: Cell::new(0),
+            freed_row_bytes: Cell::new(0),
         }
     }
 
@@ -150,6 +153,8 @@ impl Batch {
     /// Writes a row.
     pub(crate) fn put(&self, table: Table, key: &[u8], value: &[u8]) -> Result<()> {
         self.prepare(table, key, false)?;
+        // Nearly what was there before, if anything was.
+        self.frees_rows(value.len());
         self.insert(table, key, value)
     }
 
@@ -169,6 +174,7 @@ impl Batch {
             return Ok(0);
         };
         self.prepare(table, key, true)?;
+        self.frees_rows(value.len());
         let removed = self.run(table.name(), |transaction| {
             let mut table = transaction.open_table(table.definition())?;
             let removed = table.remove(key)?.is_some();
@@ -258,6 +264,10 @@ impl Batch {
         Ok(removed)
     }
 
+    fn frees_rows(&self, bytes: usize) {
+        self.freed_row_bytes.set(self.freed_row_bytes.get() + bytes as u64);
+    }
+
     fn frees(&self, bytes: u64) {
         self.freed_bytes.set(self.freed_bytes.get() + bytes);
     }
@@ -269,7 +279,8 @@ impl Batch {
             unreachable!("the transaction is taken by commit and drop alone, which end the batch");
         };
         let (core, operation, before) = (Arc::clone(&self.core), self.operation, self.base.view().number());
-        let reclaims = self.freed_bytes.get() >= RECLAIM_BYTES_MIN;
+        let reclaims =
+            self.freed_bytes.get() >= RECLAIM_BYTES_MIN || self.freed_row_bytes.get() >= RECLAIM_ROW_BYTES_MIN;
         let committed = core.health.contain(operation, "commit", || Ok(transaction.commit()?));
         // No handle but the core's is open when the file is opened again.
         drop(self);

@@ -7,7 +7,7 @@
 
 use std::{
     any::Any,
-    hash::{Hash, Hasher},
+    hash::{BuildHasher, Hash, Hasher},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -23,6 +23,8 @@ const BYTES_PER_ENTRY: u64 = 32 << 10;
 /// Bytes that a part of the cache, which has a lock of its own, has at least: nothing larger than a part is kept.
 const SHARD_BYTES_MIN: u64 = 32 << 20;
 const SHARDS_MAX: u64 = 16;
+/// Of so many values it is remembered that they were missed.
+const MISSED_SLOTS: usize = 16_384;
 
 /// Decoded chunks.
 #[derive(Debug)]
@@ -33,6 +35,9 @@ pub(crate) struct Memory {
     hits: AtomicU64,
     misses: AtomicU64,
     evictions: Arc<AtomicU64>,
+    /// What was looked for in vain, by its hash: as much as there is room for.
+    missed: Box<[AtomicU64]>,
+    hasher: DefaultHashBuilder,
 }
 
 /// What the memory tier of market data has, and what it saved.
@@ -121,7 +126,25 @@ impl Memory {
         let kept = options.ok().filter(|_| capacity_bytes > 0).map(|options| {
             Cache::with_options(options, Weights, DefaultHashBuilder::default(), Evicted(Arc::clone(&evictions)))
         });
-        Self { kept, capacity_bytes, hits: AtomicU64::new(0), misses: AtomicU64::new(0), evictions }
+        let slots = if kept.is_some() { MISSED_SLOTS } else { 0 };
+        Self {
+            kept,
+            capacity_bytes,
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            evictions,
+            missed: (0..slots).map(|_| AtomicU64::new(0)).collect(),
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+
+    /// Whether the same value was said to be missed before; from now on it is. What is read once, as a long history is,
+    /// need not be kept; what is read again should be. It may forget.
+    pub(crate) fn was_missed(&self, row: &[u8], value: &[u8]) -> bool {
+        let front = value.get(..HEADER_BYTES).unwrap_or(value);
+        let hash = self.hasher.hash_one((row, front)) | 1;
+        let slot = usize::try_from(hash >> 32).unwrap_or(0) % self.missed.len().max(1);
+        self.missed.get(slot).is_some_and(|slot| slot.swap(hash, Ordering::Relaxed) == hash)
     }
 
     /// What was decoded of the row whose stored value is `value`; `None` when it has to be decoded.

@@ -38,6 +38,9 @@ pub(crate) const PARALLEL_BYTES_MIN: usize = 4 << 20;
 pub(crate) const HUGE_BUFFER_BYTES_MIN: usize = 4 << 20;
 /// Bytes of large values that a commit frees from which the pages are taken back at once, by a commit of their own.
 pub(crate) const RECLAIM_BYTES_MIN: u64 = 128 << 10;
+/// Bytes of rows in one transaction from which their old pages are taken back at once: a commit of its own costs as
+/// much as writing them does.
+pub(crate) const RECLAIM_ROW_BYTES_MIN: u64 = 4 << 20;
 /// Bytes of an archive below which it is copied: a copy costs no more than the page faults, and holds nothing open.
 pub(crate) const MAPPED_BYTES_MIN: usize = 64 << 10;
 /// Bytes of a map that are read in advance at a time: large enough for the disk, small enough to be interrupted.

@@ -1,13 +1,20 @@
 //! The calendars against what happened.
 
-use std::{collections::BTreeSet, time::Duration};
-
-use modelkeep::{
-    Day, Interval, Store, Timestamp,
-    market::{Calendar, Session, Timeframe},
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
-use crate::market::{MINUTE, at, bar, between, data};
+use modelkeep::{
+    Day, Interval, Store, Symbol, Timestamp,
+    market::{Bars, Calendar, FetchError, Session, Timeframe},
+};
+
+use crate::{
+    market::{MINUTE, at, bar, between, data},
+    support::clock,
+};
 
 #[test]
 fn every_day_of_the_index_is_a_session_and_every_session_has_a_day() {
@@ -132,4 +139,30 @@ fn lunch_is_no_gap() {
     let found = series.intraday_gaps(day, Duration::from_secs(60)).unwrap();
     assert_eq!(found, [Interval::new(at("2024-06-03T05:00:00Z"), at("2024-06-03T05:10:00Z")).unwrap()]);
     assert!(series.gaps(day).unwrap().is_empty());
+}
+
+#[test]
+fn an_older_version_of_a_calendar_judges_nothing_anew() {
+    let store = Store::options().clock(clock()).in_memory().unwrap();
+    let newer = Calendar::from_json(&Calendar::nyse().to_json().replace("\"version\":2", "\"version\":3")).unwrap();
+    assert_eq!(newer.version(), 3, "{}", &Calendar::nyse().to_json()[..120]);
+    let calls = AtomicU32::new(0);
+    let vendor = |_: &Symbol, _: Timeframe, asked: Interval<Timestamp>| {
+        calls.fetch_add(1, Ordering::SeqCst);
+        let sessions = Calendar::nyse().sessions(asked.days());
+        Ok::<Bars, FetchError>(sessions.map(|session| bar(session.day.start(), 5000)).collect())
+    };
+    let load = |calendar: &Calendar| {
+        let series = store.bars("X", Timeframe::DAY).unwrap().calendar(calendar.clone());
+        series.load_or_fetch(between("2018-12-01", "2018-12-22"), &vendor).unwrap();
+    };
+    load(&newer);
+    load(&Calendar::nyse());
+    calls.store(0, Ordering::SeqCst);
+    for calendar in [&newer, &Calendar::nyse(), &newer] {
+        load(calendar);
+    }
+    assert_eq!(calls.into_inner(), 0);
+    let series = store.bars("X", Timeframe::DAY).unwrap();
+    assert_eq!(series.stored_calendar().unwrap().unwrap().version(), 3);
 }

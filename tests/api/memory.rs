@@ -37,6 +37,29 @@ fn a_range_that_was_read_is_in_memory_until_it_changes() {
     assert_eq!((store.market_memory().hits, store.market_memory().misses), (0, 1));
 }
 
+/// What is read once, as a long history is, is decoded into one piece, of which memory keeps no copy; what is read again
+/// is kept.
+#[test]
+fn a_range_of_many_chunks_is_kept_when_it_is_read_again() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let series = store.bars("SPY", Timeframe::HOUR).unwrap();
+    let rows: Bars =
+        (0..20_000_u32).map(|n| bar(at("2010-01-01").after(HOUR * n), i64::from(1_000 + n % 977))).collect();
+    series.write(&rows).unwrap();
+    let part = Interval::new(at("2010-03-01"), at("2012-01-01T05:00:00Z")).unwrap();
+    let expected: Bars = rows.iter().filter(|bar| part.contains(bar.at)).collect();
+    assert_eq!(series.range(part).unwrap(), expected);
+    assert_eq!(store.market_memory().entries, 0);
+    assert_eq!(series.range(part).unwrap(), expected);
+    let chunks = store.market_memory().entries;
+    assert!(chunks > 1, "{chunks}");
+    assert_eq!(store.market_memory().hits, 0);
+    assert_eq!(series.range(part).unwrap(), expected);
+    assert_eq!(store.market_memory().hits, chunks);
+    assert_eq!(series.range(all_time()).unwrap(), rows);
+}
+
 #[test]
 fn features_that_were_read_are_in_memory_until_they_change() {
     let folder = Folder::new();

@@ -18,7 +18,11 @@ use crate::{
         },
         memory::Memory,
     },
-    types::{error::Result, interval::Interval, limits::PARALLEL_ROWS_MIN},
+    types::{
+        error::Result,
+        interval::Interval,
+        limits::{CHUNK_ROWS_MAX, PARALLEL_ROWS_MIN},
+    },
 };
 
 /// A chunk that was verified.
@@ -57,11 +61,14 @@ pub(crate) fn range(
     }
     let missing: usize = parts.iter().map(|part| if let Part::Stored { rows, .. } = part { *rows } else { 0 }).sum();
     let threads = if missing < PARALLEL_ROWS_MIN { 1 } else { parallel::threads_for(usize::MAX) };
+    let is_new = parts.len() > 1 && is_read_first(memory, &parts);
     let decoded = match parts.len() {
         0 => return Ok(Bars::default()),
-        _ if threads == 1 => parts.iter().map(|part| columns_of(memory, part)).collect::<Result<Vec<_>>>()?,
+        _ if is_new && threads == 1 => return Ok(read::cut(at_once(&parts, missing)?.into(), interval)),
         _ => {
-            parallel::map(parts.iter(), threads, |part| columns_of(memory, part)).into_iter().collect::<Result<_>>()?
+            let decode =
+                |part| if is_new { decoded_of(part).map(|(_, columns)| columns) } else { columns_of(memory, part) };
+            parallel::map(parts.iter(), threads, decode).into_iter().collect::<Result<Vec<_>>>()?
         }
     };
     if let [one] = decoded.as_slice() {
@@ -76,6 +83,28 @@ pub(crate) fn range(
     Ok(all.into())
 }
 
+/// Whether none of these chunks is in memory, and none was looked for before.
+fn is_read_first(memory: &Memory, parts: &[Part]) -> bool {
+    // Each of them is remembered.
+    let known = parts.iter().filter(|part| match part {
+        Part::Kept(_) => true,
+        Part::Stored { row, value, .. } => memory.was_missed(row, value),
+    });
+    known.count() == 0
+}
+
+/// Decodes chunks one behind the other, and keeps nothing: that would be another copy.
+fn at_once(parts: &[Part], rows: usize) -> Result<Columns> {
+    let mut all = Columns::with_capacity(rows.min(parts.len().saturating_mul(CHUNK_ROWS_MAX)));
+    for part in parts {
+        if let Part::Stored { row, value, page, .. } = part {
+            let bytes = sealed::open_columns_of(*page, Table::Bars, row, value, &SCHEMA)?;
+            chunk::append(bytes, &mut all).map_err(|err| read::about(err, row))?;
+        }
+    }
+    Ok(all)
+}
+
 fn part_of(memory: &Memory, row: &[u8], value: &[u8], page: PageChecksum) -> Part {
     let kept = memory.get_as(Table::Bars, row, value, |verified: &Arc<Verified>| verified.columns.clone());
     kept.map_or_else(
@@ -88,19 +117,27 @@ fn part_of(memory: &Memory, row: &[u8], value: &[u8], page: PageChecksum) -> Par
     )
 }
 
+/// The bars of a chunk; memory keeps them.
 fn columns_of(memory: &Memory, part: &Part) -> Result<Arc<Columns>> {
+    let (summary, columns) = decoded_of(part)?;
+    if let (Part::Stored { row, value, .. }, Some(summary)) = (part, summary) {
+        let verified = Arc::new(Verified { summary, columns: Some(Arc::clone(&columns)) });
+        memory.admit(Table::Bars, row, value, verified.bytes(), &verified);
+    }
+    Ok(columns)
+}
+
+/// The bars of a chunk, with its summary if it had to be decoded.
+fn decoded_of(part: &Part) -> Result<(Option<Summary>, Arc<Columns>)> {
     let (row, value, page) = match part {
-        Part::Kept(columns) => return Ok(Arc::clone(columns)),
+        Part::Kept(columns) => return Ok((None, Arc::clone(columns))),
         Part::Stored { row, value, page, .. } => (row, value, *page),
     };
     let bytes = sealed::open_columns_of(page, Table::Bars, row, value, &SCHEMA)?;
     let summary = chunk::summary(bytes).map_err(|err| read::about(err, row))?;
     let mut columns = Columns::with_capacity(summary.rows);
     chunk::append(bytes, &mut columns).map_err(|err| read::about(err, row))?;
-    let columns = Arc::new(columns);
-    let verified = Arc::new(Verified { summary, columns: Some(Arc::clone(&columns)) });
-    memory.admit(Table::Bars, row, value, verified.bytes(), &verified);
-    Ok(columns)
+    Ok((Some(summary), Arc::new(columns)))
 }
 
 /// Returns one column of the bars of `interval`: from memory, or decoding only what it needs.

@@ -179,7 +179,7 @@ impl LevelSeries<'_> {
                 return Ok(done);
             };
             let stored = stored::recorded(batch, &self.series, Interval::between(*first, last.next()))?;
-            let is_current = |(day, _): &&(Day, f64)| stored.get(day).is_some() && stored.get(day) == known.get(day);
+            let is_current = |(day, _): &&(Day, f64)| stored.contains_key(day) && stored.get(day) == known.get(day);
             self.note_write(batch, &rows.iter().filter(is_current).copied().collect::<Vec<_>>())?;
             Ok(done)
         })

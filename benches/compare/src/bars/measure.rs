@@ -117,7 +117,8 @@ impl Stored {
 
 /// One file for the whole set, and one write for each symbol.
 fn ours<'a>(set: &'a Set, pieces: &'a [Series], path: &Path, prefix: &'static str, codec: BarCodec) -> Result<Way<'a>> {
-    let store = Store::options().bar_codec(codec).open(path)?;
+    // From the file each time, as everybody else.
+    let store = Store::options().bar_codec(codec).market_memory(0).open(path)?;
     for series in &set.series {
         store.bars(&series.symbol, set.timeframe)?.write(&series.bars)?;
     }
