@@ -1,6 +1,9 @@
 //! Publishing: everything that a training produced, in one transaction.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use super::{
     Models,
@@ -25,6 +28,7 @@ use crate::{
     },
     types::{
         error::{Error, ErrorKind, Result},
+        invariant::Invariant,
         key::{Label, ModelKey, Symbol},
         version::Version,
     },
@@ -98,23 +102,70 @@ impl Models {
         if let Some(error) = staged.publish_error.take() {
             return Err(Box::new(PublishFailure { error, staged }));
         }
-        let published = self.encode(key, &staged).and_then(|encoded| {
-            let change = |batch: &Batch| {
-                let (version, entry) = self.write(batch, key, expect, &staged, encoded)?;
-                let shown = PublishedModel { key: key.clone(), entry: Arc::clone(&entry) };
-                Ok(((version, entry), vec![Change::Published(shown)]))
-            };
-            let ((version, entry), doubt) = self.commit_or_doubt("publish", change)?;
+        match self.commit_staged(&[(key, &staged)], expect) {
+            Ok((written, doubt)) => {
+                let Written { version, entry } = written.into_iter().next().always("one was written");
+                Ok(Published { version, entry, doubt })
+            }
+            Err(error) => Err(Box::new(PublishFailure { error, staged })),
+        }
+    }
+
+    /// Publishes several models in one transaction: all of them, or none.
+    pub(crate) fn publish_many<M: Model>(
+        self: &Arc<Self>,
+        trained: impl IntoIterator<Item = (ModelKey, NewModel<M>)>,
+    ) -> Result<Vec<Version>> {
+        self.core.check_writable("publish")?;
+        let (mut all, mut keys) = (Vec::new(), HashSet::new());
+        for (key, trained) in trained {
+            if !keys.insert(key.clone()) {
+                return Err(Error::invalid("publish", key.to_string(), "the model is there twice"));
+            }
+            let mut staged = self.stage(&key, trained, &Lineage::default())?;
+            if let Some(error) = staged.publish_error.take() {
+                return Err(error);
+            }
+            all.push((key, staged));
+        }
+        if all.is_empty() {
+            return Ok(Vec::new());
+        }
+        let all: Vec<_> = all.iter().map(|(key, staged)| (key, staged)).collect();
+        let (written, doubt) = self.commit_staged(&all, Expect::Anything)?;
+        doubt.map_or(Ok(written.iter().map(|written| written.version).collect()), Err)
+    }
+
+    /// Writes each as the next version of its model, in one transaction, and shows it.
+    fn commit_staged(
+        self: &Arc<Self>,
+        all: &[(&ModelKey, &StagedVersion)],
+        expect: Expect,
+    ) -> Result<(Vec<Written>, Option<Error>)> {
+        let encoded = self.encode(all)?;
+        let change = |batch: &Batch| {
+            let (mut written, mut shown) = (Vec::new(), Vec::new());
+            for ((key, staged), encoded) in all.iter().zip(encoded) {
+                let (version, entry) = self.write(batch, key, expect, staged, encoded)?;
+                shown.push(Change::Published(PublishedModel { key: (*key).clone(), entry: Arc::clone(&entry) }));
+                written.push(Written { version, entry });
+            }
+            Ok((written, shown))
+        };
+        let (written, doubt) = self.commit_or_doubt("publish", change)?;
+        for (Written { version, entry }, (key, _)) in written.iter().zip(all) {
             tracing::info!(%key, %version, bytes = entry.metadata.archive_bytes, "published");
-            Ok(Published { version, entry, doubt })
-        });
-        published.map_err(|error| Box::new(PublishFailure { error, staged }))
+        }
+        Ok((written, doubt))
     }
 
     /// Encodes everything that the transaction writes, before its turn, from one state of the file.
-    fn encode<'a>(&self, key: &ModelKey, staged: &'a StagedVersion) -> Result<Encoded<'a>> {
+    fn encode<'a>(&self, all: &[(&ModelKey, &'a StagedVersion)]) -> Result<Vec<Encoded<'a>>> {
         self.core.check_writable("publish")?;
-        self.core.look_only(|snapshot| self.encode_from(snapshot, key, staged))
+        let encode = |snapshot: &Snapshot, (key, staged): &(&ModelKey, &'a StagedVersion)| {
+            self.encode_from(snapshot, key, staged)
+        };
+        self.core.look_only(|snapshot| all.iter().map(|one| encode(snapshot, one)).collect())
     }
 
     fn encode_from<'a>(&self, before: &Snapshot, key: &ModelKey, staged: &'a StagedVersion) -> Result<Encoded<'a>> {
@@ -255,6 +306,12 @@ impl Models {
         let compressed = Blob::compress(Kind::Model, &stored.metadata.schema, envelope.payload).ok()??;
         Some(Superseded { version, archive_id: stored.archive_id, compressed })
     }
+}
+
+/// A version that a transaction wrote.
+struct Written {
+    version: Version,
+    entry: Arc<Entry>,
 }
 
 /// What a publish writes, encoded.

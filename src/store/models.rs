@@ -294,6 +294,34 @@ impl Store {
         self.models.publish(key, Expect::Anything, trained)
     }
 
+    /// Publishes the next version of each of several models, in one durable transaction: all of them, or none. What a
+    /// nightly training of thousands of models is published with, where a publish of each would sync as often. Returns
+    /// the versions, in the order of the models.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// let mut trained = Vec::new();
+    /// for symbol in ["AAPL", "MSFT"] {
+    ///     trained.push((ModelKey::new("momentum", &symbol)?, NewModel::new(Momentum { weights: vec![0.5] })));
+    /// }
+    /// assert_eq!(store.publish_many(trained)?.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` when a model is there twice; otherwise as for [`publish`](Self::publish), with the model that it
+    /// is about. Nothing is published then.
+    pub fn publish_many<M: Model>(
+        &self,
+        trained: impl IntoIterator<Item = (ModelKey, NewModel<M>)>,
+    ) -> Result<Vec<Version>> {
+        self.models.publish_many(trained)
+    }
+
     /// Publishes if the current version is still `expected`; `None` expects that there is none yet.
     ///
     /// ```

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use modelkeep::{ErrorKind, Interval, ModelKey, NewModel, Store, Timestamp, Version};
+use modelkeep::{ErrorKind, Interval, ModelKey, NewModel, Store, Tier, Timestamp, Version};
 
 use crate::support::{Folder, Weights, both, error, first_weight, key, large, noon, samples, weights};
 
@@ -70,6 +70,30 @@ fn versions_count_up_and_the_old_ones_stay_readable() {
     let archives = store.usage().unwrap().tables.into_iter().find(|table| table.table == "archives").unwrap();
     let one = store.metadata(&key("m")).unwrap().unwrap().stored_bytes;
     assert!(archives.stored_bytes < 2 * one, "three versions take {} bytes, one {one}", archives.stored_bytes);
+}
+
+#[test]
+fn models_that_are_published_together_are_there_together() {
+    both(|store, _| {
+        let keys: Vec<ModelKey> = (0..300).map(|i| ModelKey::new("m", &i).unwrap()).collect();
+        store.publish(&keys[7], weights(-1.0)).unwrap();
+        let all = |first: f64| keys.iter().map(move |key| (key.clone(), weights(first).artifact("a", "x")));
+        let versions = store.publish_many(all(1.0)).unwrap();
+        let expected: Vec<u64> = (0..300).map(|i| if i == 7 { 2 } else { 1 }).collect();
+        assert_eq!(versions.iter().map(|version| version.get()).collect::<Vec<_>>(), expected);
+        for (key, version) in keys.iter().zip(&versions) {
+            let held = store.get::<Weights>(key).unwrap().unwrap();
+            assert_eq!((first_weight(&held), held.version(), held.tier()), (1.0, Some(*version), Tier::Hot));
+        }
+        // One that cannot be published keeps the others from it; so does one that is there twice.
+        let refused = |extra: (ModelKey, NewModel<Weights>)| error(store.publish_many(all(2.0).chain([extra])));
+        assert_eq!(refused((key("other"), weights(f64::NAN))).kind(), ErrorKind::InvalidInput);
+        let twice = refused((keys[3].clone(), weights(2.0)));
+        assert!(twice.kind() == ErrorKind::InvalidInput && twice.message().contains("twice"), "{twice}");
+        assert!(keys.iter().all(|key| first_weight(&store.get::<Weights>(key).unwrap().unwrap()) == 1.0));
+        assert_eq!(store.publish_many(Vec::<(ModelKey, NewModel<Weights>)>::new()).unwrap(), []);
+        assert!(store.verify().unwrap().is_whole());
+    });
 }
 
 #[test]

@@ -117,4 +117,8 @@ pub const WORKLOAD: &[Step] = &[
     |store| store.publish(&key("page"), model(12, 505)).map(drop),
     |store| store.compact().map(drop),
     |store| store.publish(&key("small"), model(13, 4)).map(drop),
+    |store| {
+        let names = ["small", "page", "large", "other"];
+        store.publish_many(names.map(|name| (key(name), model(14, 700)))).map(drop)
+    },
 ];
