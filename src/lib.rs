@@ -106,7 +106,7 @@
 //!
 //! * [Which calls block, and on what](guide::blocking)
 //! * [From a folder of pickles and a Redis](guide::from_pickles)
-//! * [Market data of many symbols, from the import to the trade](guide::universe)
+#![cfg_attr(feature = "market", doc = "* [Market data of many symbols, from the import to the trade](guide::universe)")]
 //! * `examples/cookbook` in the package: ten whole programs of one task each.
 //!
 //! # Memory

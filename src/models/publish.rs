@@ -214,7 +214,7 @@ impl Models {
         if let Some(prepared) = &staged.prepared {
             training::stored::write(batch, key, prepared, samples)?;
         }
-        // The highest id of all, and the last to be written.
+        // The highest id of all so far, and of its model the last to be written.
         let archive_id = batch.new_blob_id(&model)?;
         metadata::write(batch, key, version, archive_id, &metadata)?;
         head.advance(version);

@@ -313,8 +313,9 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `InvalidInput` when a model is there twice; otherwise as for [`publish`](Self::publish), with the model that it
-    /// is about. Nothing is published then.
+    /// `InvalidInput` when a model is there twice; otherwise as for [`publish`](Self::publish). Nothing is published
+    /// then, but after `OutcomeUnknown`: all of them may be there, or none. All models, artifacts and archives are in
+    /// memory at once meanwhile.
     pub fn publish_many<M: Model>(
         &self,
         trained: impl IntoIterator<Item = (ModelKey, NewModel<M>)>,

@@ -121,6 +121,39 @@ fn a_nightly_load_notices_a_split_if_it_overlaps() {
     }
 }
 
+/// Of minutes the whole session before is asked for again, and not the morning of the same day.
+#[test]
+fn an_overlap_is_of_whole_sessions() {
+    for (calendar, until, now, first) in [
+        (Calendar::nyse(), "2018-12-18T15:30:00Z", "2018-12-18T16:00:00Z", "2018-12-17T14:30:00Z"),
+        (Calendar::tokyo(), "2018-12-18T04:00:00Z", "2018-12-18T07:00:00Z", "2018-12-17T00:00:00Z"),
+    ] {
+        let clock = clock();
+        let policy = crate::fetching::policy().overlap(1);
+        let options = modelkeep::Store::options().clock(std::sync::Arc::clone(&clock)).fetch(policy);
+        let store = options.calendar(calendar.clone()).in_memory().unwrap();
+        let asked = std::sync::Mutex::new(Vec::new());
+        let vendor = |_: &Symbol, _: Timeframe, interval: Interval<Timestamp>| {
+            asked.lock().unwrap().push(interval.start());
+            let parts = calendar.sessions(interval.days()).flat_map(|session| session.trading().collect::<Vec<_>>());
+            let minutes = parts.flat_map(|part| {
+                let count = part.end().since(part.start()).as_secs() / 300;
+                (0..count).map(move |n| part.start().after(std::time::Duration::from_secs(300 * n)))
+            });
+            Ok::<Bars, FetchError>(minutes.filter(|at| interval.contains(*at)).map(|at| bar(at, 5000)).collect())
+        };
+        let load = |until: &str, now: &str| {
+            clock.set(at(now));
+            let span = Interval::new(at("2018-12-13"), at(until)).unwrap();
+            store.load_or_fetch("X", "5m".parse().unwrap(), span, &vendor).unwrap();
+        };
+        load(until, until);
+        asked.lock().unwrap().clear();
+        load(now, now);
+        assert!(asked.lock().unwrap().contains(&at(first)), "{calendar}: {asked:?}");
+    }
+}
+
 #[test]
 fn several_answers_of_one_load_are_one_change_of_scale() {
     let clock = clock();

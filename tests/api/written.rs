@@ -164,4 +164,44 @@ fn a_long_history_is_not_asked_for_its_closes() {
     let (loaded, calls) = load(&store, Timeframe::minutes(30).unwrap(), days.span(), &rows);
     assert!(loaded.is_complete() && calls <= 1, "{calls} calls");
     assert!(series.coverage(all_time()).unwrap().iter().any(|span| span.coverage == Coverage::Present));
+    // Nor are those of a feed that wrote for half a year, but for the last days.
+    let store = Store::options().clock(clock.clone()).in_memory().unwrap();
+    let series = store.bars("X", Timeframe::minutes(30).unwrap()).unwrap();
+    for row in &rows {
+        clock.set(row.at.after(30 * MINUTES));
+        series.write(&Bars::from_iter([*row])).unwrap();
+    }
+    clock.advance(2 * HOUR);
+    let (loaded, calls) = load(&store, Timeframe::minutes(30).unwrap(), days.span(), &rows);
+    assert!(loaded.is_complete() && loaded.data.len() == rows.len() && calls <= 8, "{calls} calls");
+}
+
+/// Bars so long that all of them begin where trading does: nothing but their number shows that none begins by the clock.
+#[test]
+fn sessions_with_their_first_bars_alone_are_whole() {
+    let days = Interval::<Day>::parse("2018-10-01", "2018-12-01").unwrap();
+    for (calendar, hours) in [(Calendar::tokyo(), 4), (Calendar::nyse(), 8), (Calendar::hong_kong(), 4)] {
+        let timeframe = Timeframe::hours(hours).unwrap();
+        let sessions = calendar.sessions(days);
+        let starts = sessions.flat_map(|session| session.trading().map(|part| part.start()).collect::<Vec<_>>());
+        let has: Vec<Bar> = starts.map(|at| bar(at, 5000)).collect();
+        let store_at = |clock: &std::sync::Arc<modelkeep::clock::ManualClock>| {
+            Store::options().clock(clock.clone()).calendar(calendar.clone()).in_memory().unwrap()
+        };
+        // Loaded every night.
+        let clock = clock();
+        let store = store_at(&clock);
+        for session in calendar.sessions(days) {
+            clock.set(session.close.after(2 * HOUR));
+            let (loaded, _) = load(&store, timeframe, days.span(), &has);
+            let is_settled = session.day >= "2018-10-08".parse().unwrap();
+            assert!(loaded.is_complete() || !is_settled, "{calendar} {timeframe} {}: {:?}", session.day, loaded.report);
+        }
+        // Written when they are old.
+        clock.set(at("2019-03-01"));
+        let store = store_at(&clock);
+        store.bars("X", timeframe).unwrap().write(&has.iter().copied().collect()).unwrap();
+        let (loaded, calls) = load(&store, timeframe, days.span(), &has);
+        assert!(loaded.is_complete() && calls <= 1, "{calendar} {timeframe}: {calls} calls, {:?}", loaded.report);
+    }
 }

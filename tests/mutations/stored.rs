@@ -264,8 +264,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "a-day-taken-twice",
         "src/market/fetch/need.rs",
-        "let start = self.sessions_before(&judge, asked.start(), overlap).max(before);",
-        "let start = asked.start();",
+        "let mut start = self.sessions_before(&judge, last.start(), overlap);",
+        "let mut start = self.sessions_before(&judge, last.start(), 0 * overlap);",
         "api",
         &["rescaling::a_nightly_load_notices_a_split_if_it_overlaps"],
     ),

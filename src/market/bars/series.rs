@@ -422,7 +422,7 @@ impl<'a> BarSeries<'a> {
         facts::update::record(batch, &self.id, planned, self.covered.market.change(batch)?)
     }
 
-    /// Returns the bars that begin in `interval`, in order. A chunk is verified and decoded once, and kept in memory as
+    /// Returns the bars that begin in `interval`, in order. A chunk is verified and decoded, and kept in memory as
     /// long as there is room ([`Options::market_memory`](crate::Options::market_memory)); then a range of one chunk,
     /// such as twenty years of days or a month of minutes, is a part of it without copying. Long ranges are decoded on
     /// several threads.

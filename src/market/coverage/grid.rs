@@ -13,6 +13,8 @@ use crate::{
 };
 
 const NANO: Duration = Duration::from_nanos(1);
+/// So many stretches with their first bar alone show that none begins by the clock.
+const BARE_MIN: u32 = 3;
 
 /// Where the bars of a series begin, as far as its rows say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +60,15 @@ impl BarGrid {
         self.has_first
     }
 
-    /// What is known of it after `rows`, of which `window_of` says in which stretch of trading they lie.
-    fn after(&self, rows: &[Timestamp], window_of: impl Fn(Timestamp) -> Option<Window>) -> Self {
+    /// What is known of it after `rows`, of which `window_of` says in which stretch of trading they lie, and `is_over`
+    /// whether all rows of it can be had.
+    fn after(
+        &self,
+        rows: &[Timestamp],
+        window_of: impl Fn(Timestamp) -> Option<Window>,
+        is_over: impl Fn(&Window) -> bool,
+    ) -> Self {
+        let mut bare = 0;
         let (mut is_anchored, mut clocks, mut resumed) = (true, BTreeSet::new(), BTreeSet::new());
         for at in rows {
             // The first bar of a stretch, and one that begins at the close, are where they are on every grid.
@@ -70,6 +79,10 @@ impl BarGrid {
                 if *at == start && window.session.is_some_and(|session| session.open < start) {
                     resumed.insert(start.as_nanos().rem_euclid(self.length));
                 }
+                // A stretch in which one would begin by the clock, and none did.
+                let by_clock = Self { is_anchored: false, has_first: false, ..self.clone() };
+                let wants = by_clock.next_from(&Window { closing: None, ..window }, start.after(NANO)).is_some();
+                bare += u32::from(*at == start && wants && is_over(&window));
                 continue;
             }
             is_anchored &= (at.as_nanos() - start.as_nanos()) % self.length == 0;
@@ -79,6 +92,7 @@ impl BarGrid {
         let ends_at_breaks = self.ends_at_breaks || resumed.iter().any(|phase| !by_clock(phase));
         let seen = Self { ends_at_breaks, ..self.clone() };
         match (clocks.len(), is_anchored) {
+            (0, _) if bare >= BARE_MIN => Self { clocks: Vec::new(), is_known: true, ..seen },
             (0, _) => seen,
             // Where clocks go forward, bars by the local clock have another phase than before.
             (1, is_anchored) | (_, is_anchored @ false) => {
@@ -106,7 +120,8 @@ impl BarGrid {
         next.filter(|next| window.whole.contains(*next))
     }
 
-    /// Since when a bar may run that goes on at `at`, in a stretch of trading: a time by each grid that is possible.
+    /// Since when a bar may run that goes on at `at`, in a stretch of trading: a time by each grid that is possible, and
+    /// as long as none is known the earliest of all.
     fn running_since(&self, window: &Window, at: Timestamp, now: Timestamp) -> Vec<Timestamp> {
         let start = stretch_start(window, at);
         let down = |from: i64| {
@@ -117,11 +132,7 @@ impl BarGrid {
         // Before a row has shown it, a bar may have begun at any time.
         let length = Duration::from_nanos(self.length.unsigned_abs());
         let any = (!self.is_known).then(|| now.before(length).after(NANO));
-        let mut since: Vec<_> = self.clocks.iter().map(|phase| down(*phase)).chain(anchored).chain(any).collect();
-        if since.is_empty() {
-            since.push(start);
-        }
-        since
+        self.clocks.iter().map(|phase| down(*phase)).chain(anchored).chain(any).collect()
     }
 }
 
@@ -208,7 +219,8 @@ impl Judge<'_> {
         if self.timeframe.is_daily() || !self.grid.is_open() {
             return self.grid.clone();
         }
-        self.grid.after(rows, |at| self.window_at(at))
+        let is_over = |window: &Window| window.closed_at.after(self.delay()) <= self.now;
+        self.grid.after(rows, |at| self.window_at(at), is_over)
     }
 
     /// Whether one of these rows begins at the close of its session.

@@ -22,7 +22,7 @@ use crate::{
             classify::{self, Judge},
             covered::{CoveredSeries, Judged},
             ledger::{self, Coverage, CoverageSpan, Ledger},
-            windows::RowPlace,
+            windows::{RowPlace, Window},
         },
         timeframe::Timeframe,
     },
@@ -92,11 +92,14 @@ impl Need {
         };
         let is_nothing = |between| is_within_session(between) || !judge.can_begin_in(between);
         let mut joined = ledger::join(due, max_request_span, covered.timeframe().duration(), is_nothing);
-        let mut before = Timestamp::from_nanos(i64::MIN);
-        for asked in &mut joined {
-            let start = self.sessions_before(&judge, asked.start(), overlap).max(before);
-            *asked = Interval::between(start, asked.end());
-            before = asked.end();
+        // One call shows a change of scale: the last one, which brings what is new.
+        if let Some(last) = joined.pop() {
+            let mut start = self.sessions_before(&judge, last.start(), overlap);
+            // What is missing in there is in it.
+            while let Some(within) = joined.pop_if(|before| start < before.end()) {
+                start = start.min(within.start());
+            }
+            joined.push(Interval::between(start, last.end()));
         }
         let count =
             joined.iter().fold(0_u64, |sum, asked| sum.saturating_add(ledger::call_count(*asked, max_request_span)));
@@ -112,12 +115,17 @@ impl Need {
     /// Where the last `count` sessions before `start` begin, as far as rows of them are there.
     fn sessions_before(&self, judge: &Judge<'_>, start: Timestamp, count: u32) -> Timestamp {
         let mut first = start;
+        let session_of = |window: Window| Some((window.session?, window.whole.start()));
+        // Trading before it on the same day is no session before it.
+        let mut of = judge.window_at(start).and_then(session_of).map(|(session, _)| session);
         for _ in 0..count {
-            let before = Interval::between(first.before(NO_SESSION_MAX), first);
-            let session = judge.windows(before).filter(|window| window.session.is_some()).last();
-            let Some(session) = session.map(|window| Interval::between(window.whole.start(), first)) else {
-                break;
-            };
+            let windows = judge.windows(Interval::between(first.before(NO_SESSION_MAX), first)).filter_map(session_of);
+            let windows: Vec<_> = windows.filter(|(session, _)| of != Some(*session)).collect();
+            let Some((session, _)) = windows.last() else { break };
+            // A session with breaks begins with the first of its stretches.
+            let begins = windows.iter().find(|(other, _)| other == session).map_or(first, |(_, begins)| *begins);
+            of = Some(*session);
+            let session = Interval::between(begins, first);
             let is_there =
                 |span: &CoverageSpan| matches!(span.coverage, Coverage::Present | Coverage::Provisional { .. });
             if !self.judged.record.ledger.within(session).iter().any(is_there) {

@@ -27,6 +27,9 @@ pub(super) fn clip_to_closed(
     Interval::between(interval.start(), end)
 }
 
+/// How long a bar at the close is asked for that nobody has asked for yet, in a series that has had none.
+const CLOSES_ASKED_FOR: Duration = Duration::from_secs(10 * 24 * 3600);
+
 /// What has to be asked for: not where an exchange is known to be closed, nor where no bar can begin.
 ///
 /// Sessions that are assumed to be empty go along with others of them that are due beside them, so that years of a
@@ -34,7 +37,14 @@ pub(super) fn clip_to_closed(
 /// one answer is about all of it.
 pub(super) fn to_ask(judge: &Judge<'_>, judged: &Judged, over: Interval<Timestamp>) -> Vec<Interval<Timestamp>> {
     let is_assumed = |span: &CoverageSpan| matches!(span.coverage, Coverage::AssumedEmpty { .. });
-    let is_due = |span: &CoverageSpan| span.coverage.is_due(judge.now) && judge.can_begin_in(span.interval);
+    // A bar at the close of a series that has had none, behind which a writer went on: after some days it is a call for
+    // each session, for nothing.
+    let is_past = |span: &CoverageSpan| {
+        let is_old = span.interval.end().after(CLOSES_ASKED_FOR) < judge.now;
+        span.coverage == Coverage::Missing && is_old && !judge.expects_row(span.interval)
+    };
+    let is_due =
+        |span: &CoverageSpan| span.coverage.is_due(judge.now) && judge.can_begin_in(span.interval) && !is_past(span);
     let spans = judged.record.ledger.within(over);
     let mut asked: Vec<bool> = spans.iter().map(is_due).collect();
     // A limit on a call makes more calls of a longer stretch.

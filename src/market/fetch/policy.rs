@@ -136,12 +136,13 @@ impl FetchPolicy {
         self
     }
 
-    /// How many sessions before what is missing are asked for again along with it, at most 30: what a vendor restated
+    /// How many whole sessions before the last of what is missing are asked for again along with it, at most 30, each time that
+    /// anything is missing; what was traded earlier on the same day goes along. What a vendor restated
     /// since is written, and [reported](crate::market::FetchReport::rescaled) where the scale changed. Default: none.
     ///
     /// A vendor that adjusts for splits sends the new day on the new scale, and the stored days are on the old one.
     /// Nobody can tell a split from a fall in price by two different days: it takes one day twice. With an overlap of 1
-    /// each nightly load brings that day. After a report, fetch the rest of the history again:
+    /// each nightly load brings that day. The report comes once: what came back is stored on the new scale then. After it, fetch the rest of the history again:
     /// [`mark_missing`](crate::market::BarSeries::mark_missing) of all of it, and a load.
     ///
     /// ```

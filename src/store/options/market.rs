@@ -72,7 +72,7 @@ impl Options {
     }
 
     /// How many bytes decoded bars and features may take up in memory: what is read again is neither verified nor
-    /// decoded again. Default: 256 MiB, which holds some 5 million bars. More makes scans of many symbols faster, zero
+    /// decoded again; of a range of several chunks, from its third reading on. Default: 256 MiB, which holds some 5 million bars. More makes scans of many symbols faster, zero
     /// keeps nothing. A chunk that changes in the file is decoded anew.
     ///
     /// ```
