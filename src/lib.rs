@@ -185,6 +185,7 @@ pub mod admin {
             },
             filter::Filter,
             list::{Listed, Listing, VersionEntry},
+            maintenance::{Maintained, Maintenance},
             manage::{Removal, Removed, RemovedVersion},
             stats::{Stats, TierStats},
         },

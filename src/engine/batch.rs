@@ -11,13 +11,14 @@ use redb::{Database, WriteTransaction};
 
 use super::{
     Core,
+    backend::Fence,
     damage::{self, Gap},
     mapped::Commit,
     snapshot::{Reader, Snapshot, after_prefix},
-    tables::{ArchiveTable, LARGE_BYTES_MIN, Table},
+    tables::{ArchiveTable, LARGE_BYTES_MIN, LAST_ARCHIVE, Table},
 };
 use crate::{
-    format::record::PageChecksum,
+    format::{envelope::HEADER_BYTES, record::PageChecksum},
     types::{
         error::{Error, Result},
         limits::{RECLAIM_BYTES_MIN, RECLAIM_ROW_BYTES_MIN},
@@ -40,6 +41,8 @@ pub(crate) struct Batch {
     transaction: Option<WriteTransaction>,
     operation: &'static str,
     core: Arc<Core>,
+    /// The one that redb writes through.
+    fence: Fence,
     base: Snapshot,
     /// A panic came from this very transaction.
     broken: Cell<bool>,
@@ -49,6 +52,24 @@ pub(crate) struct Batch {
     freed_bytes: Cell<u64>,
     /// Bytes of rows that were written or removed: their pages are written anew, and leave the old ones.
     freed_row_bytes: Cell<u64>,
+    has_last_archive: Cell<bool>,
+}
+
+/// A sealed archive.
+pub(crate) enum Sealed<'a> {
+    /// In one piece, which is copied once.
+    Whole(&'a [u8]),
+    /// In two. redb fills the page with zeros first, out of as many zeros elsewhere.
+    Apart { header: &'a [u8; HEADER_BYTES], payload: &'a [u8] },
+}
+
+impl Sealed<'_> {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Whole(sealed) => sealed.len(),
+            Self::Apart { header, payload } => header.len() + payload.len(),
+        }
+    }
 }
 
 /// Values by table and key; `None` for a row that was removed.
@@ -77,16 +98,24 @@ impl Committed {
 }
 
 impl Batch {
-    pub(super) fn new(transaction: WriteTransaction, operation: &'static str, core: Arc<Core>, base: Snapshot) -> Self {
+    pub(super) fn new(
+        transaction: WriteTransaction,
+        operation: &'static str,
+        core: Arc<Core>,
+        fence: Fence,
+        base: Snapshot,
+    ) -> Self {
         Self {
             transaction: Some(transaction),
             operation,
             core,
+            fence,
             base,
             broken: Cell::new(false),
             written: RefCell::default(),
             freed_bytes: Cell::new(0),
             freed_row_bytes: Cell::new(0),
+            has_last_archive: Cell::new(false),
         }
     }
 
@@ -210,31 +239,51 @@ impl Batch {
         Ok(())
     }
 
-    /// Writes an archive in two parts, straight into its page. Best done last in a transaction: every page that redb
-    /// takes up after it pushes it out of the write buffer, and then it is read back at the commit for its checksum.
+    /// Writes an archive. Best done last in a transaction: every page that redb takes up after it pushes it out of the
+    /// write buffer, and then it is read back at the commit for its checksum.
     ///
     /// A large one is alone in its pages, whatever comes later: no value beside it is small enough to share a leaf.
-    pub(crate) fn put_archive(&self, id: u64, header: &[u8], payload: &[u8]) -> Result<()> {
+    pub(super) fn put_archive(&self, id: u64, archive: &Sealed<'_>) -> Result<()> {
         let table = ArchiveTable::of(id);
-        let bytes = header.len() + payload.len();
+        let bytes = archive.bytes();
         let is_large = bytes >= LARGE_BYTES_MIN;
         assert_eq!(is_large, table == ArchiveTable::Large, "an archive of {bytes} bytes under the id {id}");
         self.base.view().check_archive_pages(id)?;
         if let Some(before) = self.base.view().locate_archive(id)? {
             self.frees(before.range.end - before.range.start);
         }
+        // Whatever lies beside a large one is large, and alone.
+        let _skim = is_large.then(|| self.fence.skim());
         self.run(table.name(), |transaction| {
             let mut table = transaction.open_table(table.definition())?;
             if is_large {
                 // Insert an empty value first: that takes up the branches above it before the large page, not after it.
                 table.insert(id, [].as_slice())?;
             }
-            let mut page = table.insert_reserve(id, bytes)?;
-            let (head, tail) = page.as_mut().split_at_mut(header.len());
-            head.copy_from_slice(header);
-            tail.copy_from_slice(payload);
+            match archive {
+                Sealed::Whole(sealed) => drop(table.insert(id, *sealed)?),
+                Sealed::Apart { header, payload } => {
+                    let mut page = table.insert_reserve(id, bytes)?;
+                    let (head, tail) = page.as_mut().split_at_mut(header.len());
+                    head.copy_from_slice(*header);
+                    tail.copy_from_slice(payload);
+                }
+            }
             Ok(())
         })
+    }
+
+    /// Whether the table of large archives ends with the row that ends it, or is about to.
+    pub(super) fn has_last_archive(&self) -> Result<bool> {
+        if !self.has_last_archive.get() {
+            self.has_last_archive.set(self.base.view().locate_archive(LAST_ARCHIVE)?.is_some());
+        }
+        Ok(self.has_last_archive.get())
+    }
+
+    /// Says that it does from here on.
+    pub(super) fn note_last_archive(&self) {
+        self.has_last_archive.set(true);
     }
 
     /// The highest number that an archive's id was made of.
@@ -255,6 +304,7 @@ impl Batch {
     pub(crate) fn remove_archive(&self, id: u64) -> Result<u64> {
         let table = ArchiveTable::of(id);
         self.base.view().check_archive_pages(id)?;
+        let _skim = (table == ArchiveTable::Large).then(|| self.fence.skim());
         let removed = self.run(table.name(), |transaction| {
             let mut table = transaction.open_table(table.definition())?;
             let removed = table.remove(id)?.map_or(0, |value| value.value().len() as u64);
@@ -296,7 +346,12 @@ impl Batch {
 }
 
 fn table_last(table: &impl redb::ReadableTable<u64, &'static [u8]>) -> Result<Option<u64>, redb::StorageError> {
-    Ok(table.last()?.map(|(id, _)| id.value()))
+    // Among small ones all are above it.
+    let last = match table.last()?.map(|(id, _)| id.value()) {
+        Some(LAST_ARCHIVE) => table.range(..LAST_ARCHIVE)?.next_back().transpose()?.map(|(id, _)| id.value()),
+        last => last,
+    };
+    Ok(last)
 }
 
 impl Reader for Batch {

@@ -72,7 +72,7 @@ impl Core {
         let _one = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let view = self.current()?;
         view.check_length()?;
-        let (pages, _) = self.writer("compact")?;
+        let (pages, ..) = self.writer("compact")?;
         let total_bytes = view.row_bytes()?;
         let mut report =
             Report { at: CompactionProgress { copied_bytes: 0, verified_bytes: 0, total_bytes }, progress };

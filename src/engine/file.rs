@@ -16,6 +16,7 @@ use super::{
     disk::{Access, Watched},
     health::{in_use, os_error},
     lock::{FileLock, NotLocked, Sharing},
+    writeback,
 };
 use crate::{
     engine::open_files::{self, OpenFile},
@@ -194,6 +195,11 @@ impl StoreFile {
     /// Writes `data` at `offset`.
     pub(super) fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.disk.write(self.number, offset, data, |data| write_all_at(&self.file, data, offset))
+    }
+
+    /// Has the kernel begin to write a part to the disk.
+    pub(super) fn begin_writeback(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        writeback::begin(&self.file, offset, bytes)
     }
 
     /// Makes what was written durable.

@@ -32,6 +32,7 @@ mod snapshot;
 mod stamp;
 mod tables;
 mod view;
+mod writeback;
 
 use std::{
     fmt,
@@ -46,7 +47,7 @@ use std::{
 
 use redb::Database;
 
-pub(crate) use batch::Batch;
+pub(crate) use batch::{Batch, Sealed};
 pub use compaction::{Compacted, CompactionProgress};
 pub(crate) use disk::Watched;
 pub use disk::{Access, Disk, Fault};
@@ -54,7 +55,7 @@ pub use identity::Identity;
 pub(crate) use scan::Rows;
 pub(crate) use snapshot::{Reader, Snapshot};
 pub use tables::TableUsage;
-pub(crate) use tables::{ArchiveTable, Table};
+pub(crate) use tables::{ArchiveTable, LAST_ARCHIVE, Table};
 
 use crate::{
     sync::worker::{Stop, Worker},
@@ -238,7 +239,7 @@ impl Engine {
             let message = format!("the file cannot be opened again after an earlier error: {}", err.message());
             Error::new(err.kind(), operation, self.subject(), message).with_source(err)
         })?;
-        let (pages, db) = core.writer(operation)?;
+        let (pages, db, fence) = core.writer(operation)?;
         core.set_bound(true);
         if let Pages::File(file) = &pages {
             file.check(operation)?;
@@ -251,7 +252,7 @@ impl Engine {
         }
         let base = core.snapshot(core.current()?);
         let transaction = core.health.contain(operation, &core.subject(), || batch::begin_write(&db))?;
-        Ok(Batch::new(transaction, operation, Arc::clone(core), base))
+        Ok(Batch::new(transaction, operation, Arc::clone(core), fence, base))
     }
 
     /// Refuses what a write would be refused for before it begins: worth asking before work is done for one.
@@ -330,10 +331,10 @@ impl Core {
     }
 
     /// What is written to.
-    fn writer(&self, operation: &'static str) -> Result<(Pages, Arc<Database>)> {
+    fn writer(&self, operation: &'static str) -> Result<(Pages, Arc<Database>, Fence)> {
         let handle = self.handle();
         match &handle.writer {
-            Some(writer) => Ok((handle.pages.clone(), Arc::clone(&writer.db))),
+            Some(writer) => Ok((handle.pages.clone(), Arc::clone(&writer.db), writer.fence.clone())),
             None => {
                 let message = "the file could not be opened again after an I/O error";
                 Err(Error::new(ErrorKind::Io, operation, self.subject(), message))
@@ -413,7 +414,7 @@ impl Core {
     fn reclaim_freed_pages(&self, operation: &'static str) {
         let is_held = self.pins.has_left();
         self.owes_pages.store(is_held, Ordering::Relaxed);
-        let Some((_, db)) = self.writer(operation).ok().filter(|_| !is_held) else {
+        let Some((_, db, _)) = self.writer(operation).ok().filter(|_| !is_held) else {
             return;
         };
         let reclaimed =

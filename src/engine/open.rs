@@ -98,7 +98,7 @@ pub(super) fn writer(pages: &Pages, options: &EngineOptions, health: &Health, su
     let fence = Fence::default();
     let is_trusted = is_bookkeeping_whole(pages, options, subject)?;
     let db = health.contain("open", subject, || {
-        let backend = Fenced::new(pages, options.file_bytes_max, &fence);
+        let backend = Fenced::new(pages, options.file_bytes_max, options.cache_bytes, &fence);
         // Which pages are free is then found out from the trees themselves.
         let mut builder = builder(options);
         builder.set_check_integrity_on_open(!is_trusted);

@@ -6,10 +6,10 @@
 use std::borrow::Cow;
 
 use super::{
-    batch::Batch,
+    batch::{Batch, Sealed},
     mapped::Lease,
     snapshot::{Reader, Snapshot, Value},
-    tables::{ArchiveTable, LARGE_BYTES_MIN, Table},
+    tables::{ArchiveTable, LARGE_BYTES_MIN, LAST_ARCHIVE, Table},
 };
 use crate::{
     format::{
@@ -31,6 +31,9 @@ const NEXT_ARCHIVE: &[u8] = b"next_archive";
 
 /// How far a damaged counter is set beyond the highest id in the file: further than anybody removed from the end.
 const REBUILT_COUNTER_GAP: u64 = 1 << 32;
+
+/// What the row that ends the table of large archives says that it is.
+const LAST: Schema = Schema::new("modelkeep.last_archive", 1);
 
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct CounterV1 {
@@ -112,11 +115,37 @@ pub(crate) fn unverified_columns(value: &[u8]) -> Option<&[u8]> {
     value.get(HEADER_BYTES..)
 }
 
+/// What is sealed of an archive, whatever its place.
+pub(crate) struct BlobHead {
+    header: Header,
+    payload_hash: Digest,
+    payload_bytes: usize,
+}
+
+impl BlobHead {
+    /// Describes bytes that are stored as they are, and whose hash is known.
+    pub(crate) fn raw(kind: Kind, schema: &SchemaTag, raw: &[u8], payload_hash: Digest) -> Result<Self> {
+        check_size(raw)?;
+        Ok(Self { header: header(kind, schema, Codec::Raw, raw.len()), payload_hash, payload_bytes: raw.len() })
+    }
+
+    /// The bytes to store in front of the payload under `id`.
+    pub(crate) fn seal_for(&self, id: u64) -> [u8; HEADER_BYTES] {
+        let key = id.to_le_bytes();
+        let place = ArchiveTable::of(id).place(&key);
+        envelope::seal_hashed(place, &self.header, self.payload_bytes as u64, self.payload_hash)
+    }
+
+    /// Bytes that it takes in the file, with its payload.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        (HEADER_BYTES + self.payload_bytes) as u64
+    }
+}
+
 /// An archive, encoded and hashed, ready to be written: the slow part of a write, done before the transaction.
 pub(crate) struct Blob<'a> {
-    header: Header,
+    head: BlobHead,
     payload: Cow<'a, [u8]>,
-    payload_hash: Digest,
 }
 
 impl<'a> Blob<'a> {
@@ -130,13 +159,6 @@ impl<'a> Blob<'a> {
         Ok(compressed.unwrap_or_else(|| Self::hashed(kind, schema, Codec::Raw, raw.len(), Cow::Borrowed(raw))))
     }
 
-    /// Takes bytes as they are, whose hash is known.
-    pub(crate) fn raw(kind: Kind, schema: &SchemaTag, raw: &'a [u8], hash: Digest) -> Result<Self> {
-        check_size(raw)?;
-        let header = header(kind, schema, Codec::Raw, raw.len());
-        Ok(Self { header, payload: Cow::Borrowed(raw), payload_hash: hash })
-    }
-
     /// Compresses `raw`; `None` when that gains nothing.
     pub(crate) fn compress(kind: Kind, schema: &SchemaTag, raw: &[u8]) -> Result<Option<Blob<'static>>> {
         check_size(raw)?;
@@ -146,9 +168,12 @@ impl<'a> Blob<'a> {
     }
 
     fn hashed(kind: Kind, schema: &SchemaTag, codec: Codec, raw_len: usize, payload: Cow<'a, [u8]>) -> Self {
-        let header = header(kind, schema, codec, raw_len);
-        let payload_hash = Digest::of(&payload);
-        Self { header, payload, payload_hash }
+        let head = BlobHead {
+            header: header(kind, schema, codec, raw_len),
+            payload_hash: Digest::of(&payload),
+            payload_bytes: payload.len(),
+        };
+        Self { head, payload }
     }
 
     /// The same content for an id in `table`, which was given to it in another encoding; `None` when it will do as it
@@ -160,19 +185,20 @@ impl<'a> Blob<'a> {
         if ArchiveTable::for_bytes(self.stored_bytes()) == table {
             return Ok(None);
         }
-        if table != ArchiveTable::Large || self.header.codec != Codec::Zstd {
+        if table != ArchiveTable::Large || self.head.header.codec != Codec::Zstd {
             let message = format!("{} bytes do not belong into the table {}", self.stored_bytes(), table.name());
             return Err(Error::invalid("write archive", "payload", message));
         }
         let mut payload = self.payload.to_vec();
         payload.resize(LARGE_BYTES_MIN - HEADER_BYTES, 0);
-        let payload_hash = Digest::of(&payload);
-        Ok(Some(Blob { header: self.header, payload: Cow::Owned(payload), payload_hash }))
+        let head =
+            BlobHead { header: self.head.header, payload_hash: Digest::of(&payload), payload_bytes: payload.len() };
+        Ok(Some(Blob { head, payload: Cow::Owned(payload) }))
     }
 
     /// Bytes that it takes in the file.
     pub(crate) fn stored_bytes(&self) -> u64 {
-        (HEADER_BYTES + self.payload.len()) as u64
+        self.head.stored_bytes()
     }
 }
 
@@ -190,7 +216,7 @@ impl Batch {
 
     /// Writes an archive under a new id and returns the id.
     pub(crate) fn put_blob(&self, blob: &Blob<'_>) -> Result<u64> {
-        let id = self.new_blob_id(blob)?;
+        let id = self.new_blob_id(&blob.head)?;
         self.write_blob(id, blob)?;
         Ok(id)
     }
@@ -214,9 +240,9 @@ impl Batch {
         Ok(Some(rebuilt))
     }
 
-    /// Returns an id for `blob` that no archive had before, for [`write_blob`](Self::write_blob). Archives are written
-    /// in the order of their ids.
-    pub(crate) fn new_blob_id(&self, blob: &Blob<'_>) -> Result<u64> {
+    /// Returns an id for an archive that none had before, for [`write_archive`](Self::write_archive). Archives are
+    /// written in the order of their ids.
+    pub(crate) fn new_blob_id(&self, blob: &BlobHead) -> Result<u64> {
         let number = self.next_archive_number()?.unwrap_or(1);
         self.put_record(Table::Store, NEXT_ARCHIVE, &CounterV1 { next: number + 1 })?;
         Ok(ArchiveTable::for_bytes(blob.stored_bytes()).id(number))
@@ -230,12 +256,19 @@ impl Batch {
         }
     }
 
-    /// Writes an archive under a new id.
-    pub(crate) fn write_blob(&self, id: u64, blob: &Blob<'_>) -> Result<()> {
-        let key = id.to_le_bytes();
-        let place = ArchiveTable::of(id).place(&key);
-        let header = envelope::seal_hashed(place, &blob.header, blob.payload.len() as u64, blob.payload_hash);
-        self.put_archive(id, &header, &blob.payload)
+    fn write_blob(&self, id: u64, blob: &Blob<'_>) -> Result<()> {
+        self.write_archive(id, &Sealed::Apart { header: &blob.head.seal_for(id), payload: &blob.payload })
+    }
+
+    /// Writes an archive that was sealed for `id`; see [`put_archive`](Self::put_archive).
+    pub(crate) fn write_archive(&self, id: u64, archive: &Sealed<'_>) -> Result<()> {
+        if ArchiveTable::of(id) == ArchiveTable::Large && !self.has_last_archive()? {
+            let blob = Blob::encode(Kind::Artifact, &LAST.tag()?, Codec::Raw, &[0; LARGE_BYTES_MIN - HEADER_BYTES])?;
+            let header = blob.head.seal_for(LAST_ARCHIVE);
+            self.put_archive(LAST_ARCHIVE, &Sealed::Apart { header: &header, payload: &blob.payload })?;
+            self.note_last_archive();
+        }
+        self.put_archive(id, archive)
     }
 }
 

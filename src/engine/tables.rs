@@ -34,6 +34,12 @@ pub(super) type ArchiveDefinition = TableDefinition<'static, u64, &'static [u8]>
 /// The bit of an id that says that its value is small.
 const SMALL: u64 = 1 << 63;
 
+/// The id of the row that ends the table of large archives: above all that are ever given out.
+///
+/// To insert an archive redb reads the page beside it: that of the last one, as long as the last one is. Before this row,
+/// which fills one page, it reads no more than this.
+pub(crate) const LAST_ARCHIVE: u64 = SMALL - 1;
+
 /// Bytes from which a value is large: redb shares no leaf between two pairs that do not fit a page together.
 pub(crate) const LARGE_BYTES_MIN: usize = 4096;
 
@@ -103,6 +109,8 @@ pub(crate) enum Table {
     Training,
     /// Model key, version, name -> which archive holds the artifact.
     Artifacts,
+    /// Model key -> what is left to be done of superseded versions.
+    Superseded,
     /// Model key, name -> the version that the alias leads to, and where it led before.
     Aliases,
     /// Series, year -> daily levels.
@@ -129,12 +137,13 @@ pub(crate) enum Table {
 
 impl Table {
     /// All tables with byte keys.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Store,
         Self::Heads,
         Self::Metadata,
         Self::Training,
         Self::Artifacts,
+        Self::Superseded,
         Self::Aliases,
         Self::Levels,
         Self::Quarantine,
@@ -156,6 +165,7 @@ impl Table {
             Self::Metadata => "metadata",
             Self::Training => "training_data",
             Self::Artifacts => "artifacts",
+            Self::Superseded => "superseded",
             Self::Aliases => "aliases",
             Self::Levels => "vix",
             Self::Quarantine => "quarantine",
@@ -174,7 +184,7 @@ impl Table {
     pub(crate) fn fields(self) -> &'static [Field] {
         match self {
             Self::Store => &[Field::Tail],
-            Self::Heads => &[Field::Text, Field::Hash],
+            Self::Heads | Self::Superseded => &[Field::Text, Field::Hash],
             Self::Metadata | Self::Quarantine => &[Field::Text, Field::Hash, Field::Version],
             Self::Training | Self::Aliases => &[Field::Text, Field::Hash, Field::Tail],
             Self::Artifacts => &[Field::Text, Field::Hash, Field::Version, Field::Tail],

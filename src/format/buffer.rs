@@ -9,10 +9,14 @@ use std::{convert::Infallible, fmt, io, ops::Deref};
 use memmap2::MmapMut;
 use rkyv::util::AlignedVec;
 
+use super::huge_pages;
 use crate::types::{invariant::Invariant, limits::HUGE_BUFFER_BYTES_MIN};
 
 /// Alignment of every archive in memory, in bytes: a cache line.
 pub(crate) const ALIGNMENT: usize = 64;
+
+/// Bytes below which a copy costs less than memory that is not used.
+const ROOMY_BYTES_MIN: usize = 64 << 10;
 
 /// Bytes that start at a multiple of 64 and do not move.
 pub(crate) struct AlignedBuf {
@@ -54,6 +58,19 @@ impl AlignedBuf {
         Ok(Inner::Map(map).into())
     }
 
+    /// Takes a vector whose first `room` bytes are for [`with_front`](Self::with_front). A small one is copied instead, to
+    /// take no more memory than its bytes.
+    pub(crate) fn with_room(heap: AlignedVec<ALIGNMENT>, room: usize) -> Self {
+        match heap.get(room..) {
+            Some(bytes) if bytes.len() < ROOMY_BYTES_MIN => {
+                let mut exact = AlignedVec::with_capacity(bytes.len().max(1));
+                exact.extend_from_slice(bytes);
+                Inner::Heap(exact).into()
+            }
+            _ => Self { inner: Inner::Heap(heap), skipped: room },
+        }
+    }
+
     /// Returns `lent` as a buffer; `None` when its bytes are not aligned.
     pub(crate) fn borrowed(lent: Box<dyn InPlace>) -> Option<Self> {
         lent.bytes().as_ptr().addr().is_multiple_of(ALIGNMENT).then_some(Inner::Borrowed(lent).into())
@@ -63,6 +80,16 @@ impl AlignedBuf {
     pub(crate) fn skip(mut self, bytes: usize) -> Option<Self> {
         self.skipped += bytes;
         self.skipped.is_multiple_of(ALIGNMENT).then_some(self)
+    }
+
+    /// Writes `front` right before the bytes, and returns it with them; `None` where there is no room that is its own.
+    pub(crate) fn with_front(&mut self, front: &[u8]) -> Option<&[u8]> {
+        let from = self.skipped.checked_sub(front.len())?;
+        let Inner::Heap(heap) = &mut self.inner else {
+            return None;
+        };
+        heap.get_mut(from..self.skipped)?.copy_from_slice(front);
+        heap.get(from..)
     }
 
     /// Returns a buffer of `len` bytes, zeros at first, that `fill` has written to.
@@ -108,6 +135,15 @@ impl AlignedBuf {
             at = lent.populate(from);
         }
     }
+}
+
+/// Returns room to serialise into: with huge pages when it is large.
+pub(crate) fn room(bytes: usize) -> AlignedVec<ALIGNMENT> {
+    let mut room = AlignedVec::with_capacity(bytes);
+    if bytes >= HUGE_BUFFER_BYTES_MIN {
+        huge_pages::advise(room.as_mut_ptr(), bytes);
+    }
+    room
 }
 
 impl From<Inner> for AlignedBuf {
@@ -177,5 +213,23 @@ mod tests {
             assert_eq!(filled.as_ptr().addr() % ALIGNMENT, 0);
             assert!(AlignedBuf::filled(len, |_| Err(7)).unwrap().is_err());
         }
+    }
+
+    #[test]
+    fn a_front_is_written_right_before_the_bytes_where_there_is_room() {
+        for len in [0, ROOMY_BYTES_MIN - 1, ROOMY_BYTES_MIN, HUGE_BUFFER_BYTES_MIN + 5] {
+            let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+            let mut heap = room(128 + len);
+            heap.resize(128, 0);
+            heap.extend_from_slice(&bytes);
+            let mut buffer = AlignedBuf::with_room(heap, 128);
+            let before = buffer.as_ptr();
+            assert!(&*buffer == bytes && before.addr() % ALIGNMENT == 0, "{len}");
+            let whole = buffer.with_front(b"front").map(<[u8]>::to_vec);
+            assert_eq!(whole, (len >= ROOMY_BYTES_MIN).then(|| [b"front".as_slice(), &bytes].concat()), "{len}");
+            assert!(buffer.as_ptr() == before && &*buffer == bytes, "{len}: it stays what and where it is");
+            assert!(buffer.with_front(&[0; 129]).is_none(), "that is more than there is room for");
+        }
+        assert!(AlignedBuf::copy_of(&[1; 1 << 20]).unwrap().with_front(b"front").is_none());
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod codec;
 pub(crate) mod columns;
 pub(crate) mod digest;
 pub(crate) mod envelope;
+mod huge_pages;
 pub(crate) mod parallel;
 pub(crate) mod record;
 pub(crate) mod schema;

@@ -33,7 +33,8 @@ use rkyv::{
 
 use crate::{
     format::{
-        buffer::{ALIGNMENT, AlignedBuf},
+        buffer::{self, ALIGNMENT, AlignedBuf},
+        envelope::HEADER_BYTES,
         schema::Schema,
     },
     sync::panics::contained,
@@ -42,6 +43,10 @@ use crate::{
         limits::{ARCHIVE_BYTES_MAX, ARCHIVE_DEPTH_MAX},
     },
 };
+
+/// Room in front of an archive that was serialised: for the header of its envelope, and so much more that the archive
+/// stays aligned.
+const FRONT_BYTES: usize = HEADER_BYTES.next_multiple_of(ALIGNMENT);
 
 /// A type that can be kept: any `Sized` type that derives rkyv's `Archive` and `Serialize`.
 ///
@@ -191,14 +196,18 @@ impl ValidatedBytes {
     pub(crate) fn from_model<M: Model>(model: &M, expected_bytes: usize) -> Result<Self> {
         let subject = M::SCHEMA.to_string();
         let expected = usize::try_from(ARCHIVE_BYTES_MAX).map_or(ALIGNMENT, |max| expected_bytes.clamp(ALIGNMENT, max));
-        let bytes = to_bytes_in::<_, rancor::Error>(model, AlignedVec::<ALIGNMENT>::with_capacity(expected)).map_err(
-            |err| Error::invalid("archive model", subject.clone(), "it cannot be serialised").with_source(err),
-        )?;
-        if bytes.len() as u64 > ARCHIVE_BYTES_MAX {
-            let message = format!("{} bytes exceed the limit of {ARCHIVE_BYTES_MAX}", bytes.len());
+        let mut room = buffer::room(FRONT_BYTES + expected);
+        room.resize(FRONT_BYTES, 0);
+        let bytes = to_bytes_in::<_, rancor::Error>(model, room).map_err(|err| {
+            Error::invalid("archive model", subject.clone(), "it cannot be serialised").with_source(err)
+        })?;
+        let archive_bytes = bytes.len() - FRONT_BYTES;
+        if archive_bytes as u64 > ARCHIVE_BYTES_MAX {
+            let message = format!("{archive_bytes} bytes exceed the limit of {ARCHIVE_BYTES_MAX}");
             return Err(Error::new(ErrorKind::LimitExceeded, "archive model", subject, message));
         }
-        Self::from_bytes::<M>(bytes.into()).map_err(|err| {
+        let bytes = AlignedBuf::with_room(bytes, FRONT_BYTES);
+        Self::from_bytes::<M>(bytes).map_err(|err| {
             let refused = Error::invalid("archive model", subject, err.message().to_owned());
             match err.into_source() {
                 Some(source) => refused.with_source(source),
@@ -216,6 +225,14 @@ impl ValidatedBytes {
     /// The archive's bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Writes `header` right before the archive, and returns both in one piece; `None` where there is no room for it.
+    pub(crate) fn sealed(&mut self, header: &[u8; HEADER_BYTES]) -> Option<&[u8]> {
+        let sealed = self.bytes.with_front(header)?;
+        // The same address, of the borrow that came last.
+        self.root.at = NonNull::from(sealed).cast().with_addr(self.root.at.addr());
+        Some(sealed)
     }
 
     /// Whether the bytes lie in the file, and not in memory of their own.
@@ -401,84 +418,4 @@ unsafe impl StableArchive for Arc<ValidatedBytes> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Archive, Serialize)]
-    struct Line {
-        slope: Vec<f64>,
-    }
-
-    impl Model for Line {
-        const SCHEMA: Schema = Schema::new("line", 1);
-
-        fn validate(archived: &ArchivedLine) -> Result<(), Invalid> {
-            match archived.slope.iter().position(|w| !w.to_native().is_finite()) {
-                Some(at) => Err(Invalid::new(format!("slope[{at}] is not finite"))),
-                None => Ok(()),
-            }
-        }
-    }
-
-    /// The same fields under another type: rkyv cannot tell, `TypeId` can.
-    #[derive(Archive, Serialize)]
-    struct Strict {
-        slope: Vec<f64>,
-    }
-
-    impl Model for Strict {
-        const SCHEMA: Schema = Schema::new("line", 1);
-
-        fn validate(_: &ArchivedStrict) -> Result<(), Invalid> {
-            Err(Invalid::new("never good enough"))
-        }
-    }
-
-    #[derive(Archive, Serialize)]
-    #[rkyv(serialize_bounds(__S: rkyv::ser::Writer + rkyv::ser::Allocator, <__S as rancor::Fallible>::Error: Source))]
-    #[rkyv(bytecheck(bounds(__C: ArchiveContext, <__C as rancor::Fallible>::Error: Source)))]
-    struct Deep(#[rkyv(omit_bounds)] Option<Box<Deep>>);
-
-    impl Model for Deep {
-        const SCHEMA: Schema = Schema::new("deep", 1);
-    }
-
-    #[test]
-    fn a_model_is_read_in_place() {
-        let checked = Arc::new(ValidatedBytes::from_model(&Line { slope: vec![1.0, 2.0] }, 0).unwrap());
-        let typed = ArchiveRef::<Line, _>::new(Arc::clone(&checked)).unwrap();
-        assert_eq!(typed.slope.len(), 2);
-        let place = checked.bytes().as_ptr_range();
-        assert!(place.contains(&typed.slope.as_ptr().cast()));
-    }
-
-    #[test]
-    fn a_model_that_refuses_itself_is_not_archived() {
-        let err = ValidatedBytes::from_model(&Line { slope: vec![0.0, f64::NAN] }, 0).unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::InvalidInput);
-        assert!(err.message().contains("slope[1] is not finite"), "{err}");
-    }
-
-    #[test]
-    fn bytes_checked_for_one_type_are_checked_again_for_another() {
-        let checked = Arc::new(ValidatedBytes::from_model(&Line { slope: vec![1.0] }, 0).unwrap());
-        assert!(ArchiveRef::<Strict, _>::new(Arc::clone(&checked)).is_err());
-        assert!(ArchiveRef::<Line, _>::new(checked).is_ok());
-    }
-
-    #[test]
-    fn nesting_beyond_the_limit_is_an_error_not_a_stack_overflow() {
-        let deep = |levels| (0..levels).fold(Deep(None), |inner, _| Deep(Some(Box::new(inner))));
-        assert!(ValidatedBytes::from_model(&deep(ARCHIVE_DEPTH_MAX / 2), 0).is_ok());
-        let err = ValidatedBytes::from_model(&deep(ARCHIVE_DEPTH_MAX * 2), 0).unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::InvalidInput);
-    }
-
-    #[test]
-    fn bytes_of_no_type_are_refused_whatever_their_length() {
-        for len in 0..200 {
-            let bytes = AlignedBuf::copy_of(&vec![0xa5; len]).unwrap();
-            assert!(ValidatedBytes::from_bytes::<Line>(bytes).is_err(), "{len} bytes");
-        }
-    }
-}
+mod tests;

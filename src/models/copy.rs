@@ -8,7 +8,7 @@ use super::{
     catalog::{artifacts, head, metadata, metadata::Metadata},
     entry::{check_hash, whole_but_other},
     publish::Expect,
-    staged::{SeenHead, StagedVersion},
+    staged::{Contents, SeenHead, StagedVersion},
     training::{self, stored::Prepared},
 };
 use crate::{
@@ -37,7 +37,7 @@ impl Models {
         destination.core.check_writable(COPY).map_err(|err| err.about(key.to_string()))?;
         // All of it from one state of the file.
         let staged = self.core.look(|snapshot| stage::<M>(snapshot, key, version))?;
-        let key = key.clone().with_config(&staged.metadata.config);
+        let key = key.clone().with_config(&staged.contents.metadata.config);
         destination.publish_staged(&key, Expect::Anything, staged)
     }
 }
@@ -73,10 +73,7 @@ fn stage<M: Model>(snapshot: &Snapshot, key: &ModelKey, version: Option<Version>
     let metadata = Metadata { version: None, parent: None, codec: Codec::Raw, stored_bytes: 0, ..metadata };
     Ok(StagedVersion {
         checked: Arc::new(checked),
-        metadata,
-        prepared,
-        artifacts,
-        carried: Vec::new(),
+        contents: Contents { metadata, prepared, artifacts, carried: Vec::new() },
         seen: SeenHead::Unread,
         publish_error: None,
     })

@@ -4,7 +4,7 @@ use std::{cell::Cell, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use super::{
     Models,
-    catalog::{aliases, aliases::Alias, head, head::Head, metadata, quarantine, removal},
+    catalog::{aliases, aliases::Alias, head, head::Head, metadata, quarantine, removal, superseded},
     filter::name_prefix,
     tiers::Change,
     training,
@@ -308,6 +308,7 @@ impl Removal<'_> {
             }
             if metadata::versions(batch, &key)?.is_empty() {
                 removed.bytes += training::stored::remove(batch, &key)? + aliases::remove_all(batch, &key)?;
+                superseded::clear(batch, &key)?;
             }
             if had_current && head.current.is_none() {
                 gone.push(key.clone());

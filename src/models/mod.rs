@@ -13,11 +13,13 @@ pub(crate) mod filter;
 pub(crate) mod list;
 pub(crate) mod live;
 pub(crate) mod lookup;
+pub(crate) mod maintenance;
 pub(crate) mod manage;
 pub(crate) mod model_ref;
 pub(crate) mod new_model;
 pub(crate) mod publish;
 mod read;
+mod retention;
 pub(crate) mod settings;
 mod staged;
 pub(crate) mod stats;
@@ -37,6 +39,7 @@ use crate::{
     sync::{counters::Counters, single_flight::SingleFlight},
     types::{key::ModelKey, version::Version},
 };
+use maintenance::Backlog;
 use settings::ModelSettings;
 use tiers::{ModelTier, Tiers};
 
@@ -46,6 +49,7 @@ pub(crate) struct Models {
     trainings: SingleFlight<ModelKey>,
     counters: Counters,
     settings: ModelSettings,
+    backlog: Backlog,
     /// Versions found damaged, also when the store cannot write that down.
     quarantined: Mutex<HashMap<(ModelKey, Version), String>>,
     core: Arc<Core>,
@@ -59,6 +63,7 @@ impl Models {
             trainings: SingleFlight::default(),
             counters: Counters::new(),
             settings,
+            backlog: Backlog::default(),
             quarantined: Mutex::new(HashMap::new()),
             core,
         });

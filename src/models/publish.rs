@@ -7,25 +7,25 @@ use std::{
 
 use super::{
     Models,
-    archive::Model,
+    archive::{Model, ValidatedBytes},
     catalog::{
-        self, artifacts,
+        artifacts,
         head::{self, Head},
         metadata::{self, Metadata},
-        removal,
     },
     entry::Entry,
     new_model::NewModel,
-    staged::{Lineage, SeenHead, StagedVersion},
+    retention::{Compressed, Leftover, put_compressed},
+    staged::{Contents, Lineage, SeenHead, StagedVersion},
     tiers::{Change, PublishedModel},
     training,
 };
 use crate::{
-    engine::{Batch, Snapshot, sealed::Blob},
-    format::{
-        codec::Codec,
-        envelope::{Kind, Verify},
+    engine::{
+        Batch, Sealed, Snapshot,
+        sealed::{Blob, BlobHead},
     },
+    format::envelope::Kind,
     types::{
         error::{Error, ErrorKind, Result},
         invariant::Invariant,
@@ -33,9 +33,6 @@ use crate::{
         version::Version,
     },
 };
-
-/// Below this size compressing a superseded archive saves less than a page.
-const COMPRESS_BYTES_MIN: usize = 8192;
 
 /// What the head must be for a publish to go through.
 #[derive(Clone, Copy)]
@@ -102,9 +99,9 @@ impl Models {
         if let Some(error) = staged.publish_error.take() {
             return Err(Box::new(PublishFailure { error, staged }));
         }
-        match self.commit_staged(&[(key, &staged)], expect) {
+        match self.commit_staged(&mut [(key, &mut staged)], expect) {
             Ok((written, doubt)) => {
-                let Written { version, entry } = written.into_iter().next().always("one was written");
+                let Written { version, entry, .. } = written.into_iter().next().always("one was written");
                 Ok(Published { version, entry, doubt })
             }
             Err(error) => Err(Box::new(PublishFailure { error, staged })),
@@ -131,52 +128,76 @@ impl Models {
         if all.is_empty() {
             return Ok(Vec::new());
         }
-        let all: Vec<_> = all.iter().map(|(key, staged)| (key, staged)).collect();
-        let (written, doubt) = self.commit_staged(&all, Expect::Anything)?;
+        let mut all: Vec<_> = all.iter_mut().map(|(key, staged)| (&*key, staged)).collect();
+        let (written, doubt) = self.commit_staged(&mut all, Expect::Anything)?;
         doubt.map_or(Ok(written.iter().map(|written| written.version).collect()), Err)
     }
 
-    /// Writes each as the next version of its model, in one transaction, and shows it.
+    /// Writes each as the next version of its model, in one transaction, and shows it. In a file that is full what waits to
+    /// be removed makes room.
     fn commit_staged(
         self: &Arc<Self>,
-        all: &[(&ModelKey, &StagedVersion)],
+        all: &mut [(&ModelKey, &mut StagedVersion)],
         expect: Expect,
     ) -> Result<(Vec<Written>, Option<Error>)> {
-        let encoded = self.encode(all)?;
+        match self.try_to_commit(all, expect) {
+            Err(err) if err.kind() == ErrorKind::StorageFull && self.makes_room() => self.try_to_commit(all, expect),
+            done => done,
+        }
+    }
+
+    fn try_to_commit(
+        self: &Arc<Self>,
+        all: &mut [(&ModelKey, &mut StagedVersion)],
+        expect: Expect,
+    ) -> Result<(Vec<Written>, Option<Error>)> {
+        self.core.check_writable("publish")?;
+        let (mut archives, contents): (Vec<_>, Vec<_>) = all
+            .iter_mut()
+            .map(|(key, staged)| {
+                let StagedVersion { checked, contents, .. } = &mut **staged;
+                (checked, (*key, &*contents))
+            })
+            .unzip();
+        let encoded = self.core.look_only(|snapshot| {
+            let of = |(archive, &(key, contents)): (&&mut Arc<ValidatedBytes>, &(_, _))| {
+                self.encode(snapshot, key, archive, contents)
+            };
+            archives.iter().zip(&contents).map(of).collect::<Result<Vec<_>>>()
+        })?;
         let change = |batch: &Batch| {
             let (mut written, mut shown) = (Vec::new(), Vec::new());
-            for ((key, staged), encoded) in all.iter().zip(encoded) {
-                let (version, entry) = self.write(batch, key, expect, staged, encoded)?;
-                shown.push(Change::Published(PublishedModel { key: (*key).clone(), entry: Arc::clone(&entry) }));
-                written.push(Written { version, entry });
+            for ((archive, (key, contents)), encoded) in archives.iter_mut().zip(&contents).zip(encoded) {
+                let one = self.write(batch, key, expect, archive, contents, encoded)?;
+                shown.push(Change::Published(PublishedModel { key: (*key).clone(), entry: Arc::clone(&one.entry) }));
+                written.push(one);
             }
             Ok((written, shown))
         };
         let (written, doubt) = self.commit_or_doubt("publish", change)?;
-        for (Written { version, entry }, (key, _)) in written.iter().zip(all) {
+        for (Written { version, entry, .. }, (key, _)) in written.iter().zip(&*all) {
             tracing::info!(%key, %version, bytes = entry.metadata.archive_bytes, "published");
         }
+        self.note_leftovers(written.iter().zip(all).map(|(written, (key, _))| (*key, written.left)));
         Ok((written, doubt))
     }
 
     /// Encodes everything that the transaction writes, before its turn, from one state of the file.
-    fn encode<'a>(&self, all: &[(&ModelKey, &'a StagedVersion)]) -> Result<Vec<Encoded<'a>>> {
-        self.core.check_writable("publish")?;
-        let encode = |snapshot: &Snapshot, (key, staged): &(&ModelKey, &'a StagedVersion)| {
-            self.encode_from(snapshot, key, staged)
-        };
-        self.core.look_only(|snapshot| all.iter().map(|one| encode(snapshot, one)).collect())
-    }
-
-    fn encode_from<'a>(&self, before: &Snapshot, key: &ModelKey, staged: &'a StagedVersion) -> Result<Encoded<'a>> {
-        let artifacts = staged.artifacts.iter().map(|(name, raw)| Ok((name, artifacts::encode(raw)?)));
+    fn encode<'a>(
+        &self,
+        before: &Snapshot,
+        key: &ModelKey,
+        archive: &ValidatedBytes,
+        contents: &'a Contents,
+    ) -> Result<Encoded<'a>> {
+        let artifacts = contents.artifacts.iter().map(|(name, raw)| Ok((name, artifacts::encode(raw)?)));
         let samples = |prepared| training::stored::encode(before, key, prepared);
-        let metadata = &staged.metadata;
+        let metadata = &contents.metadata;
         Ok(Encoded {
-            model: Blob::raw(Kind::Model, &metadata.schema, staged.checked.bytes(), metadata.model_hash)?,
+            model: BlobHead::raw(Kind::Model, &metadata.schema, archive.bytes(), metadata.model_hash)?,
             artifacts: artifacts.collect::<Result<Vec<_>>>()?,
-            superseded: self.superseded(before, key),
-            samples: staged.prepared.as_ref().map(samples).transpose()?.unwrap_or_default(),
+            superseded: self.compressed_now(before, key),
+            samples: contents.prepared.as_ref().map(samples).transpose()?.unwrap_or_default(),
             config: config_of(before, key)?,
         })
     }
@@ -187,22 +208,20 @@ impl Models {
         batch: &Batch,
         key: &ModelKey,
         expect: Expect,
-        staged: &StagedVersion,
+        archive: &mut Arc<ValidatedBytes>,
+        contents: &Contents,
         encoded: Encoded<'_>,
-    ) -> Result<(Version, Arc<Entry>)> {
+    ) -> Result<Written> {
         let Encoded { model, artifacts, superseded, samples, config } = encoded;
         let (mut head, head_is_whole) = head::read_or_rebuild(batch, key)?;
         check_expected(key, expect, &head, head_is_whole)?;
         let version = head.next_version();
         let stored_bytes = model.stored_bytes();
-        let mut metadata = Metadata { version: Some(version), config, stored_bytes, ..staged.metadata.clone() };
-        if let Some(superseded) = superseded.filter(|superseded| head.current == Some(superseded.version)) {
-            batch.put_blob_at(superseded.archive_id, &superseded.compressed)?;
-        }
+        let mut metadata = Metadata { version: Some(version), config, stored_bytes, ..contents.metadata.clone() };
         for (name, artifact) in &artifacts {
             artifacts::write(batch, key, version, name, artifact)?;
         }
-        for name in &staged.carried {
+        for name in &contents.carried {
             let carried = match metadata.parent {
                 Some(parent) => artifacts::carry(batch, key, parent, version, name)?,
                 None => false,
@@ -211,21 +230,30 @@ impl Models {
                 metadata.artifacts.retain(|known| known != name);
             }
         }
-        if let Some(prepared) = &staged.prepared {
+        if let Some(prepared) = &contents.prepared {
             training::stored::write(batch, key, prepared, samples)?;
         }
         // The highest id of all so far, and of its model the last to be written.
         let archive_id = batch.new_blob_id(&model)?;
         metadata::write(batch, key, version, archive_id, &metadata)?;
+        let before = head.current;
         head.advance(version);
+        let mut left = None;
         if head_is_whole {
-            self.retain(batch, key, &mut head)?;
+            left = self.retire(batch, key, &mut head, before)?;
         }
         head::write(batch, key, &head)?;
+        if let Some(superseded) = superseded {
+            put_compressed(batch, key, &head, superseded)?;
+        }
         // Last, and after the removals: see `put_archive`.
-        batch.write_blob(archive_id, &model)?;
-        let entry = Entry::new(Arc::clone(&staged.checked), metadata, Arc::clone(self.core.clock()));
-        Ok((version, Arc::new(entry)))
+        let header = model.seal_for(archive_id);
+        match Arc::get_mut(archive).and_then(|archive| archive.sealed(&header)) {
+            Some(sealed) => batch.write_archive(archive_id, &Sealed::Whole(sealed))?,
+            None => batch.write_archive(archive_id, &Sealed::Apart { header: &header, payload: archive.bytes() })?,
+        }
+        let entry = Entry::new(Arc::clone(archive), metadata, Arc::clone(self.core.clock()));
+        Ok(Written { version, entry: Arc::new(entry), left })
     }
 
     /// Keeps a model that could not be stored: in memory, too, when the store is at fault and nobody else moved the
@@ -262,49 +290,10 @@ impl Models {
 
     /// A model that is not in the file.
     pub(super) fn unstored(&self, staged: StagedVersion, publish_error: Option<Error>) -> Entry {
-        let StagedVersion { checked, metadata, seen, .. } = staged;
-        let entry = Entry::new(checked, metadata, Arc::clone(self.core.clock())).trained_over(seen);
+        let StagedVersion { checked, contents, seen, .. } = staged;
+        let entry = Entry::new(checked, contents.metadata, Arc::clone(self.core.clock())).trained_over(seen);
         entry.mark_unpublished(publish_error);
         entry
-    }
-
-    fn retain(&self, batch: &Batch, key: &ModelKey, head: &mut Head) -> Result<()> {
-        let Some(keep) = self.settings.retention else {
-            return Ok(());
-        };
-        let seen = metadata::versions(batch, key)
-            .and_then(|versions| Ok(removal::beyond(&versions, head, &removal::protected(batch, key, head)?, keep)));
-        let unwanted = match seen {
-            Ok(unwanted) => unwanted,
-            // It can wait until somebody has seen to the damage.
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                tracing::error!(%key, %error, "retention cannot see all versions and aliases; nothing is pruned");
-                return Ok(());
-            }
-            Err(err) => return Err(err),
-        };
-        for version in unwanted {
-            let bytes = removal::remove_version(batch, key, version)?;
-            head.forget(version);
-            tracing::debug!(%key, %version, bytes, "pruned by retention");
-        }
-        Ok(())
-    }
-
-    /// The current version's archive in compressed form, when it is large, raw and whole. Compression is a saving and
-    /// not worth failing for: what cannot be read stays as it is, and damaged bytes are not sealed anew.
-    fn superseded(&self, before: &Snapshot, key: &ModelKey) -> Option<Superseded> {
-        if !self.settings.compress_superseded {
-            return None;
-        }
-        let (version, stored) = catalog::current(before, key).ok()??;
-        let blob = before.blob(stored.archive_id).ok()?;
-        let envelope = blob.open(Kind::Model, Verify::Full).ok()?;
-        if envelope.header.codec != Codec::Raw || envelope.payload.len() < COMPRESS_BYTES_MIN {
-            return None;
-        }
-        let compressed = Blob::compress(Kind::Model, &stored.metadata.schema, envelope.payload).ok()??;
-        Some(Superseded { version, archive_id: stored.archive_id, compressed })
     }
 }
 
@@ -312,22 +301,17 @@ impl Models {
 struct Written {
     version: Version,
     entry: Arc<Entry>,
+    /// What it left for maintenance.
+    left: Option<Leftover>,
 }
 
 /// What a publish writes, encoded.
 struct Encoded<'a> {
-    model: Blob<'a>,
+    model: BlobHead,
     artifacts: Vec<(&'a Label, artifacts::Encoded<'a>)>,
-    superseded: Option<Superseded>,
+    superseded: Option<Compressed>,
     samples: BTreeMap<&'a Symbol, Blob<'a>>,
     config: String,
-}
-
-/// The archive of the version that a publish supersedes, in the form that it is to have from then on.
-struct Superseded {
-    version: Version,
-    archive_id: u64,
-    compressed: Blob<'static>,
 }
 
 fn check_expected(key: &ModelKey, expect: Expect, head: &Head, head_is_whole: bool) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::maintenance::Maintenance;
 use crate::format::envelope::Verify;
 
 /// The part of the options that is about models.
@@ -12,6 +13,7 @@ pub(crate) struct ModelSettings {
     pub(crate) verify: Verify,
     pub(crate) retention: Option<usize>,
     pub(crate) compress_superseded: bool,
+    pub(crate) maintenance: Maintenance,
 }
 
 impl Default for ModelSettings {
@@ -22,6 +24,7 @@ impl Default for ModelSettings {
             verify: Verify::Full,
             retention: Some(8),
             compress_superseded: true,
+            maintenance: Maintenance::default(),
         }
     }
 }

@@ -41,17 +41,23 @@ pub(super) struct Lineage {
     pub(super) seen: SeenHead,
 }
 
-/// A version that is ready to be written: checked, hashed, encoded.
+/// A version that is ready to be written: checked and hashed.
 pub(super) struct StagedVersion {
+    /// Nobody else has it yet: its header is written in front of it.
     pub(super) checked: Arc<ValidatedBytes>,
+    pub(super) contents: Contents,
+    pub(super) seen: SeenHead,
+    /// Why it cannot be published as it is.
+    pub(super) publish_error: Option<Error>,
+}
+
+/// What a version is made of, beside its archive.
+pub(super) struct Contents {
     pub(super) metadata: Metadata,
     pub(super) prepared: Option<Prepared>,
     pub(super) artifacts: BTreeMap<Label, Vec<u8>>,
     /// Artifacts to take over from the parent.
     pub(super) carried: Vec<Label>,
-    pub(super) seen: SeenHead,
-    /// Why it cannot be published as it is.
-    pub(super) publish_error: Option<Error>,
 }
 
 impl Models {
@@ -106,8 +112,8 @@ impl Models {
             artifacts,
         };
         let (artifacts, carried) = (named.artifacts, named.carried);
-        let checked = Arc::new(checked);
-        Ok(StagedVersion { checked, metadata, prepared, artifacts, carried, seen: lineage.seen, publish_error })
+        let contents = Contents { metadata, prepared, artifacts, carried };
+        Ok(StagedVersion { checked: Arc::new(checked), contents, seen: lineage.seen, publish_error })
     }
 }
 

@@ -36,6 +36,9 @@ pub struct Stats {
     pub trainings: u64,
     /// Time spent on them.
     pub training_time: Duration,
+    /// Models for which a publish left versions to be compressed or removed: see
+    /// [`Maintenance`](crate::admin::Maintenance).
+    pub maintenance_waiting: u64,
     /// What hits saved: the recorded training time of every model that was served, less the time to load it.
     pub time_saved: Duration,
 }
@@ -79,6 +82,7 @@ impl Models {
             load_time: time(Counter::LoadNanos),
             trainings: sum(Counter::Trainings),
             training_time: time(Counter::TrainingNanos),
+            maintenance_waiting: self.backlog.len() as u64,
             time_saved: time(Counter::HitTrainingNanos).saturating_sub(time(Counter::HitLoadNanos)),
         }
     }

@@ -3,6 +3,7 @@
 use super::Store;
 use crate::{
     engine::{Compacted, CompactionProgress},
+    models::maintenance::Maintained,
     types::error::Result,
 };
 
@@ -29,12 +30,39 @@ impl Store {
         self.models.clear_memory();
     }
 
+    /// Does now what publishes left for later: compresses superseded versions, and removes those beyond the retention.
+    /// Says what was done. A thread of the store does the same by itself, unless
+    /// [`Options::maintenance`](crate::Options::maintenance) says otherwise.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5; 10_000] });
+    /// store.publish(&key, trained())?;
+    /// store.publish(&key, trained())?;
+    /// store.run_maintenance()?;
+    /// assert_eq!(store.stats().maintenance_waiting, 0);
+    /// # Ok::<(), modelkeep::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [What a write can fail with](crate::Store#what-a-write-can-fail-with); what is not done then stays to be done.
+    /// `Corrupt` when something of a model is damaged; the others have been seen to.
+    pub fn run_maintenance(&self) -> Result<Maintained> {
+        self.models.run_maintenance()
+    }
+
     /// Copies everything that is stored to a new file, without gaps, which takes the place of this one; says how many
     /// bytes the two have on the disk. Needs room for both, blocks writers meanwhile, reads everything twice, and
     /// empties the hot tier; readers go on.
     ///
     /// A crash at any moment leaves the one file or the other, whole. Models and listings that are held stay as they
-    /// are; the blocks of the old file are free when none of them is read in it any more. Rows that damage has made
+    /// are; the blocks of the old file are free when none of them is read in it any more. What publishes left for later is
+    /// copied as it is: call [`run_maintenance`](Self::run_maintenance) before. Rows that damage has made
     /// unreadable are left out, and noted as lost: see [`accept_losses`](Self::accept_losses).
     ///
     /// ```

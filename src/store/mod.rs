@@ -216,6 +216,7 @@ impl Store {
     /// be lost. `Io` when the last sync fails, `Replaced` or `Truncated` when another program took the file away: what
     /// was committed before is not lost by it.
     pub fn close(self) -> Result<()> {
+        self.models.finish_maintenance();
         self.core.close(self.opened.count() - 1)
     }
 

@@ -80,7 +80,7 @@ fn a_damaged_compressed_version_is_found() {
     let store = folder.open();
     store.publish(&key("m"), large(1.0)).unwrap();
     store.publish(&key("m"), large(2.0)).unwrap();
-    drop(store);
+    store.close().unwrap();
     // The magic number of a zstd frame.
     damage(&folder.path(), &[0x28, 0xb5, 0x2f, 0xfd], flip_first_bit);
     let store = folder.open();

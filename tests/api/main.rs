@@ -36,6 +36,7 @@ mod inspection;
 mod levels;
 mod listing;
 mod live;
+mod maintenance;
 mod managing;
 mod mapping;
 mod market;

@@ -53,6 +53,7 @@ fn small_and_compressed_archives_and_stores_without_a_map_are_copied() {
     store.publish(&key("small"), weights(1.0)).unwrap();
     store.publish(&key("m"), large(1.0)).unwrap();
     store.publish(&key("m"), large(2.0)).unwrap();
+    store.run_maintenance().unwrap();
     let compressed = store.get_version::<Weights>(&key("m"), store.versions(&key("m")).unwrap()[0].version);
     store.evict_all();
     let small = store.get::<Weights>(&key("small")).unwrap().unwrap();

@@ -1,8 +1,15 @@
 //! Publishing: one transaction with everything in it, or nothing.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use modelkeep::{ErrorKind, Interval, ModelKey, NewModel, Store, Tier, Timestamp, Version};
+use modelkeep::{
+    ErrorKind, Interval, ModelKey, NewModel, Store, Tier, Timestamp, Version,
+    admin::Maintenance,
+    disk::{Access, Disk, Fault},
+};
 
 use crate::support::{Folder, Weights, both, error, first_weight, key, large, noon, samples, weights};
 
@@ -60,7 +67,7 @@ fn versions_count_up_and_the_old_ones_stay_readable() {
     for i in 1..=3 {
         assert_eq!(store.publish(&key("m"), large(f64::from(i))).unwrap().get(), u64::try_from(i).unwrap());
     }
-    drop(store);
+    store.close().unwrap();
     // Superseded versions were compressed, which nobody notices but the disk.
     let store = folder.open();
     for i in 1..=3u32 {
@@ -212,4 +219,53 @@ fn a_model_of_no_bytes_and_one_of_many_megabytes_are_both_kept() {
     let held = store.get::<Weights>(&key("huge")).unwrap().unwrap();
     assert_eq!(held.weights.last().unwrap().to_native(), 1_499_999.0);
     assert_eq!(held.archive_bytes().as_ptr().addr() % 64, 0);
+}
+
+/// What redb reads of the file: reads of the store itself go through the map.
+#[derive(Debug, Default)]
+struct Reads(Mutex<Vec<(u64, u64)>>);
+
+impl Disk for Reads {
+    fn before(&self, access: &Access<'_>) -> Result<(), Fault> {
+        if let Access::Read { offset, bytes, .. } = access {
+            self.0.lock().unwrap().push((*offset, *bytes));
+        }
+        Ok(())
+    }
+}
+
+/// The page of an archive begins with its leaf's head, and the archive's own header 16 bytes on.
+fn is_of_an_archive(page: &[u8]) -> bool {
+    page.get(16..20) == Some(b"mkp\x1a") && u32::from_le_bytes(page[4..8].try_into().unwrap()) > 20_000
+}
+
+#[test]
+fn a_publish_reads_no_archive_and_a_removal_the_front_of_it() {
+    let folder = Folder::new();
+    let reads = Arc::<Reads>::default();
+    let options = folder.options().mapped(true).compress_superseded(false).retention(2).cache_bytes(64 << 10);
+    let options = options.maintenance(Maintenance::OnRequest).disk(Arc::<Reads>::clone(&reads));
+    let store = options.open(folder.path()).unwrap();
+    let during = |call: &dyn Fn()| {
+        reads.0.lock().unwrap().clear();
+        call();
+        let file = std::fs::read(folder.path()).unwrap();
+        let page = |&(offset, bytes): &(u64, u64)| (offset as usize, bytes as usize);
+        let reads = reads.0.lock().unwrap();
+        let of_archives = reads.iter().map(page).filter(|(offset, _)| {
+            file.get(*offset..).is_some_and(|page| page.len() > 4096 && page[0] == 1 && is_of_an_archive(page))
+        });
+        of_archives.map(|(_, bytes)| bytes).collect::<Vec<_>>()
+    };
+    for round in 1..=2 {
+        store.publish(&key("m"), large(f64::from(round))).unwrap();
+    }
+    assert_eq!(during(&|| drop(store.publish(&key("m"), large(3.0)).map(drop))), [0; 0], "none that lies beside it");
+    assert_eq!(
+        during(&|| assert_eq!(store.run_maintenance().unwrap().removed, 1)),
+        [4096],
+        "where it ends, and under which key"
+    );
+    assert_eq!(store.versions(&key("m")).unwrap().len(), 2);
+    assert!(store.verify().unwrap().is_whole());
 }

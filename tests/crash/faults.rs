@@ -9,7 +9,8 @@ use std::{
 };
 
 use modelkeep::{
-    ErrorKind, Freshness, Interval, ModelRef, Store, Tier, Verify, Version, disk::Access, market::Timeframe,
+    ErrorKind, Freshness, Interval, ModelRef, Store, Tier, Verify, Version, admin::Maintenance, disk::Access,
+    market::Timeframe,
 };
 
 use crate::{
@@ -21,9 +22,21 @@ pub fn first(held: &ModelRef<Weights>) -> f64 {
     held.weights[0].to_native()
 }
 
-/// A store with some models, two versions of one of them.
+/// A store with some models, two versions of one of them, the superseded one compressed.
 pub fn stored(path: &Path, disk: &Arc<LoggedDisk>) -> Store {
-    let store = open(path, disk).unwrap();
+    stored_by(Maintenance::WithPublish, path, disk)
+}
+
+/// The same, with versions that wait to be compressed and removed.
+fn neglected(path: &Path, disk: &Arc<LoggedDisk>) -> Store {
+    let store = stored_by(Maintenance::OnRequest, path, disk);
+    store.publish(&key("large"), model(4, 20_002)).unwrap();
+    store.publish(&key("large"), model(5, 20_003)).unwrap();
+    store
+}
+
+fn stored_by(who: Maintenance, path: &Path, disk: &Arc<LoggedDisk>) -> Store {
+    let store = options().maintenance(who).disk(Arc::clone(disk) as _).open(path).unwrap();
     store.publish(&key("large"), model(1, 20_000)).unwrap();
     store.publish(&key("large"), model(2, 20_001)).unwrap();
     store.publish(&key("small"), model(3, 3)).unwrap();
@@ -107,11 +120,11 @@ fn the_lock_is_kept_whatever_fails() {
 
 /// What every call says after a failed access is what the file has, now and after a restart; and the call can be made
 /// again.
-fn consistent(name: &str, call: Step) -> (usize, usize, usize) {
+fn consistent(name: &str, make: fn(&Path, &Arc<LoggedDisk>) -> Store, call: Step) -> (usize, usize, usize) {
     let run = |faults: &dyn Fn(&LoggedDisk)| {
         let folder = tempfile::tempdir().unwrap();
         let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
-        let store = stored(&path, &disk);
+        let store = make(&path, &disk);
         let live = store.live::<Weights>(&key("large")).unwrap();
         let before = (summary(&store), disk.accesses());
         faults(&disk);
@@ -177,9 +190,10 @@ fn after_a_failed_access_every_call_says_what_the_file_has() {
     ];
     let mut all = (0, 0, 0);
     for (name, call) in calls {
-        let (failed, made_up_for, unknown) = consistent(name, call);
+        let (failed, made_up_for, unknown) = consistent(name, stored, call);
         all = (all.0 + failed, all.1 + made_up_for, all.2 + unknown);
     }
+    consistent("maintain", neglected, |store| store.run_maintenance().map(drop));
     assert!(all.0 > 20 && all.1 > 5 && all.2 > 5, "{all:?}: each of the three happens");
 }
 

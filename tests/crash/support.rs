@@ -4,6 +4,7 @@ use std::{fmt::Write as _, path::Path, sync::Arc};
 
 use modelkeep::{
     Error, Interval, Model, ModelKey, NewModel, Options, Schema, Store, Timestamp, Version,
+    admin::Maintenance,
     clock::ManualClock,
     market::{Bar, Bars, Timeframe},
     training::{Samples, TrainingSet},
@@ -51,7 +52,8 @@ pub fn key(name: &str) -> ModelKey {
 
 pub fn options() -> Options {
     let clock = Arc::new(ManualClock::at(Timestamp::from_nanos(1_545_652_800_000_000_000)));
-    Store::options().clock(clock).check_held(true).retention(3)
+    // What is done in the background is done here when a step asks for it.
+    Store::options().clock(clock).check_held(true).retention(3).maintenance(Maintenance::OnRequest)
 }
 
 pub fn open(path: &Path, disk: &Arc<LoggedDisk>) -> Result<Store, Error> {
@@ -103,14 +105,19 @@ pub const WORKLOAD: &[Step] = &[
     |store| store.bars("SPY", Timeframe::MINUTE)?.write(&bars(0, 390)).map(drop),
     |store| store.publish(&key("large"), model(6, 20_002)).map(drop),
     |store| store.rollback(&key("large")).map(drop),
+    |store| store.run_maintenance().map(drop),
     |store| store.publish(&key("page"), model(7, 520)).map(drop),
     |store| store.pin(&key("large"), Version::new(2).unwrap()),
     |store| store.bars("SPY", Timeframe::MINUTE)?.write(&bars(1, 390)).map(drop),
     |store| store.publish(&key("large"), model(8, 20_003)).map(drop),
     |store| store.compact().map(drop),
     |store| store.publish(&key("large"), model(9, 20_004)).map(drop),
+    |store| store.run_maintenance().map(drop),
     |store| store.prune(&key("large"), 1).run().map(drop),
     |store| store.publish(&key("huge"), model(10, 500_001)).map(drop),
+    |store| store.publish(&key("large"), model(15, 20_005)).map(drop),
+    |store| store.publish(&key("large"), model(16, 20_006)).map(drop),
+    |store| store.run_maintenance().map(drop),
     |store| store.remove(&key("page")).run().map(drop),
     |store| store.publish(&key("other"), model(11, 9_000)).map(drop),
     |store| store.rollback_to(&key("large"), Version::new(2).unwrap()),

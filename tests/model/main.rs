@@ -23,7 +23,7 @@ use std::{sync::Arc, time::Duration};
 use modelkeep::{
     Decision, ErrorKind, Freshness, Model, ModelKey, ModelRef, NewModel, Options, Schema, Store, Tier, Timestamp,
     Verify, Version,
-    admin::Filter,
+    admin::{Filter, Maintenance},
     clock::ManualClock,
     training::{Samples, TrainingSet},
 };
@@ -130,7 +130,8 @@ struct Run {
 impl Run {
     fn new(options: Options) -> Self {
         let clock = Arc::new(ManualClock::at(Timestamp::from_nanos(1_545_652_800_000_000_000)));
-        let options = options.clock(Arc::clone(&clock)).retention(RETENTION);
+        // The oracle knows at once which versions are kept.
+        let options = options.clock(Arc::clone(&clock)).retention(RETENTION).maintenance(Maintenance::WithPublish);
         let folder = tempfile::tempdir().unwrap();
         let mut run = Self { folder, options, clock, store: None, oracle: Oracle::new(RETENTION) };
         run.reopen();

@@ -17,6 +17,7 @@
 
 mod failed;
 mod held;
+mod published;
 mod stored;
 
 use std::{
@@ -51,7 +52,7 @@ struct Mutation {
 }
 
 fn mutations() -> impl Iterator<Item = &'static Mutation> {
-    held::MUTATIONS.iter().chain(failed::MUTATIONS).chain(stored::MUTATIONS)
+    held::MUTATIONS.iter().chain(failed::MUTATIONS).chain(published::MUTATIONS).chain(stored::MUTATIONS)
 }
 
 /// The crate beside this one.

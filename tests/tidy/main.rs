@@ -28,12 +28,14 @@ const LINES_MAX: usize = 500;
 
 /// Where `unsafe` may be: casts of checked bytes, code for certain processors, the map, its memory and who vouches for
 /// what is lent of it, hazard pointers.
-const UNSAFE: [&str; 13] = [
+const UNSAFE: [&str; 15] = [
     "src/models/archive.rs",
     "src/format/columns/simd.rs",
+    "src/format/huge_pages.rs",
     "src/engine/mapped/map.rs",
     "src/engine/mapped/memory.rs",
     "src/engine/view.rs",
+    "src/engine/writeback.rs",
     "src/cache/hazard/mod.rs",
     "src/cache/hazard/tests.rs",
     "src/cache/index.rs",
@@ -154,7 +156,7 @@ fn unsafe_is_where_it_belongs_and_says_why() {
             }
         }
     }
-    assert_eq!(used, 65, "a use of unsafe code that this test does not know of, or one less");
+    assert_eq!(used, 67, "a use of unsafe code that this test does not know of, or one less");
 }
 
 #[test]

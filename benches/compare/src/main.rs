@@ -35,6 +35,7 @@ mod peers;
 mod plot;
 mod probe;
 mod publish;
+mod publish_many;
 mod recover;
 mod report;
 mod space;
@@ -65,6 +66,8 @@ enum Command {
     Swap(swap::Arguments),
     /// What a durable publish costs
     Publish(publish::Arguments),
+    /// What it costs to publish many models in one transaction
+    PublishMany(publish_many::Arguments),
     /// What models take on the disk, after one publish, after many, and compacted
     Space(space::Arguments),
     /// Listing many models by their metadata
@@ -99,6 +102,7 @@ fn run(command: Command) -> Result<()> {
         Command::Hot(arguments) => hot::run(&arguments),
         Command::Swap(arguments) => swap::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments),
+        Command::PublishMany(arguments) => publish_many::run(&arguments),
         Command::Space(arguments) => space::run(&arguments),
         Command::Metadata(arguments) => metadata::run(&arguments),
         Command::Bars(arguments) => bars::run(&arguments),

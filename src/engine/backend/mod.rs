@@ -6,6 +6,7 @@
 
 mod memory;
 mod overlay;
+mod skim;
 mod sparse;
 
 use std::{
@@ -21,6 +22,8 @@ use redb::{BackendError, StorageBackend, backends::InMemoryBackend};
 
 use memory::Kept;
 use overlay::Overlay;
+pub(super) use skim::Skim;
+use skim::Skims;
 use sparse::Sparse;
 
 use super::file::{StoreFile, draw_number};
@@ -72,6 +75,7 @@ struct FenceState {
     is_shut: AtomicBool,
     has_failed: AtomicBool,
     is_unbound: AtomicBool,
+    skims: Skims,
 }
 
 impl Fence {
@@ -88,6 +92,11 @@ impl Fence {
     /// From here on the pages may be grown to twice their bound: for what is written in order to free others.
     pub(super) fn lift_bound(&self) {
         self.0.is_unbound.store(true, Ordering::Release);
+    }
+
+    /// As long as what it returns lives, redb gets the fronts of large leaves alone, which must be all that it needs.
+    pub(super) fn skim(&self) -> Skim<'_> {
+        self.0.skims.begin()
     }
 
     /// What `bytes_max` is now.
@@ -115,21 +124,24 @@ pub(super) struct Fenced {
     pages: Box<dyn StorageBackend>,
     fence: Fence,
     bytes_max: u64,
+    cache_bytes: usize,
 }
 
 impl Fenced {
-    /// Takes `pages`, which are not grown beyond `bytes_max` as long as the fence keeps the bound.
-    pub(super) fn new(pages: &Pages, bytes_max: u64, fence: &Fence) -> Self {
+    /// Takes `pages`, which are not grown beyond `bytes_max` as long as the fence keeps the bound; for redb with a cache of
+    /// `cache_bytes`.
+    pub(super) fn new(pages: &Pages, bytes_max: u64, cache_bytes: usize, fence: &Fence) -> Self {
         let pages: Box<dyn StorageBackend> = match pages {
             Pages::File(file) => Box::new(Sparse::new(file)),
             Pages::Memory(memory, _) => Box::new(Kept::new(Arc::clone(memory))),
         };
-        Self { pages, fence: fence.clone(), bytes_max }
+        Self { pages, fence: fence.clone(), bytes_max, cache_bytes }
     }
 
     /// The same pages, which are not changed by what is written.
     pub(super) fn overlay(pages: &Pages) -> io::Result<Self> {
-        Ok(Self { pages: Box::new(Overlay::new(pages.clone())?), fence: Fence::default(), bytes_max: u64::MAX })
+        let pages = Box::new(Overlay::new(pages.clone())?);
+        Ok(Self { pages, fence: Fence::default(), bytes_max: u64::MAX, cache_bytes: usize::MAX })
     }
 }
 
@@ -145,7 +157,7 @@ impl StorageBackend for Fenced {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.pages.read(offset, out)
+        self.fence.0.skims.read(self.cache_bytes, offset, out, |offset, out| self.pages.read(offset, out))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -21,6 +21,9 @@ const ZEROS_SHARE_MIN: usize = 8;
 /// Zeros that are worth a hole however long the write is.
 const HOLE_BYTES_MIN: usize = 64 << 10;
 
+/// Bytes of a large write after which the disk begins with them.
+const WRITEBACK_BYTES: usize = 4 << 20;
+
 /// The file of a store that is open for writing.
 ///
 /// A handle of redb that panicked is never dropped. It must not keep the file open, and locked, for that.
@@ -39,11 +42,26 @@ impl Sparse {
 
 /// Returns how many bytes at the front of `data` must be written, the rest being zeros.
 fn dense_len(data: &[u8]) -> usize {
-    let zero_words = |block: &[u8]| block.iter().all(|&byte| byte == 0);
-    let zeros = data.rchunks(BLOCK_BYTES).take_while(|block| zero_words(block)).map(<[u8]>::len).sum::<usize>();
+    // All of a block at once: with a way out after each byte it is no loop for vectors.
+    let is_zero = |block: &[u8]| block.iter().fold(0, |all, byte| all | byte) == 0;
+    let zeros = data.rchunks(BLOCK_BYTES).take_while(|block| is_zero(block)).map(<[u8]>::len).sum::<usize>();
     let dense = (data.len() - zeros).next_multiple_of(BLOCK_BYTES).min(data.len());
     let worth = HOLE_BYTES_MIN.min(data.len() / ZEROS_SHARE_MIN);
     if data.len() < HOLED_BYTES_MIN || data.len() - dense < worth { data.len() } else { dense }
+}
+
+/// Writes `data`; what is large so that the disk has begun with the front when the end is written.
+fn write_dense(file: &StoreFile, offset: u64, data: &[u8]) -> io::Result<()> {
+    if data.len() < WRITEBACK_BYTES {
+        return file.write_at(offset, data);
+    }
+    let mut at = offset;
+    for part in data.chunks(WRITEBACK_BYTES) {
+        file.write_at(at, part)?;
+        file.begin_writeback(at, part.len() as u64)?;
+        at += part.len() as u64;
+    }
+    Ok(())
 }
 
 impl StorageBackend for Sparse {
@@ -66,7 +84,7 @@ impl StorageBackend for Sparse {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let file = self.file()?;
         let (dense, zeros) = data.split_at(dense_len(data));
-        file.write_at(offset, dense)?;
+        write_dense(&file, offset, dense)?;
         if zeros.is_empty() {
             return Ok(());
         }

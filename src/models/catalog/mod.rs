@@ -10,6 +10,7 @@ pub(crate) mod head;
 pub(crate) mod metadata;
 pub(crate) mod quarantine;
 pub(crate) mod removal;
+pub(crate) mod superseded;
 
 use crate::{
     engine::Reader,

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "market")]
 mod market;
+mod versions;
 
 use std::{path::Path, sync::Arc, thread, time::Duration};
 
@@ -243,67 +244,6 @@ impl Options {
         self
     }
 
-    /// How many versions of a model a publish leaves, the new one included; pinned versions, and the one that a
-    /// rollback leads to, stay whatever their number. Default: 8.
-    ///
-    /// 1 keeps no version to roll back to, and 0 means the same.
-    ///
-    /// ```
-    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
-    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
-    /// # struct Momentum { weights: Vec<f64> }
-    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
-    /// # let store = Store::in_memory()?;
-    /// # let key = ModelKey::new("momentum", &())?;
-    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
-    /// let store = Store::options().retention(2).in_memory()?;
-    /// for _ in 0..5 {
-    ///     store.publish(&key, trained())?;
-    /// }
-    /// assert_eq!(store.versions(&key)?.len(), 2);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn retention(mut self, versions: usize) -> Self {
-        self.models.retention = Some(versions);
-        self
-    }
-
-    /// Keeps every version until it is removed by hand.
-    ///
-    /// ```
-    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
-    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
-    /// # struct Momentum { weights: Vec<f64> }
-    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
-    /// # let store = Store::in_memory()?;
-    /// # let key = ModelKey::new("momentum", &())?;
-    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
-    /// let store = Store::options().keep_all_versions().in_memory()?;
-    /// for _ in 0..12 {
-    ///     store.publish(&key, trained())?;
-    /// }
-    /// assert_eq!(store.versions(&key)?.len(), 12);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn keep_all_versions(mut self) -> Self {
-        self.models.retention = None;
-        self
-    }
-
-    /// Whether a publish compresses the archive of the version that it supersedes, which is rarely read again.
-    /// Default: true. For a model of 50 MB it cost the publish 0.18 s on two cores, and took 47 % off the archive.
-    ///
-    /// ```
-    /// # use modelkeep::Store;
-    /// let store = Store::options().compress_superseded(false).in_memory()?; // faster publishes, a larger file
-    /// # assert!(!store.is_read_only());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn compress_superseded(mut self, compress: bool) -> Self {
-        self.models.compress_superseded = compress;
-        self
-    }
-
     /// Whether each commit hashes every archive that is held in place. If one is not what it was when it was taken, the
     /// call that committed fails with `Corrupt`, though what it wrote is there. Default: false. For tests of engines
     /// that link this crate, and for those who want to see for themselves: it costs a hash of all that is held with
@@ -467,12 +407,14 @@ impl Options {
 
     fn start(self, engine: Engine) -> Store {
         let core = Arc::new(Core::new(engine, self.clock));
-        Store {
+        let store = Store {
             opened: Opened::new(core.gate()),
             models: Models::new(Arc::clone(&core), self.models, self.tiers),
             #[cfg(feature = "market")]
             market: Arc::new(Market::new(Arc::clone(&core), self.market)),
             core,
-        }
+        };
+        store.models.resume_maintenance();
+        store
     }
 }

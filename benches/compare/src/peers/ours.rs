@@ -35,5 +35,6 @@ pub fn create(path: &Path, model: impl Fn() -> Mixed, twice: bool) -> Result<()>
     for _ in 0..=usize::from(twice) {
         store.publish(&only_key(), NewModel::new(model()))?;
     }
-    Ok(())
+    // It is compressed in the background, or here.
+    Ok(store.close()?)
 }

@@ -12,8 +12,10 @@ const ROWS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("rows");
 pub enum Phases {
     /// redb's default.
     One,
-    /// As our store commits: a failed sync cannot lose the file.
+    /// A failed sync cannot lose the file.
     Two,
+    /// The same, and what is free is written down, so that a file that was not closed opens at once: as our store commits.
+    TwoAndQuickRepair,
 }
 
 /// Makes a file.
@@ -29,7 +31,8 @@ pub fn open(path: &Path) -> Result<Database> {
 /// Puts these rows in one durable transaction.
 pub fn put<'r>(db: &Database, phases: Phases, rows: impl IntoIterator<Item = (&'r str, &'r [u8])>) -> Result<()> {
     let mut transaction = db.begin_write()?;
-    transaction.set_two_phase_commit(phases == Phases::Two);
+    transaction.set_two_phase_commit(phases != Phases::One);
+    transaction.set_quick_repair(phases == Phases::TwoAndQuickRepair);
     {
         let mut table = transaction.open_table(ROWS)?;
         for (key, value) in rows {

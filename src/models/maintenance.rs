@@ -1,0 +1,305 @@
+//! Doing what publishes left for later, in commits of its own: on the store's thread in the background, when somebody
+//! asks for it, and before the store is closed.
+//!
+//! What is left is in the file, so that nothing is forgotten by a restart. The [`Backlog`] in memory says that there is
+//! something, and how much: beyond its bound publishes do it themselves again.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{
+    Models,
+    catalog::superseded,
+    retention::{Compressed, Finished, Leftover},
+};
+use crate::{
+    engine::Batch,
+    types::{
+        error::{ErrorKind, Result},
+        key::ModelKey,
+        version::Version,
+    },
+};
+
+const MAINTAIN: &str = "maintain";
+
+/// How long after a publish its leftovers are seen to: those of publishes that follow at once go with them.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long after a failure it is tried again; twice as long after each further one, up to 64 times.
+const RETRY: Duration = Duration::from_secs(1);
+/// Bytes of archives that wait; beyond it publishes leave nothing.
+const BACKLOG_BYTES_MAX: u64 = 512 << 20;
+/// Models of one commit.
+const GROUP_MODELS_MAX: usize = 64;
+/// Bytes of archives that are compressed for one commit, and held until it is made.
+const GROUP_BYTES_MAX: u64 = 32 << 20;
+
+/// Who compresses superseded versions, and removes those beyond the [retention](crate::Options::retention), and when.
+///
+/// It concerns archives of 16 KiB and more. Smaller ones are seen to by the publish itself, and so are all of a store that
+/// keeps one version.
+///
+/// What a publish leaves is noted in the file, in its own transaction. Until it is done a model may have one version
+/// more than is kept; one whose versions still wait when it is published again has them removed by that publish. When
+/// archives of more than 512 MiB wait, publishes leave nothing until there is less.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Maintenance {
+    /// A thread of the store, in commits of their own, 20 ms after a publish. The default. It goes on after a restart, and
+    /// is finished by [`Store::close`](crate::Store::close).
+    #[default]
+    InBackground,
+    /// The caller of [`Store::run_maintenance`](crate::Store::run_maintenance), and otherwise as above.
+    OnRequest,
+    /// Each publish, in its own transaction, which takes that much longer.
+    WithPublish,
+}
+
+/// What maintenance did.
+///
+/// ```
+/// # use modelkeep::Store;
+/// let store = Store::in_memory()?;
+/// let done = store.run_maintenance()?;
+/// assert_eq!((done.models, done.compressed, done.removed), (0, 0, 0)); // there was nothing to do
+/// # Ok::<(), modelkeep::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Maintained {
+    /// Models that were seen to.
+    pub models: usize,
+    /// Superseded versions that were compressed.
+    pub compressed: usize,
+    /// Versions beyond the retention that were removed.
+    pub removed: usize,
+}
+
+/// The models for which something is left, with the bytes that are concerned.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    waiting: Mutex<Waiting>,
+    /// The thread in the background is about to see to it.
+    is_due: AtomicBool,
+    /// How often it has failed since it last went well.
+    failures: AtomicU32,
+    /// One at a time.
+    running: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: HashMap<ModelKey, u64>,
+    bytes_in_all: u64,
+}
+
+impl Backlog {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether more may be left.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting().bytes_in_all < BACKLOG_BYTES_MAX
+    }
+
+    /// How many models wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting().bytes.len()
+    }
+
+    fn add(&self, key: &ModelKey, bytes: u64) {
+        let mut waiting = self.waiting();
+        *waiting.bytes.entry(key.clone()).or_default() += bytes;
+        waiting.bytes_in_all += bytes;
+    }
+
+    fn remove(&self, key: &ModelKey) {
+        let mut waiting = self.waiting();
+        let bytes = waiting.bytes.remove(key).unwrap_or(0);
+        waiting.bytes_in_all -= bytes;
+    }
+}
+
+impl Models {
+    /// Notes what publishes left, and has it seen to.
+    pub(super) fn note_leftovers<'a>(self: &Arc<Self>, left: impl Iterator<Item = (&'a ModelKey, Option<Leftover>)>) {
+        let mut any = false;
+        for (key, left) in left {
+            match left {
+                Some(Leftover { bytes }) => {
+                    self.backlog.add(key, bytes);
+                    any = true;
+                }
+                None => self.backlog.remove(key),
+            }
+        }
+        if any {
+            self.maintain_later(PAUSE);
+        }
+    }
+
+    /// Goes on with what a store left that had the file open before.
+    pub(crate) fn resume_maintenance(self: &Arc<Self>) {
+        if self.core.is_read_only() {
+            return;
+        }
+        match self.core.look_only(|snapshot| superseded::keys(snapshot)) {
+            Ok(keys) if keys.is_empty() => {}
+            Ok(keys) => self.note_leftovers(keys.iter().map(|key| (key, Some(Leftover { bytes: 0 })))),
+            Err(error) => tracing::warn!(%error, "what is left to compress and to prune cannot be read"),
+        }
+    }
+
+    /// Does all that is left.
+    pub(crate) fn run_maintenance(self: &Arc<Self>) -> Result<Maintained> {
+        self.core.check_writable(MAINTAIN)?;
+        self.maintain_until(|| false)
+    }
+
+    /// Does what is left before the file is closed. What cannot be done now is done when the store is
+    /// opened again.
+    pub(crate) fn finish_maintenance(self: &Arc<Self>) {
+        if self.core.is_read_only() || self.backlog.len() == 0 {
+            return;
+        }
+        if let Err(error) = self.run_maintenance() {
+            tracing::warn!(%error, "some versions are not compressed or pruned yet");
+        }
+    }
+
+    /// Does what is left because the file is full. Says whether anything came of it.
+    pub(super) fn makes_room(self: &Arc<Self>) -> bool {
+        self.backlog.len() > 0 && self.run_maintenance().is_ok_and(|done| done.removed + done.compressed > 0)
+    }
+
+    fn maintain_later(self: &Arc<Self>, delay: Duration) {
+        if self.settings.maintenance != Maintenance::InBackground || self.backlog.is_due.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.core.later(delay, self, |models, stop| {
+            models.backlog.is_due.store(false, Ordering::Release);
+            if stop.is_set() {
+                return;
+            }
+            match models.maintain_until(|| stop.is_set()) {
+                Ok(_) => models.backlog.failures.store(0, Ordering::Relaxed),
+                Err(error) => {
+                    tracing::warn!(%error, "some versions are not compressed or pruned yet");
+                    let failures = models.backlog.failures.fetch_add(1, Ordering::Relaxed).min(6);
+                    if models.backlog.len() > 0 {
+                        models.maintain_later(RETRY * 2_u32.pow(failures));
+                    }
+                }
+            }
+        });
+    }
+
+    /// Does what is left, a group of models a commit, until it is told to stop. Returns the first error when the others
+    /// have been seen to.
+    fn maintain_until(self: &Arc<Self>, stopped: impl Fn() -> bool) -> Result<Maintained> {
+        let _one = self.backlog.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut done, mut failed) = (Maintained::default(), None);
+        let mut keys = self.core.look_only(|snapshot| superseded::keys(snapshot))?;
+        keys.reverse();
+        while !keys.is_empty() && !stopped() {
+            let group = self.prepare(&mut keys)?;
+            let of_group: Vec<ModelKey> = group.iter().map(|(key, _)| key.clone()).collect();
+            match self.commit_group(group) {
+                Ok(some) => done.add(some),
+                // One that is damaged does not keep the others waiting.
+                Err(error) if error.kind() == ErrorKind::Corrupt && of_group.len() > 1 => {
+                    for key in of_group {
+                        match self.prepare(&mut vec![key]).and_then(|alone| self.commit_group(alone)) {
+                            Ok(some) => done.add(some),
+                            Err(error) => failed = failed.or(Some(error)),
+                        }
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Corrupt => failed = failed.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        failed.map_or(Ok(done), Err)
+    }
+
+    /// Takes keys off the end, and compresses what is to be compressed of them, until it is enough for a commit.
+    fn prepare(&self, keys: &mut Vec<ModelKey>) -> Result<Group> {
+        let (mut group, mut bytes) = (Group::new(), 0);
+        while group.len() < GROUP_MODELS_MAX && bytes < GROUP_BYTES_MAX {
+            let Some(key) = keys.last() else { break };
+            let prepared = self.core.look_only(|snapshot| {
+                let versions = superseded::read(snapshot, key)?.map_or(0, |left| left.compress.len());
+                Ok((self.compress_left(snapshot, key, GROUP_BYTES_MAX - bytes)?, versions))
+            });
+            let (prepared, versions) = prepared?;
+            bytes +=
+                prepared.iter().filter_map(|(_, packed)| packed.as_ref()).map(|packed| packed.raw_bytes).sum::<u64>();
+            // One with more to compress than fits comes again.
+            let is_whole = prepared.len() == versions;
+            group.push((key.clone(), prepared));
+            if !is_whole {
+                break;
+            }
+            keys.pop();
+        }
+        Ok(group)
+    }
+
+    fn commit_group(self: &Arc<Self>, group: Group) -> Result<Maintained> {
+        let mut finished = Vec::new();
+        let change = |batch: &Batch| {
+            batch.frees_room();
+            let mut done = Maintained { models: group.len(), ..Maintained::default() };
+            for (key, prepared) in group {
+                let Finished { removed, compressed, is_all } = self.finish_left(batch, &key, prepared)?;
+                done.removed += removed;
+                done.compressed += compressed;
+                if is_all {
+                    finished.push(key);
+                }
+            }
+            Ok(done)
+        };
+        let done = self.core.commit(MAINTAIN, change);
+        if done.is_ok() {
+            finished.iter().for_each(|key| self.backlog.remove(key));
+        }
+        done
+    }
+}
+
+/// Models with what was compressed of them.
+type Group = Vec<(ModelKey, Vec<(Version, Option<Compressed>)>)>;
+
+impl Maintained {
+    fn add(&mut self, more: Self) {
+        self.models += more.models;
+        self.compressed += more.compressed;
+        self.removed += more.removed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_bound_to_what_may_wait() {
+        let (backlog, key) = (Backlog::default(), |i: u64| ModelKey::new("m", &i).unwrap());
+        (0..4).for_each(|i| backlog.add(&key(i), BACKLOG_BYTES_MAX / 4 - 1));
+        assert!(backlog.has_room());
+        backlog.add(&key(0), 4);
+        assert!(!backlog.has_room() && backlog.len() == 4);
+        backlog.remove(&key(0));
+        assert!(backlog.has_room() && backlog.len() == 3);
+        (0..4).for_each(|i| backlog.remove(&key(i)));
+        assert_eq!((backlog.len(), backlog.waiting().bytes_in_all), (0, 0));
+    }
+}

@@ -1,0 +1,236 @@
+//! What becomes of superseded versions: compressed, and removed when there are more than are kept.
+//!
+//! It is decided in the transaction of each publish, and done there where that is cheap: small archives, and a store that
+//! keeps one version. The rest is left to [maintenance](super::maintenance), with a row that says so. A model with a
+//! version that waits to be removed has it removed by its next publish: so it never has more than one too many.
+
+use super::{
+    Models,
+    catalog::{self, head::Head, metadata, removal, superseded},
+    maintenance::Maintenance,
+};
+use crate::{
+    engine::{Batch, Reader, Snapshot, sealed::Blob},
+    format::{
+        codec::Codec,
+        envelope::{Kind, Verify},
+    },
+    types::{
+        error::{ErrorKind, Result},
+        key::ModelKey,
+        version::Version,
+    },
+};
+
+/// Below this size compressing a superseded archive saves less than a page.
+const COMPRESS_BYTES_MIN: u64 = 8192;
+/// Archives below this size are compressed and removed by the publish itself: a commit of its own would cost more.
+const LATER_BYTES_MIN: u64 = 16 << 10;
+
+/// The archive of a superseded version, in the form that it is to have from then on.
+pub(super) struct Compressed {
+    version: Version,
+    archive_id: u64,
+    pub(super) raw_bytes: u64,
+    blob: Blob<'static>,
+}
+
+/// What a publish left for later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leftover {
+    /// Bytes of archives that are to be compressed or removed.
+    pub(super) bytes: u64,
+}
+
+/// What was done of what was left of a model.
+pub(super) struct Finished {
+    pub(super) removed: usize,
+    pub(super) compressed: usize,
+    /// Nothing is left.
+    pub(super) is_all: bool,
+}
+
+impl Models {
+    /// Whether a publish leaves what an archive of this size costs to maintenance.
+    fn leaves(&self, bytes: u64) -> bool {
+        bytes >= LATER_BYTES_MIN && self.settings.maintenance != Maintenance::WithPublish && self.backlog.has_room()
+    }
+
+    /// The current version's archive, compressed, if the publish that supersedes it does that itself.
+    pub(super) fn compressed_now(&self, before: &Snapshot, key: &ModelKey) -> Option<Compressed> {
+        if !self.settings.compress_superseded {
+            return None;
+        }
+        let (version, stored) = catalog::current(before, key).ok()??;
+        let now = !self.leaves(stored.metadata.archive_bytes);
+        now.then(|| compressed(before, version, &stored)).flatten()
+    }
+
+    /// Decides what becomes of the versions of a model that `superseded` is not the current one of any more. Says what it
+    /// left for later.
+    pub(super) fn retire(
+        &self,
+        batch: &Batch,
+        key: &ModelKey,
+        head: &mut Head,
+        superseded: Option<Version>,
+    ) -> Result<Option<Leftover>> {
+        let before = superseded::read(batch, key)?;
+        let (mut left, mut bytes) = (before.clone().unwrap_or_default(), 0);
+        let at_once = left.prune || self.settings.retention.is_some_and(|keep| keep <= 1);
+        left.prune = false;
+        for version in self.unwanted(batch, key, head)? {
+            let archive_bytes = archive_bytes(batch, key, version)?;
+            if at_once || !self.leaves(archive_bytes) {
+                self.remove_unwanted(batch, key, head, version)?;
+                left.compress.retain(|other| *other != version);
+            } else {
+                (left.prune, bytes) = (true, bytes + archive_bytes);
+            }
+        }
+        if let Some(version) = superseded.filter(|_| self.settings.compress_superseded)
+            && !left.compress.contains(&version)
+        {
+            let archive_bytes = archive_bytes(batch, key, version)?;
+            if self.leaves(archive_bytes) {
+                left.compress.push(version);
+                bytes += archive_bytes;
+            }
+        }
+        if left.prune || !left.compress.is_empty() {
+            superseded::write(batch, key, &left)?;
+            return Ok(Some(Leftover { bytes }));
+        }
+        if before.is_some() {
+            superseded::clear(batch, key)?;
+        }
+        Ok(None)
+    }
+
+    /// Compresses what is to be compressed of a model, from one state of the file, until it is more than `bytes_max`
+    /// bytes of archives. Returns the versions that it looked at.
+    pub(super) fn compress_left(
+        &self,
+        before: &Snapshot,
+        key: &ModelKey,
+        bytes_max: u64,
+    ) -> Result<Vec<(Version, Option<Compressed>)>> {
+        let (mut done, mut bytes) = (Vec::new(), 0);
+        for version in superseded::read(before, key)?.unwrap_or_default().compress {
+            if bytes > bytes_max {
+                break;
+            }
+            let packed = match metadata::read(before, key, version) {
+                Ok(Some(stored)) => compressed(before, version, &stored),
+                // Gone, or damaged: it stays what it is.
+                _ => None,
+            };
+            bytes += packed.as_ref().map_or(0, |packed| packed.raw_bytes);
+            done.push((version, packed));
+        }
+        Ok(done)
+    }
+
+    /// Does what was left of a model, as far as it was prepared.
+    pub(super) fn finish_left(
+        &self,
+        batch: &Batch,
+        key: &ModelKey,
+        prepared: Vec<(Version, Option<Compressed>)>,
+    ) -> Result<Finished> {
+        let Some(mut left) = superseded::read(batch, key)? else {
+            return Ok(Finished { removed: 0, compressed: 0, is_all: true });
+        };
+        let mut head = catalog::head::read(batch, key)?.unwrap_or_default();
+        let unwanted = self.unwanted(batch, key, &head)?;
+        for &version in &unwanted {
+            self.remove_unwanted(batch, key, &mut head, version)?;
+        }
+        if !unwanted.is_empty() {
+            catalog::head::write(batch, key, &head)?;
+        }
+        left.prune = false;
+        left.compress.retain(|version| !unwanted.contains(version));
+        let mut finished = Finished { removed: unwanted.len(), compressed: 0, is_all: false };
+        for (version, packed) in prepared {
+            left.compress.retain(|other| *other != version);
+            let packed = packed.filter(|_| !unwanted.contains(&version));
+            if let Some(packed) = packed
+                && put_compressed(batch, key, &head, packed)?
+            {
+                finished.compressed += 1;
+            }
+        }
+        finished.is_all = left.compress.is_empty();
+        if finished.is_all {
+            superseded::clear(batch, key)?;
+        } else {
+            superseded::write(batch, key, &left)?;
+        }
+        Ok(finished)
+    }
+
+    /// The versions beyond those that are kept.
+    fn unwanted(&self, reader: &impl Reader, key: &ModelKey, head: &Head) -> Result<Vec<Version>> {
+        let Some(keep) = self.settings.retention else {
+            return Ok(Vec::new());
+        };
+        let seen = metadata::versions(reader, key)
+            .and_then(|versions| Ok(removal::beyond(&versions, head, &removal::protected(reader, key, head)?, keep)));
+        match seen {
+            // It can wait until somebody has seen to the damage.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::error!(%key, %error, "retention cannot see all versions and aliases; nothing is pruned");
+                Ok(Vec::new())
+            }
+            seen => seen,
+        }
+    }
+
+    fn remove_unwanted(&self, batch: &Batch, key: &ModelKey, head: &mut Head, version: Version) -> Result<()> {
+        let bytes = removal::remove_version(batch, key, version)?;
+        head.forget(version);
+        tracing::debug!(%key, %version, bytes, "pruned by retention");
+        Ok(())
+    }
+}
+
+/// Writes a superseded archive in compressed form, if the version is there and not current.
+pub(super) fn put_compressed(batch: &Batch, key: &ModelKey, head: &Head, packed: Compressed) -> Result<bool> {
+    let Compressed { version, archive_id, blob, .. } = packed;
+    let is_there = match metadata::read(batch, key, version) {
+        Ok(stored) => stored.is_some_and(|stored| stored.archive_id == archive_id),
+        Err(err) if err.kind() == ErrorKind::Corrupt => false,
+        Err(err) => return Err(err),
+    };
+    if !is_there || head.current == Some(version) {
+        return Ok(false);
+    }
+    batch.put_blob_at(archive_id, &blob)?;
+    Ok(true)
+}
+
+/// Bytes of a version's archive, uncompressed; 0 when nobody knows.
+fn archive_bytes(reader: &impl Reader, key: &ModelKey, version: Version) -> Result<u64> {
+    match metadata::read(reader, key, version) {
+        Ok(stored) => Ok(stored.map_or(0, |stored| stored.metadata.archive_bytes)),
+        Err(err) if err.kind() == ErrorKind::Corrupt => Ok(0),
+        Err(err) => Err(err),
+    }
+}
+
+/// A version's archive in compressed form, when it is large, raw and whole. Compression is a saving and not worth failing
+/// for: what cannot be read stays as it is, and damaged bytes are not sealed anew.
+fn compressed(before: &Snapshot, version: Version, stored: &metadata::Stored) -> Option<Compressed> {
+    let raw_bytes = stored.metadata.archive_bytes;
+    if raw_bytes < COMPRESS_BYTES_MIN {
+        return None;
+    }
+    let blob = before.blob(stored.archive_id).ok()?;
+    let envelope = blob.open(Kind::Model, Verify::Full).ok()?;
+    if envelope.header.codec != Codec::Raw {
+        return None;
+    }
+    let blob = Blob::compress(Kind::Model, &stored.metadata.schema, envelope.payload).ok()??;
+    Some(Compressed { version, archive_id: stored.archive_id, raw_bytes, blob })
+}
