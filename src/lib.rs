@@ -218,7 +218,10 @@ pub mod tier {
 pub mod archive {
     //! What the bounds of [`Model`](crate::Model) are made of, and a model's bytes without a store.
 
-    pub use crate::models::archive::{ModelBytes, ModelValidator, Unstored};
+    pub use crate::models::{
+        archive::{ModelBytes, ModelValidator},
+        unstored::Unstored,
+    };
 }
 
 pub mod clock {

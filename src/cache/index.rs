@@ -3,23 +3,28 @@
 //! One writer at a time changes it, under the tier's lock; any number of readers probe it meanwhile. Entries are moved
 //! when another is removed (so that no tombstones pile up), and a reader may then miss one that is there: who misses
 //! asks again under the lock, before going to disk, where a lock costs nothing. What a reader *finds* is right: it is
-//! protected, and its own key says so.
+//! protected, and the slot says whose it is.
 //!
 //! Linear probing, at most half full. A table that has become too small is emptied and kept, because a reader may still
 //! be in it; all of them together are smaller than the one in use.
+//!
+//! A hit with 10,000 models waits for memory and for little else, and most of all where it must read one place to know
+//! the next. So a bucket is one word that matters, the slot's address with some bits of the hash in the lowest of its
+//! own, and one of advice: where the archive lies that will be read next. The processor is told of it at once, and
+//! fetches it while the slot is looked at. Nothing depends on that word.
 
 #![allow(unsafe_code, reason = "a reader protects what it finds; see `find`")]
 
-use std::{array, ptr, sync::OnceLock};
+use std::{array, mem::MaybeUninit, ptr, sync::OnceLock};
 
 use super::{
-    hazard::{Guard, Unprotected},
-    slot::{CacheValue, Slot},
+    hazard::{Guard, TAG, Unprotected},
+    slot::{CacheValue, LINE, Slot},
 };
 use crate::{
+    format::{huge_pages, pool::Pooled},
     sync::{
-        Arc,
-        atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicPtr, AtomicUsize, Ordering},
         thread_slot::ThreadSlot,
     },
     types::{invariant::Invariant, key::ModelKey},
@@ -32,16 +37,20 @@ const CLASSES: usize = 32;
 
 /// A slot that readers cannot find any more: it was in the index, and was taken out, or replaced. Nothing else can be
 /// retired.
-pub(super) struct Unlinked<V: CacheValue>(Arc<Slot<V>>);
+pub(super) struct Unlinked<V: CacheValue>(Pooled<Slot<V>>);
 
 impl<V: CacheValue> Unlinked<V> {
-    pub(super) fn into_slot(self) -> Arc<Slot<V>> {
+    pub(super) fn into_slot(self) -> Pooled<Slot<V>> {
         self.0
+    }
+
+    pub(super) fn slot(&self) -> &Slot<V> {
+        &self.0
     }
 
     /// A slot of a test, which sees to it itself that nobody finds it.
     #[cfg(test)]
-    pub(super) fn vouched(slot: Arc<Slot<V>>) -> Self {
+    pub(super) fn vouched(slot: Pooled<Slot<V>>) -> Self {
         Self(slot)
     }
 }
@@ -56,16 +65,27 @@ struct Table<V: CacheValue> {
 }
 
 struct Bucket<V: CacheValue> {
-    /// The hash of the key in the slot; 0 in an empty bucket.
-    hash: AtomicU64,
+    /// The slot, with a part of its key's hash in the lowest bits; null in an empty bucket.
     slot: AtomicPtr<Slot<V>>,
+    /// Lines of memory that are read after a hit; see [`read_ahead`].
+    ahead: AtomicUsize,
 }
 
-/// What a reader found.
-pub(super) enum Found<V: CacheValue> {
-    Slot(Guard<V>),
-    /// Nothing, as far as one can see without the lock.
-    Nothing,
+/// What a reader found, and has protected.
+pub(crate) struct Hit<V: CacheValue> {
+    guard: Guard<V>,
+    /// Of the slot that the guard protects.
+    data: V::HitData,
+    kind: V::Kind,
+}
+
+impl<V: CacheValue> Hit<V> {
+    /// What keeps the value, and what a hit needs of it.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
+    pub(crate) fn into_parts(self) -> (Guard<V>, V::HitData, V::Kind) {
+        (self.guard, self.data, self.kind)
+    }
 }
 
 impl<V: CacheValue> Index<V> {
@@ -84,34 +104,44 @@ impl<V: CacheValue> Index<V> {
         self.tables.get(self.class.load(Ordering::Acquire))?.get()
     }
 
-    /// Looks for `key` and protects what is found.
+    /// Looks for `key` and protects what is found, if it is good enough. `None`: there is nothing, as far as one can
+    /// see without the lock.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
-    pub(super) fn find(&self, thread: ThreadSlot, key: &ModelKey) -> Found<V> {
-        let Some(table) = self.current() else {
-            return Found::Nothing;
-        };
+    pub(super) fn find(
+        &self,
+        thread: ThreadSlot,
+        key: &ModelKey,
+        is_good: impl FnOnce(&Slot<V>) -> bool,
+    ) -> Option<Hit<V>> {
+        let table = self.current()?;
         let hash = key.cached_hash();
-        let (mut at, mask) = (table.home(hash), table.buckets.len() - 1);
+        let (mut at, mask, tag) = (table.home(hash), table.buckets.len() - 1, tag_of(hash));
         for _ in 0..=mask {
-            let Some(bucket) = table.buckets.get(at & mask) else {
-                break;
-            };
-            let found = bucket.hash.load(Ordering::Acquire);
-            if found == hash {
-                // SAFETY: buckets hold slots that are retired as `Unlinked` alone, which are in no bucket any more.
-                match unsafe { Guard::protect(thread, &bucket.slot) } {
-                    Ok(guard) if guard.slot().key == *key => return Found::Slot(guard),
-                    Ok(_) | Err(Unprotected::Empty) => {}
-                    Err(Unprotected::NoRoom) => break,
+            let bucket = table.buckets.get(at & mask)?;
+            let seen = bucket.slot.load(Ordering::Acquire);
+            if seen.addr() & TAG == tag {
+                read_ahead(bucket.ahead.load(Ordering::Relaxed));
+                // SAFETY: buckets name slots that are retired as `Unlinked` alone, which are in no bucket any more.
+                match unsafe { Guard::protect(thread, &bucket.slot, seen) } {
+                    Ok((guard, slot)) => {
+                        // SAFETY: the guard protects it, and lives longer than this reference.
+                        let slot = unsafe { &*slot };
+                        if slot.is_of(key) {
+                            let hit = Hit { data: slot.hit_data, kind: slot.kind, guard };
+                            return is_good(slot).then_some(hit);
+                        }
+                    }
+                    Err(Unprotected::Empty) => {}
+                    Err(Unprotected::NoRoom) => return None,
                 }
             }
-            if found == 0 {
-                break;
+            if seen.is_null() {
+                return None;
             }
             at += 1;
         }
-        Found::Nothing
+        None
     }
 
     /// Puts a slot in, over the one that it replaces if there is one. `slots` are all others that are in the table, for
@@ -122,9 +152,9 @@ impl<V: CacheValue> Index<V> {
     /// 2. `slots` are all that are in the index, `slot` and `replaced` excepted.
     pub(super) unsafe fn insert<'a>(
         &self,
-        slot: &'a Arc<Slot<V>>,
-        replaced: Option<Arc<Slot<V>>>,
-        slots: impl ExactSizeIterator<Item = &'a Arc<Slot<V>>>,
+        slot: &'a Pooled<Slot<V>>,
+        replaced: Option<Pooled<Slot<V>>>,
+        slots: impl ExactSizeIterator<Item = &'a Pooled<Slot<V>>>,
     ) -> Option<Unlinked<V>> {
         let class = self.class.load(Ordering::Relaxed);
         let table = self.current().always("there is a table from the beginning");
@@ -141,7 +171,7 @@ impl<V: CacheValue> Index<V> {
     }
 
     /// Takes a slot out, which is to be retired.
-    pub(super) fn remove(&self, slot: Arc<Slot<V>>) -> Unlinked<V> {
+    pub(super) fn remove(&self, slot: Pooled<Slot<V>>) -> Unlinked<V> {
         if let Some(table) = self.current() {
             table.take(&slot);
         }
@@ -149,7 +179,7 @@ impl<V: CacheValue> Index<V> {
     }
 
     /// Takes everything out; `slots` are all that are in it, and are to be retired.
-    pub(super) fn clear(&self, slots: impl Iterator<Item = Arc<Slot<V>>>) -> Vec<Unlinked<V>> {
+    pub(super) fn clear(&self, slots: impl Iterator<Item = Pooled<Slot<V>>>) -> Vec<Unlinked<V>> {
         if let Some(table) = self.current() {
             table.clear();
         }
@@ -157,10 +187,44 @@ impl<V: CacheValue> Index<V> {
     }
 }
 
+/// The bits of a hash that a bucket has beside an address. One is always set, so that no empty bucket has them.
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "the lowest bits are what is wanted")]
+fn tag_of(hash: u64) -> usize {
+    (hash as usize & TAG) | 1
+}
+
+/// The last line that is read after a hit, by its address, and in its lowest bits how many lines before it the first
+/// one is; none, if that is too far.
+fn lines_ahead((first, last): (usize, usize)) -> usize {
+    let line = |at: usize| at & !TAG;
+    let lines = line(last).wrapping_sub(line(first)) / LINE;
+    line(last) | if lines <= TAG { lines } else { 0 }
+}
+
+/// Has these lines fetched while others are waited for.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "the hot path")]
+fn read_ahead(lines: usize) {
+    let last = lines & !TAG;
+    let first = last.wrapping_sub((lines & TAG) * LINE);
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    for line in [last, first] {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: what is fetched in advance is not read, so that the address may be any.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ptr::without_provenance(line)) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _: (usize, usize) = (first, last);
+}
+
 impl<V: CacheValue> Table<V> {
     fn new(buckets: usize) -> Self {
-        let bucket = |_| Bucket { hash: AtomicU64::new(0), slot: AtomicPtr::new(ptr::null_mut()) };
-        Self { buckets: (0..buckets).map(bucket).collect() }
+        let mut table = Vec::with_capacity(buckets);
+        let memory: &mut [MaybeUninit<_>] = table.spare_capacity_mut();
+        huge_pages::advise(memory.as_mut_ptr().cast(), size_of_val(memory));
+        table.resize_with(buckets, || Bucket { slot: AtomicPtr::new(ptr::null_mut()), ahead: AtomicUsize::new(0) });
+        Self { buckets: table.into() }
     }
 
     #[inline]
@@ -178,47 +242,42 @@ impl<V: CacheValue> Table<V> {
     }
 
     /// Called under the lock, as all that follow.
-    fn put(&self, slot: &Arc<Slot<V>>, replaced: Option<&Arc<Slot<V>>>) {
-        let hash = slot.key.cached_hash();
-        for bucket in self.probe(hash) {
+    fn put(&self, slot: &Pooled<Slot<V>>, replaced: Option<&Pooled<Slot<V>>>) {
+        for bucket in self.probe(slot.hash()) {
             let free = match replaced {
-                Some(replaced) => bucket.holds(replaced),
-                None => bucket.hash.load(Ordering::Relaxed) == 0,
+                Some(replaced) => bucket.names(replaced),
+                None => bucket.slot.load(Ordering::Relaxed).is_null(),
             };
             if free {
-                bucket.slot.store(Arc::as_ptr(slot).cast_mut(), Ordering::Release);
-                bucket.hash.store(hash, Ordering::Release);
+                bucket.ahead.store(lines_ahead(slot.value.read_next()), Ordering::Relaxed);
+                bucket.slot.store(tagged(slot), Ordering::Release);
                 return;
             }
         }
     }
 
-    fn take(&self, slot: &Arc<Slot<V>>) {
+    fn take(&self, slot: &Pooled<Slot<V>>) {
         let mask = self.buckets.len() - 1;
-        let start = self.home(slot.key.cached_hash());
+        let start = self.home(slot.hash());
         let mut hole = None;
         for at in (0..=mask).map(|step| (start + step) & mask) {
             let Some(bucket) = self.buckets.get(at) else {
                 break;
             };
-            let hash = bucket.hash.load(Ordering::Relaxed);
+            let Some(hash) = bucket.hash() else {
+                break;
+            };
             let Some(free) = hole else {
-                if hash == 0 {
-                    return;
-                }
-                hole = bucket.holds(slot).then_some(at);
+                hole = bucket.names(slot).then_some(at);
                 continue;
             };
-            if hash == 0 {
-                break;
-            }
             // What lies behind the hole and belongs at it or before it moves up.
             let away_from_home = at.wrapping_sub(self.home(hash)) & mask;
             if away_from_home >= (at.wrapping_sub(free) & mask)
                 && let Some(target) = self.buckets.get(free)
             {
+                target.ahead.store(bucket.ahead.load(Ordering::Relaxed), Ordering::Relaxed);
                 target.slot.store(bucket.slot.load(Ordering::Relaxed), Ordering::Release);
-                target.hash.store(hash, Ordering::Release);
                 hole = Some(at);
             }
         }
@@ -232,13 +291,24 @@ impl<V: CacheValue> Table<V> {
     }
 }
 
+/// What a bucket has of a slot.
+fn tagged<V: CacheValue>(slot: &Pooled<Slot<V>>) -> *mut Slot<V> {
+    slot.as_ptr().map_addr(|at| at | tag_of(slot.hash()))
+}
+
 impl<V: CacheValue> Bucket<V> {
-    fn holds(&self, slot: &Arc<Slot<V>>) -> bool {
-        ptr::eq(self.slot.load(Ordering::Relaxed), Arc::as_ptr(slot))
+    fn names(&self, slot: &Pooled<Slot<V>>) -> bool {
+        self.slot.load(Ordering::Relaxed) == tagged(slot)
+    }
+
+    /// The hash of the key in the slot; `None` in an empty bucket. Called under the lock.
+    fn hash(&self) -> Option<u64> {
+        let slot = self.slot.load(Ordering::Relaxed).map_addr(|at| at & !TAG);
+        // SAFETY: under the lock, every slot in a bucket is kept by who put it in, until it is taken out.
+        unsafe { slot.as_ref() }.map(Slot::hash)
     }
 
     fn clear(&self) {
-        self.hash.store(0, Ordering::Release);
         self.slot.store(ptr::null_mut(), Ordering::Release);
     }
 }
@@ -256,19 +326,27 @@ mod tests {
             hazard::{RetiredList, prepare},
             tests::key,
         },
-        sync::thread_slot,
+        format::pool::Pool,
+        sync::{Arc, thread_slot},
         types::time::Timestamp,
     };
 
-    fn slot(retired_list: &Arc<RetiredList<u32>>, i: u32, value: u32) -> Arc<Slot<u32>> {
-        Slot::new(key(i), Arc::new(value), Weight::default(), Timestamp::from_nanos(0), retired_list)
+    #[test]
+    fn lines_ahead_are_the_first_and_the_last_unless_they_are_far_apart() {
+        let ahead = |first, last| {
+            let lines = lines_ahead((first, last));
+            (lines & !TAG, lines & TAG)
+        };
+        assert_eq!(ahead(0x1_0000, 0x1_0000 + 1000), (0x1_0000 + 960, 15));
+        assert_eq!(ahead(0x1_0010, 0x1_0020), (0x1_0000, 0), "both in one line");
+        assert_eq!(ahead(0x1_0000, 0x1_0000 + 63 * LINE), (0x1_0000 + 63 * LINE, 63));
+        assert_eq!(ahead(0x1_0000, 0x1_0000 + 64 * LINE), (0x1_0000 + 64 * LINE, 0), "too far apart");
+        assert_eq!(ahead(0x1_0040, 0x1_0000), (0x1_0000, 0), "the wrong way round");
     }
 
     fn found(index: &Index<u32>, i: u32) -> Option<u32> {
-        match index.find(thread_slot::current().unwrap(), &key(i)) {
-            Found::Slot(guard) => Some(**guard.value()),
-            Found::Nothing => None,
-        }
+        let hit = index.find(thread_slot::current().unwrap(), &key(i), |_| true)?;
+        Some(**hit.into_parts().0.value())
     }
 
     proptest! {
@@ -279,14 +357,18 @@ mod tests {
             prepare();
             let retired_list = Arc::new(RetiredList::new());
             let index = Index::new();
-            let mut expected: BTreeMap<u32, Arc<Slot<u32>>> = BTreeMap::new();
+            let pool = Pool::new();
+            let slot = |i, value| {
+                Slot::new(&key(i), Arc::new(value), Weight::default(), Timestamp::from_nanos(0), &retired_list, &pool)
+            };
+            let mut expected: BTreeMap<u32, Pooled<Slot<u32>>> = BTreeMap::new();
             for (value, (i, put)) in (0..).zip(ops) {
                 if put {
-                    let new = slot(&retired_list, i, value);
+                    let new = slot(i, value);
                     let old = expected.remove(&i);
                     // SAFETY: `expected` keeps what is in it.
                     let old = unsafe { index.insert(&new, old, expected.values()) };
-                    expected.insert(i, Arc::clone(&new));
+                    expected.insert(i, new);
                     retired_list.retire(old.into_iter().collect());
                 } else if let Some(old) = expected.remove(&i) {
                     retired_list.retire(vec![index.remove(old)]);

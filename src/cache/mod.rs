@@ -23,14 +23,16 @@ use std::{
 };
 
 pub(crate) use hazard::Guard;
+pub(crate) use index::Hit;
 pub(crate) use slot::{CacheValue, Weight};
 
 use crate::{
+    format::pool::{Pool, Pooled},
     sync::thread_slot::ThreadSlot,
     types::{clock::Clock, key::ModelKey, time::Timestamp},
 };
 use hazard::RetiredList;
-use index::{Found, Index, Unlinked};
+use index::{Index, Unlinked};
 use sieve::{Node, Sieve};
 use slot::Slot;
 
@@ -39,13 +41,14 @@ pub(crate) struct Cache<V: CacheValue> {
     index: Index<V>,
     inner: Mutex<Inner<V>>,
     retired_list: Arc<RetiredList<V>>,
+    pool: Pool<Slot<V>>,
     capacity_bytes: u64,
     max_age: Option<Duration>,
 }
 
 struct Inner<V: CacheValue> {
     /// What is in the index, and owns it.
-    slots: HashMap<ModelKey, (Arc<Slot<V>>, Node)>,
+    slots: HashMap<ModelKey, (Pooled<Slot<V>>, Node)>,
     queue: Sieve<ModelKey>,
     weight: Weight,
     generation: u64,
@@ -79,23 +82,21 @@ impl<V: CacheValue> Cache<V> {
     pub(crate) fn new(capacity_bytes: u64, max_age: Option<Duration>) -> Self {
         hazard::prepare();
         let inner = Inner { slots: HashMap::new(), queue: Sieve::new(), weight: Weight::default(), generation: 0 };
-        let retired_list = Arc::new(RetiredList::new());
-        Self { index: Index::new(), inner: Mutex::new(inner), retired_list, capacity_bytes, max_age }
+        let (inner, retired_list) = (Mutex::new(inner), Arc::new(RetiredList::new()));
+        Self { index: Index::new(), inner, retired_list, pool: Pool::new(), capacity_bytes, max_age }
     }
 
     /// Looks `key` up without a lock; `None` when the answer needs one: [`get`](Self::get) has it.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
-    pub(crate) fn peek(&self, thread: ThreadSlot, key: &ModelKey, clock: &Arc<dyn Clock>) -> Option<Guard<V>> {
-        let Found::Slot(guard) = self.index.find(thread, key) else {
-            return None;
-        };
-        let slot = guard.slot();
-        if self.is_expired(slot, clock) {
-            return None;
-        }
-        slot.visit();
-        Some(guard)
+    pub(crate) fn peek(&self, thread: ThreadSlot, key: &ModelKey, clock: &Arc<dyn Clock>) -> Option<Hit<V>> {
+        self.index.find(thread, key, |slot| {
+            let is_fresh = !self.is_expired(slot, clock);
+            if is_fresh {
+                slot.visit();
+            }
+            is_fresh
+        })
     }
 
     /// Looks `key` up under the lock: for one whom [`peek`](Self::peek) gave no answer.
@@ -132,10 +133,16 @@ impl<V: CacheValue> Cache<V> {
 
     fn admit(&self, mut inner: MutexGuard<'_, Inner<V>>, key: &ModelKey, admission: Admission<V>) -> u64 {
         let mut gone = Vec::new();
-        let evicted = inner.admit(key, admission, self, &mut gone);
+        let replaced = inner.admit(key, admission, self, &mut gone);
         drop(inner);
+        let evicted: Vec<_> = gone.iter().map(|gone| (gone.slot().key(), gone.slot().weight.bytes())).collect();
+        gone.extend(replaced);
         self.retired_list.retire(gone);
-        evicted
+        // Now, since it may panic: what is unlinked is retired by then.
+        for (key, bytes) in &evicted {
+            tracing::debug!(%key, bytes, "evicted from the hot tier");
+        }
+        evicted.len() as u64
     }
 
     /// Begins a change: call it before a commit that moves heads, one at a time.
@@ -199,7 +206,7 @@ impl<V: CacheValue> UpdateGuard<'_, V> {
     /// Forgets every model that `unwanted` says.
     pub(crate) fn remove_if(&self, unwanted: impl Fn(&ModelKey, &V) -> bool) {
         let mut inner = self.tier.lock();
-        let unwanted = |(key, (slot, _)): &(&ModelKey, &(Arc<Slot<V>>, Node))| unwanted(key, &slot.value);
+        let unwanted = |(key, (slot, _)): &(&ModelKey, &(Pooled<Slot<V>>, Node))| unwanted(key, &slot.value);
         let keys: Vec<ModelKey> = inner.slots.iter().filter(unwanted).map(|(key, _)| key.clone()).collect();
         let gone = keys.iter().filter_map(|key| inner.remove(key, &self.tier.index)).collect();
         drop(inner);
@@ -214,19 +221,23 @@ impl<V: CacheValue> Drop for UpdateGuard<'_, V> {
 }
 
 impl<V: CacheValue> Inner<V> {
-    /// Admits `admission`; what had to go for it is added to `gone`.
-    fn admit(&mut self, key: &ModelKey, admission: Admission<V>, tier: &Cache<V>, gone: &mut Vec<Unlinked<V>>) -> u64 {
+    /// Admits `admission`, and returns what it replaces; what had to go for it is added to `evicted`.
+    fn admit(
+        &mut self,
+        key: &ModelKey,
+        admission: Admission<V>,
+        tier: &Cache<V>,
+        evicted: &mut Vec<Unlinked<V>>,
+    ) -> Option<Unlinked<V>> {
         let Admission { value, weight, now } = admission;
         let weight_bytes = weight.bytes();
         let capacity = tier.capacity_bytes;
         if weight_bytes > capacity {
             tracing::debug!(%key, weight_bytes, capacity, "too large for the hot tier");
-            gone.extend(self.remove(key, &tier.index));
-            return 0;
+            return self.remove(key, &tier.index);
         }
         // Replaced in one step: a reader finds the old one or the new one, and never neither.
         let replaced = self.forget(key);
-        let mut evicted = 0;
         while self.weight.bytes() + weight_bytes > capacity {
             let slots = &self.slots;
             let visited =
@@ -236,23 +247,22 @@ impl<V: CacheValue> Inner<V> {
             };
             if let Some((slot, _)) = self.slots.remove(&victim) {
                 self.weight -= slot.weight;
-                tracing::debug!(key = %victim, bytes = slot.weight.bytes(), "evicted from the hot tier");
-                gone.push(tier.index.remove(slot));
+                evicted.push(tier.index.remove(slot));
             }
-            evicted += 1;
         }
-        let slot = Slot::new(key.clone(), value, weight, now, &tier.retired_list);
+        let slot = Slot::new(key, value, weight, now, &tier.retired_list, &tier.pool);
+        let others = self.slots.values().map(|(slot, _)| slot);
         // SAFETY: `slots` keeps what is in the index, and gives it up as `Unlinked` alone.
         #[allow(unsafe_code, reason = "the cache owns what its index names")]
-        gone.extend(unsafe { tier.index.insert(&slot, replaced, self.slots.values().map(|(slot, _)| slot)) });
+        let replaced = unsafe { tier.index.insert(&slot, replaced, others) };
         self.weight += weight;
         let node = self.queue.push(key.clone());
         self.slots.insert(key.clone(), (slot, node));
-        evicted
+        replaced
     }
 
     /// Takes `key` out of everything but the index.
-    fn forget(&mut self, key: &ModelKey) -> Option<Arc<Slot<V>>> {
+    fn forget(&mut self, key: &ModelKey) -> Option<Pooled<Slot<V>>> {
         let (slot, node) = self.slots.remove(key)?;
         self.queue.remove(node);
         self.weight -= slot.weight;
@@ -277,8 +287,15 @@ mod tests {
 
     impl CacheValue for u32 {
         type HitData = ();
+        type Kind = ();
 
-        fn hit_data(&self) {}
+        fn hit_data(&self) -> ((), ()) {
+            ((), ())
+        }
+
+        fn read_next(&self) -> (usize, usize) {
+            (0, 0)
+        }
     }
 
     pub(super) fn key(i: u32) -> ModelKey {
@@ -303,7 +320,7 @@ mod tests {
 
     fn holds(tier: &Cache<u32>, i: u32) -> bool {
         let seen = crate::sync::thread_slot::current().and_then(|slot| tier.peek(slot, &key(i), &clock()));
-        let seen = seen.map(|guard| **guard.value());
+        let seen = seen.map(|hit| **hit.into_parts().0.value());
         match tier.get(&key(i), &clock()) {
             Lookup::Hit(value) => *value == i && seen.is_none_or(|seen| seen == i),
             Lookup::Miss(_) | Lookup::Expired(_) => {
@@ -388,5 +405,47 @@ mod tests {
         assert!(!holds(&tier, 1));
         load(1, generation(&tier));
         assert!(holds(&tier, 1));
+    }
+
+    /// Something that logs may do what it likes, and what left the tier is freed by its last reader all the same.
+    #[test]
+    fn what_was_evicted_lives_as_long_as_it_is_looked_at_whatever_its_log_does() {
+        struct Panics;
+
+        impl tracing::Subscriber for Panics {
+            fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+                true
+            }
+
+            fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+                tracing::span::Id::from_u64(1)
+            }
+
+            fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+            fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+            fn event(&self, _: &tracing::Event<'_>) {
+                panic!("a log that is full");
+            }
+
+            fn enter(&self, _: &tracing::span::Id) {}
+
+            fn exit(&self, _: &tracing::span::Id) {}
+        }
+
+        let tier = Cache::new(100, None);
+        let old = Arc::new(1);
+        let admission = Admission { value: Arc::clone(&old), ..admission(1, 60) };
+        tier.update().replace(&key(1), admission);
+        let thread = crate::sync::thread_slot::current().unwrap();
+        let guard = tier.peek(thread, &key(1), &clock()).unwrap().into_parts().0;
+        let evicting = std::panic::AssertUnwindSafe(|| admit(&tier, 2, 60));
+        let panicked = tracing::subscriber::with_default(Panics, || std::panic::catch_unwind(evicting));
+        assert!(panicked.is_err(), "the log was told");
+        assert!(Arc::ptr_eq(guard.value(), &old) && Arc::strong_count(&old) == 2, "it is looked at");
+        drop(guard);
+        assert_eq!(Arc::strong_count(&old), 1, "its last guard frees it");
+        assert!(!holds(&tier, 1) && holds(&tier, 2));
     }
 }

@@ -10,7 +10,6 @@ use std::{
     alloc::Layout,
     any::TypeId,
     cell::Cell,
-    fmt,
     num::NonZeroUsize,
     ops::{Deref, Range},
     ptr::NonNull,
@@ -31,6 +30,7 @@ use rkyv::{
     validation::{ArchiveContext, Validator, archive::ArchiveValidator, shared::SharedValidator},
 };
 
+use super::type_tag::TypeTag;
 use crate::{
     format::{
         buffer::{self, ALIGNMENT, AlignedBuf},
@@ -187,6 +187,27 @@ impl RootPtr {
     pub(crate) fn is_of<M: Model>(self) -> bool {
         self.checked_for == TypeId::of::<M>()
     }
+
+    /// The address, and the type apart from it.
+    pub(super) fn into_parts(self) -> (RootAddress, TypeTag) {
+        (RootAddress(self.at), TypeTag::of(self.checked_for))
+    }
+}
+
+/// The address of a [`RootPtr`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RootAddress(NonNull<u8>);
+
+// SAFETY: as for a root.
+unsafe impl Send for RootAddress {}
+// SAFETY: as for a root.
+unsafe impl Sync for RootAddress {}
+
+impl RootAddress {
+    /// As a number.
+    pub(super) fn addr(self) -> usize {
+        self.0.addr().get()
+    }
 }
 
 impl ValidatedBytes {
@@ -327,6 +348,16 @@ impl<M: Model, H: StableArchive> ArchiveRef<M, H> {
         Ok(Self { root: root.at.cast(), holder })
     }
 
+    /// The same, without asking the holder where the root is.
+    ///
+    /// # Safety
+    /// It is the root of the holder's bytes, which were checked for `M`.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
+    pub(super) unsafe fn vouched(holder: H, root: RootAddress) -> Self {
+        Self { root: root.0.cast(), holder }
+    }
+
     /// The same for bytes that were checked for `M`: nothing can fail, or has to be moved about.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
@@ -353,8 +384,8 @@ impl<M: Model, H> Deref for ArchiveRef<M, H> {
 
     #[inline]
     fn deref(&self) -> &M::Archived {
-        // SAFETY: `new` has it from `check::<M>`, run now or when the holder's bytes were made; and the holder keeps
-        // them where they are and as they are.
+        // SAFETY: it is from `check::<M>`, run now or when the holder's bytes were made, or whoever built it vouches for
+        // that; and the holder keeps them where they are and as they are.
         unsafe { self.root.as_ref() }
     }
 }
@@ -362,47 +393,6 @@ impl<M: Model, H> Deref for ArchiveRef<M, H> {
 impl<M: Model, H: Clone> Clone for ArchiveRef<M, H> {
     fn clone(&self) -> Self {
         Self { root: self.root, holder: self.holder.clone() }
-    }
-}
-
-/// A model as it will be read, before it is stored: for judging it on held-out data.
-///
-/// Dereferences to the archived type, as [`ModelRef`](crate::ModelRef) does, so that what is measured is what is
-/// served.
-///
-/// ```
-/// # use modelkeep::{Model, Schema, archive::Unstored};
-/// # #[derive(rkyv::Archive, rkyv::Serialize)]
-/// # struct Momentum { weights: Vec<f64> }
-/// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
-/// let model = Momentum { weights: vec![0.5, 0.25] };
-/// let unstored = Unstored::of(&model)?;
-/// assert_eq!(unstored.weights[1].to_native(), 0.25);
-/// # Ok::<(), modelkeep::Error>(())
-/// ```
-pub struct Unstored<M: Model>(ArchiveRef<M, Arc<ValidatedBytes>>);
-
-impl<M: Model> Unstored<M> {
-    /// Archives `model` in memory and checks it, as a publish does.
-    ///
-    /// # Errors
-    /// `InvalidInput` when the model refuses itself or cannot be serialised, `LimitExceeded` beyond 2 GiB.
-    pub fn of(model: &M) -> Result<Self> {
-        ArchiveRef::new(Arc::new(ValidatedBytes::from_model(model, 0)?)).map(Self)
-    }
-}
-
-impl<M: Model> Deref for Unstored<M> {
-    type Target = M::Archived;
-
-    fn deref(&self) -> &M::Archived {
-        &self.0
-    }
-}
-
-impl<M: Model> fmt::Debug for Unstored<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Unstored").field(&self.0.holder).finish()
     }
 }
 

@@ -6,13 +6,14 @@ use std::{
 };
 
 use super::{
-    archive::{Model, RootPtr, StableArchive, ValidatedBytes},
+    archive::{ArchiveRef, Model, RootAddress, RootPtr, StableArchive, ValidatedBytes},
     catalog::metadata::Metadata,
     model_ref::{Decision, Tier},
     staged::SeenHead,
+    type_tag::TypeTag,
 };
 use crate::{
-    cache::{CacheValue, Guard, Weight},
+    cache::{CacheValue, Guard, Hit, Weight},
     format::schema::Schema,
     types::{
         clock::Clock,
@@ -38,28 +39,42 @@ pub(super) struct Entry {
     pub(super) publish_error: OnceLock<Error>,
 }
 
-/// What a hit needs of an entry.
+/// What a hit needs of an entry; the type that it was checked for is apart from it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HitData {
-    root: RootPtr,
+    root: RootAddress,
     /// What a hit saves.
-    pub(super) training_nanos: u64,
-}
-
-impl HitData {
-    /// Whether the model was checked for this type.
-    #[inline]
-    pub(super) fn is_of<M: Model>(&self) -> bool {
-        self.root.is_of::<M>()
-    }
+    training_nanos: u64,
 }
 
 impl CacheValue for Entry {
     type HitData = HitData;
+    type Kind = TypeTag;
 
-    fn hit_data(&self) -> HitData {
-        HitData { root: ValidatedBytes::root(&self.checked), training_nanos: self.training_nanos }
+    fn hit_data(&self) -> (HitData, TypeTag) {
+        let (root, checked_for) = ValidatedBytes::root(&self.checked).into_parts();
+        (HitData { root, training_nanos: self.training_nanos }, checked_for)
     }
+
+    /// An archive begins with what its root has no room for, and ends with the root.
+    fn read_next(&self) -> (usize, usize) {
+        let (root, _) = ValidatedBytes::root(&self.checked).into_parts();
+        (self.checked.bytes().as_ptr().addr(), root.addr())
+    }
+}
+
+/// What a hit found, as an `M`, and what it saves; `None` if it was checked for another type.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
+pub(super) fn hit_as<M: Model>(hit: Hit<Entry>) -> Option<(ArchiveRef<M, Backing>, u64)> {
+    let (guard, data, checked_for) = hit.into_parts();
+    if !checked_for.is::<M>() {
+        return None;
+    }
+    // SAFETY: a hit's data are those of the slot that its guard protects, and they are of the entry in it.
+    #[allow(unsafe_code, reason = "a guard vouches for what it protects")]
+    let typed = unsafe { ArchiveRef::vouched(Backing::guarded(guard), data.root) };
+    Some((typed, data.training_nanos))
 }
 
 impl Entry {
@@ -132,7 +147,7 @@ impl CountedEntry {
 impl Backing {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
-    pub(super) fn guarded(guard: Guard<Entry>) -> Self {
+    fn guarded(guard: Guard<Entry>) -> Self {
         Self { guard: Some(guard), owned: None }
     }
 
@@ -196,17 +211,14 @@ impl Clone for Backing {
     }
 }
 
-// SAFETY: guard and count both keep an entry, and roots are the entry's own: a slot of the tier has it from the very
-// entry that it keeps, and `CountedEntry::of` from the one that it counts.
+// SAFETY: guard and count both keep an entry, and roots are the entry's own: that of a guard is asked of the entry, and
+// `CountedEntry::of` has it from the one that it counts.
 #[allow(unsafe_code, reason = "a holder vouches for what it holds")]
 unsafe impl StableArchive for Backing {
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "the hot path")]
     fn root(&self) -> RootPtr {
-        match (&self.guard, &self.owned) {
-            (Some(guard), _) => guard.hit_data().root,
-            (None, Some(owned)) => owned.root,
-            (None, None) => unreachable!("only dropping a holder empties it"),
+        match &self.owned {
+            Some(owned) => owned.root,
+            None => self.entry().checked.root(),
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) mod stats;
 pub(crate) mod tiers;
 pub(crate) mod train;
 pub(crate) mod training;
+mod type_tag;
+pub(crate) mod unstored;
 pub(crate) mod update;
 
 use std::{

@@ -127,6 +127,13 @@ impl<M: Model> ModelRef<M> {
         ArchiveRef::known(holder).map(|typed| Self { typed })
     }
 
+    /// What a hit found.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
+    pub(super) fn of_hit(typed: ArchiveRef<M, Backing>) -> Self {
+        Self { typed }
+    }
+
     pub(super) fn new(entry: Arc<Entry>, tier: Tier, decision: Decision) -> Result<Self> {
         let typed = ArchiveRef::new(Backing::owned(CountedEntry::of::<M>(entry, tier, decision)?))?;
         Ok(Self { typed })

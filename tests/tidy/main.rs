@@ -28,10 +28,11 @@ const LINES_MAX: usize = 500;
 
 /// Where `unsafe` may be: casts of checked bytes, code for certain processors, the map, its memory and who vouches for
 /// what is lent of it, hazard pointers.
-const UNSAFE: [&str; 15] = [
+const UNSAFE: [&str; 16] = [
     "src/models/archive.rs",
     "src/format/columns/simd.rs",
     "src/format/huge_pages.rs",
+    "src/format/pool.rs",
     "src/engine/mapped/map.rs",
     "src/engine/mapped/memory.rs",
     "src/engine/view.rs",
@@ -156,7 +157,7 @@ fn unsafe_is_where_it_belongs_and_says_why() {
             }
         }
     }
-    assert_eq!(used, 67, "a use of unsafe code that this test does not know of, or one less");
+    assert_eq!(used, 80, "a use of unsafe code that this test does not know of, or one less");
 }
 
 #[test]

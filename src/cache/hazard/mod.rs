@@ -21,13 +21,16 @@ use crossbeam_utils::CachePadded;
 
 use super::{
     index::Unlinked,
-    slot::{CacheValue, Slot},
+    slot::{CacheValue, LINE, Slot},
 };
-use crate::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicPtr, Ordering},
-    thread,
-    thread_slot::{THREAD_SLOTS, ThreadSlot},
+use crate::{
+    format::pool::Pooled,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicPtr, Ordering},
+        thread,
+        thread_slot::{THREAD_SLOTS, ThreadSlot},
+    },
 };
 use barrier::{heavy, light};
 
@@ -66,6 +69,14 @@ fn on_the_way<T>(at: *mut T) -> *mut () {
     at.cast::<()>().map_addr(|at| at | ON_THE_WAY)
 }
 
+/// The lowest bits of what a source has: they are no part of the address of a slot, which begins a cache line.
+pub(super) const TAG: usize = LINE - 1;
+
+/// The slot that a source names.
+fn untagged<V: CacheValue>(named: *mut Slot<V>) -> *mut Slot<V> {
+    named.map_addr(|at| at & !TAG)
+}
+
 /// Everything that is being looked at, or may be in an instant.
 fn protected_now() -> impl Iterator<Item = *mut ()> {
     let hazards = HAZARDS.iter().flat_map(|thread| thread.iter());
@@ -79,9 +90,9 @@ pub(crate) struct Guard<V: CacheValue> {
 }
 
 // SAFETY: a guard is a shared reference to a slot, and an atomic that any thread may clear.
-unsafe impl<V: CacheValue + Send + Sync> Send for Guard<V> where V::HitData: Send + Sync {}
+unsafe impl<V: CacheValue<HitData: Send + Sync, Kind: Send + Sync> + Send + Sync> Send for Guard<V> {}
 // SAFETY: as above; the guard itself hands out shared references only.
-unsafe impl<V: CacheValue + Send + Sync> Sync for Guard<V> where V::HitData: Send + Sync {}
+unsafe impl<V: CacheValue<HitData: Send + Sync, Kind: Send + Sync> + Send + Sync> Sync for Guard<V> {}
 
 /// Why nothing is protected.
 #[derive(Debug, PartialEq, Eq)]
@@ -93,32 +104,38 @@ pub(super) enum Unprotected {
 }
 
 impl<V: CacheValue> Guard<V> {
-    /// Protects what `source` points to, in a hazard of this thread.
+    /// Protects what `source` names, in a hazard of this thread; `seen` is what it named a moment ago. Returns the slot,
+    /// too, which is alive as long as the guard is.
     ///
     /// # Safety
-    /// 1. Whatever `source` points to, at any time, is a slot that is alive, or null.
+    /// 1. Whatever `source` names, at any time, is a slot that is alive, with a tag in its lowest bits, or null.
     /// 2. A slot is freed by a [`RetiredList`] alone, and retired only after it was taken out of every source.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
-    pub(super) unsafe fn protect(thread: ThreadSlot, source: &AtomicPtr<Slot<V>>) -> Result<Self, Unprotected> {
+    pub(super) unsafe fn protect(
+        thread: ThreadSlot,
+        source: &AtomicPtr<Slot<V>>,
+        seen: *mut Slot<V>,
+    ) -> Result<(Self, *const Slot<V>), Unprotected> {
         let hazards = HAZARDS.get(thread.index()).ok_or(Unprotected::NoRoom)?;
         // Acquire, and release below: a guard that was dropped on another thread has done its reading.
         let free = hazards.iter().find(|hazard| hazard.load(Ordering::Acquire).is_null());
         let hazard = free.ok_or(Unprotected::NoRoom)?;
-        let mut at = source.load(Ordering::Acquire);
+        let mut seen = seen;
         loop {
-            if at.is_null() {
+            if seen.is_null() {
                 hazard.store(ptr::null_mut(), Ordering::Release);
                 return Err(Unprotected::Empty);
             }
+            let at = untagged(seen);
             hazard.store(on_the_way(at), Ordering::Release);
             light();
             let now = source.load(Ordering::Acquire);
-            if now == at {
+            if now == seen {
                 hazard.store(at.cast(), Ordering::Release);
-                return Ok(Self { hazard, of: PhantomData });
+                return Ok((Self { hazard, of: PhantomData }, at));
             }
-            at = now;
+            seen = now;
         }
     }
 
@@ -129,12 +146,6 @@ impl<V: CacheValue> Guard<V> {
         // passes a barrier, finds the hazard, and keeps it until the hazard is cleared, which only this guard's drop
         // does.
         unsafe { &*at }
-    }
-
-    /// What a hit needs of it.
-    #[inline]
-    pub(crate) fn hit_data(&self) -> V::HitData {
-        self.slot().hit_data
     }
 
     /// What is protected.
@@ -174,7 +185,7 @@ fn clear_and_free<V: CacheValue>(hazard: &'static AtomicPtr<()>, retired_list: A
 
 /// Where retired things wait for their last guard.
 pub(super) struct RetiredList<V: CacheValue> {
-    waiting: Mutex<Vec<Arc<Slot<V>>>>,
+    waiting: Mutex<Vec<Pooled<Slot<V>>>>,
 }
 
 impl<V: CacheValue> RetiredList<V> {
@@ -212,9 +223,9 @@ impl<V: CacheValue> RetiredList<V> {
             return true;
         }
         let protected_now: Vec<_> = protected_now().collect();
-        let hazards = |slot: &Arc<Slot<V>>| {
-            let at = Arc::as_ptr(slot);
-            protected_now.iter().copied().filter(move |&hazard| ptr::eq(named(hazard), at))
+        let hazards = |slot: &Pooled<Slot<V>>| {
+            let at = slot.as_ptr();
+            protected_now.iter().copied().filter(move |&hazard| named(hazard) == at)
         };
         let free: Vec<_> = waiting.extract_if(.., |slot| hazards(slot).next().is_none()).collect();
         let settled = waiting.iter().all(|slot| !hazards(slot).any(is_on_the_way));
@@ -224,7 +235,7 @@ impl<V: CacheValue> RetiredList<V> {
         settled
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Slot<V>>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Pooled<Slot<V>>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,7 +6,7 @@ use super::super::{
     Models,
     archive::{Model, RootPtr, ValidatedBytes},
     catalog::{head, metadata},
-    entry::{Backing, Entry, nanos, whole_but_other},
+    entry::{Entry, hit_as, nanos, whole_but_other},
     model_ref::{Decision, ModelRef, Tier},
 };
 use crate::{
@@ -65,12 +65,12 @@ impl Wanted {
 }
 
 impl Models {
-    /// The common case: the current version is in memory, and of this type. Takes no lock, and counts nothing.
+    /// The common case: the current version is in memory, and of this type. Takes no lock, and counts no reference.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
-    fn guarded<M: Model>(&self, thread: ThreadSlot, key: &ModelKey) -> Option<Backing> {
-        let guard = self.tiers.memory.peek(thread, key, self.core.clock())?;
-        guard.hit_data().is_of::<M>().then(|| Backing::guarded(guard))
+    fn guarded<M: Model>(&self, thread: ThreadSlot, key: &ModelKey) -> Option<(ModelRef<M>, u64)> {
+        let hit = self.tiers.memory.peek(thread, key, self.core.clock())?;
+        hit_as(hit).map(|(typed, training_nanos)| (ModelRef::of_hit(typed), training_nanos))
     }
 
     /// The same, counted as a hit.
@@ -78,22 +78,18 @@ impl Models {
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
     pub(in super::super) fn hit<M: Model>(&self, key: &ModelKey) -> Option<ModelRef<M>> {
         let thread = thread_slot::current()?;
-        let guard = self.tiers.memory.peek(thread, key, self.core.clock())?;
-        let data = guard.hit_data();
-        if !data.is_of::<M>() {
-            return None;
-        }
+        let (held, training_nanos) = self.guarded(thread, key)?;
         self.counters.add_in(Some(thread), Counter::HotHits, 1);
-        self.counters.add_in(Some(thread), Counter::HitTrainingNanos, data.training_nanos);
-        ModelRef::known(Backing::guarded(guard))
+        self.counters.add_in(Some(thread), Counter::HitTrainingNanos, training_nanos);
+        Some(held)
     }
 
     /// Finds the current version of a model, as an `M`. Quarantines what is damaged. Counts loads, but neither hits nor
     /// misses. Not to be called in a turn to write.
     pub(in super::super) fn find<M: Model>(self: &Arc<Self>, key: &ModelKey) -> Found<ModelRef<M>> {
         let thread = thread_slot::current();
-        match thread.and_then(|thread| self.guarded::<M>(thread, key)).and_then(ModelRef::known) {
-            Some(held) => Found::Model(held),
+        match thread.and_then(|thread| self.guarded::<M>(thread, key)) {
+            Some((held, _)) => Found::Model(held),
             None => self.find_behind(key),
         }
     }

@@ -94,12 +94,14 @@ impl ModelKey {
     }
 
     /// Returns the model's name.
+    #[inline]
     #[must_use]
     pub fn name(&self) -> &ModelName {
         &self.name
     }
 
     /// Returns the hash of the configuration.
+    #[inline]
     #[must_use]
     pub fn config_hash(&self) -> ConfigHash {
         self.hash

@@ -96,6 +96,13 @@ macro_rules! name_type {
                 &self.0
             }
 
+            /// Where its text is: clones of one name have it at one address, and nothing else is there meanwhile.
+            #[inline]
+            #[allow(dead_code, reason = "not every kind of name is looked up in a hurry")]
+            pub(crate) fn address(&self) -> usize {
+                self.0.as_ptr().addr()
+            }
+
             /// Whether the names are equal; for clones of one name, without looking at the text.
             #[inline]
             #[allow(dead_code, reason = "not every kind of name is looked up in a hurry")]
