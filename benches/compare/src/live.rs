@@ -10,7 +10,7 @@ use modelkeep::{Model, ModelKey, Store};
 use rkyv::Archive;
 
 use crate::{
-    maps::{Peer, each},
+    maps::{Peer, Sweep, each},
     model::{Resident, touch},
 };
 
@@ -21,6 +21,11 @@ pub fn peers(store: &Store, key: &ModelKey, model: &Arc<Resident>) -> Result<Vec
     Ok(peers)
 }
 
+/// One that reads its one model, whatever it is asked for.
+fn one(name: &'static str, sweep: Sweep) -> Peer {
+    Peer { by_key: false, ..Peer::read(name, sweep) }
+}
+
 /// A cell that remembers, per thread, what it last loaded.
 fn cache(model: &Arc<Resident>) -> Peer {
     let cell = ArcSwap::new(Arc::clone(model));
@@ -28,12 +33,12 @@ fn cache(model: &Arc<Resident>) -> Peer {
         let mut cache = Cache::new(&cell);
         each(order, |_| Some(touch(cache.load().get())))
     };
-    ("arcswap_cache", Box::new(sweep))
+    one("arcswap_cache", Box::new(sweep))
 }
 
 fn load(model: &Arc<Resident>) -> Peer {
     let cell = ArcSwap::new(Arc::clone(model));
-    ("arcswap_load", Box::new(move |order| each(order, |_| Some(touch(cell.load().get())))))
+    one("arcswap_load", Box::new(move |order| each(order, |_| Some(touch(cell.load().get())))))
 }
 
 fn ours(store: &Store, key: &ModelKey) -> Result<Option<Peer>> {
@@ -45,7 +50,7 @@ fn ours(store: &Store, key: &ModelKey) -> Result<Option<Peer>> {
         let live = handle.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         each(order, |_| Some(touch(&*live.load()?)))
     };
-    Ok(Some(("live", Box::new(sweep))))
+    Ok(Some(one("live", Box::new(sweep))))
 }
 
 /// How a thread reads one model again and again: calls back with it, and returns whether there was one.

@@ -6,22 +6,53 @@
 use std::{
     collections::HashMap,
     hint::black_box,
-    sync::{Arc, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
+use anyhow::Result;
 use arc_swap::ArcSwap;
-use modelkeep::{ModelKey, Store};
+use modelkeep::{ModelKey, NewModel, Store};
 
 use crate::{
     hasher::FastHash,
-    model::{Mixed, Resident, touch},
+    model::{self, Mixed, Resident, touch},
 };
 
 /// Looks every key of the order up; returns what was touched, and how many keys were not there.
 pub type Sweep = Box<dyn Fn(&[&ModelKey]) -> Swept + Sync>;
 
-/// A name and how it looks models up.
-pub type Peer = (&'static str, Sweep);
+/// Puts another version of a model in, made from this seed.
+pub type Put = Box<dyn Fn(&ModelKey, u64) -> Result<()> + Sync>;
+
+/// One way to keep models.
+pub struct Peer {
+    pub name: &'static str,
+    /// How it looks models up.
+    pub sweep: Sweep,
+    /// How it replaces one; `None`, where nobody can while others read.
+    pub put: Option<Put>,
+    /// Whether it finds by key, so that it touches what its peers do.
+    pub by_key: bool,
+}
+
+impl Peer {
+    /// One that is only read.
+    pub fn read(name: &'static str, sweep: Sweep) -> Self {
+        Self { name, sweep, put: None, by_key: true }
+    }
+
+    /// One that can be written to while it is read.
+    fn written(name: &'static str, sweep: Sweep, put: impl Fn(ModelKey, Arc<Resident>) + Sync + 'static) -> Self {
+        let put = move |key: &ModelKey, seed: u64| {
+            put(key.clone(), Arc::new(Resident::made(PUT_BYTES, seed)?));
+            Ok(())
+        };
+        Self { put: Some(Box::new(put)), ..Self::read(name, sweep) }
+    }
+}
+
+/// Bytes of a model that replaces another, about.
+const PUT_BYTES: usize = 1024;
 
 /// The models, as every map holds them.
 pub type Residents = HashMap<ModelKey, Arc<Resident>, FastHash>;
@@ -48,8 +79,13 @@ pub fn each(order: &[&ModelKey], mut get: impl FnMut(&ModelKey) -> Option<u64>) 
 
 /// Our own hot tier.
 pub fn ours(store: Store) -> Peer {
+    let writer = store.clone();
     let sweep = move |order: &[&ModelKey]| each(order, |key| Some(touch(&*store.get::<Mixed>(key).ok()??)));
-    ("get", Box::new(sweep))
+    let put = move |key: &ModelKey, seed| {
+        writer.publish(key, NewModel::new(model::mixed(PUT_BYTES, seed)))?;
+        Ok(())
+    };
+    Peer { put: Some(Box::new(put)), ..Peer::read("get", Box::new(sweep)) }
 }
 
 /// All peers, filled with the same models.
@@ -73,7 +109,7 @@ fn pairs(models: &Residents) -> impl Iterator<Item = (ModelKey, Arc<Resident>)> 
 /// The floor: a map that nobody can change.
 fn hash_map(models: &Residents) -> Peer {
     let map = models.clone();
-    ("hashmap", Box::new(move |order| each(order, |key| Some(touch(map.get(key)?.get())))))
+    Peer::read("hashmap", Box::new(move |order| each(order, |key| Some(touch(map.get(key)?.get())))))
 }
 
 fn papaya_map(models: &Residents) -> papaya::HashMap<ModelKey, Arc<Resident>, FastHash> {
@@ -85,8 +121,10 @@ fn papaya_map(models: &Residents) -> papaya::HashMap<ModelKey, Arc<Resident>, Fa
 }
 
 fn papaya(models: &Residents) -> Peer {
-    let map = papaya_map(models);
-    ("papaya", Box::new(move |order| each(order, |key| Some(touch(map.pin().get(key)?.get())))))
+    let map = Arc::new(papaya_map(models));
+    let written = Arc::clone(&map);
+    let sweep = move |order: &[&ModelKey]| each(order, |key| Some(touch(map.pin().get(key)?.get())));
+    Peer::written("papaya", Box::new(sweep), move |key, model| drop(written.pin().insert(key, model).cloned()))
 }
 
 /// One guard for all gets of a sweep: nothing that is removed meanwhile can be freed.
@@ -96,46 +134,75 @@ fn papaya_long_guard(models: &Residents) -> Peer {
         let map = map.pin();
         each(order, |key| Some(touch(map.get(key)?.get())))
     };
-    ("papaya_long_guard", Box::new(sweep))
+    Peer::read("papaya_long_guard", Box::new(sweep))
 }
 
 /// A map that nobody can change, of cells whose models can be replaced.
 fn arc_swap(models: &Residents) -> Peer {
-    let map: HashMap<_, _, FastHash> = pairs(models).map(|(key, model)| (key, ArcSwap::new(model))).collect();
-    ("arcswap", Box::new(move |order| each(order, |key| Some(touch(map.get(key)?.load().get())))))
+    let cells: HashMap<_, _, FastHash> = pairs(models).map(|(key, model)| (key, ArcSwap::new(model))).collect();
+    let map = Arc::new(cells);
+    let written = Arc::clone(&map);
+    let sweep = move |order: &[&ModelKey]| each(order, |key| Some(touch(map.get(key)?.load().get())));
+    Peer::written("arcswap", Box::new(sweep), move |key, model| {
+        written.get(&key).into_iter().for_each(|cell| cell.store(Arc::clone(&model)));
+    })
 }
 
-fn quick_cache(models: &Residents) -> Peer {
-    // Room to spare in every shard, so that nothing is evicted.
-    let capacity = models.len() * 4;
-    let map = quick_cache::sync::Cache::with(
+/// A cache of `quick_cache` with room for so many models.
+pub type QuickCache = quick_cache::sync::Cache<ModelKey, Arc<Resident>, quick_cache::UnitWeighter, FastHash>;
+
+pub fn quick_cache_of(capacity: usize) -> QuickCache {
+    QuickCache::with(
         capacity,
         capacity as u64,
         quick_cache::UnitWeighter,
         FastHash::default(),
         quick_cache::sync::DefaultLifecycle::default(),
-    );
+    )
+}
+
+/// A cache of `moka` with room for so many models.
+pub type Moka = moka::sync::Cache<ModelKey, Arc<Resident>, FastHash>;
+
+pub fn moka_of(capacity: usize) -> Moka {
+    moka::sync::Cache::builder().max_capacity(capacity as u64).build_with_hasher(FastHash::default())
+}
+
+fn quick_cache(models: &Residents) -> Peer {
+    // Room to spare in every shard, so that nothing is evicted.
+    let capacity = models.len() * 4;
+    let map = Arc::new(quick_cache_of(capacity));
     for (key, model) in pairs(models) {
         map.insert(key, model);
     }
-    ("quick_cache", Box::new(move |order| each(order, |key| Some(touch(map.get(key)?.get())))))
+    let written = Arc::clone(&map);
+    let sweep = move |order: &[&ModelKey]| each(order, |key| Some(touch(map.get(key)?.get())));
+    Peer::written("quick_cache", Box::new(sweep), move |key, model| written.insert(key, model))
 }
 
 fn moka(models: &Residents) -> Peer {
-    let map = moka::sync::Cache::builder().max_capacity(models.len() as u64 * 4).build_with_hasher(FastHash::default());
+    let map = moka_of(models.len() * 4);
     for (key, model) in pairs(models) {
         map.insert(key, model);
     }
     map.run_pending_tasks();
-    ("moka", Box::new(move |order| each(order, |key| Some(touch(map.get(key)?.get())))))
+    let written = map.clone();
+    let sweep = move |order: &[&ModelKey]| each(order, |key| Some(touch(map.get(key)?.get())));
+    Peer::written("moka", Box::new(sweep), move |key, model| written.insert(key, model))
 }
 
 fn dashmap(models: &Residents) -> Peer {
-    let map: dashmap::DashMap<_, _, FastHash> = pairs(models).collect();
-    ("dashmap", Box::new(move |order| each(order, |key| Some(touch(map.get(key)?.get())))))
+    let map: Arc<dashmap::DashMap<_, _, FastHash>> = Arc::new(pairs(models).collect());
+    let written = Arc::clone(&map);
+    let sweep = move |order: &[&ModelKey]| each(order, |key| Some(touch(map.get(key)?.get())));
+    Peer::written("dashmap", Box::new(sweep), move |key, model| drop(written.insert(key, model)))
 }
 
 fn rw_lock(models: &Residents) -> Peer {
-    let map = RwLock::new(models.clone());
-    ("rwlock", Box::new(move |order| each(order, |key| Some(touch(map.read().ok()?.get(key)?.get())))))
+    let map = Arc::new(RwLock::new(models.clone()));
+    let written = Arc::clone(&map);
+    let sweep = move |order: &[&ModelKey]| each(order, |key| Some(touch(map.read().ok()?.get(key)?.get())));
+    Peer::written("rwlock", Box::new(sweep), move |key, model| {
+        drop(written.write().unwrap_or_else(PoisonError::into_inner).insert(key, model));
+    })
 }

@@ -93,6 +93,11 @@ impl Resident {
         Ok(Self { bytes })
     }
 
+    /// The bench's model of this size and seed.
+    pub fn made(bytes: usize, seed: u64) -> Result<Self> {
+        Self::new(serialise(&mixed(bytes, seed))?)
+    }
+
     #[inline]
     pub fn get(&self) -> &ArchivedMixed {
         // SAFETY: `new` is the only constructor and checked these very bytes, which are never changed.

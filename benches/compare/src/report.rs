@@ -22,7 +22,7 @@ pub enum Wanted {
 /// A report in the making.
 pub struct Report {
     json: Map<String, Value>,
-    figures: Table,
+    figures: Vec<Table>,
     targets: Table,
     has_targets: bool,
     missed: Vec<String>,
@@ -35,12 +35,19 @@ impl Report {
         json.insert("command".into(), command.into());
         json.insert("machine".into(), machine::facts(folder));
         let targets = table(&["target", "wanted", "found", ""]);
-        Self { json, figures: table(header), targets, has_targets: false, missed: Vec::new() }
+        Self { json, figures: vec![table(header)], targets, has_targets: false, missed: Vec::new() }
     }
 
     /// Adds a row to the table of figures.
     pub fn row(&mut self, cells: Vec<String>) {
-        self.figures.add_row(cells);
+        if let Some(table) = self.figures.last_mut() {
+            table.add_row(cells);
+        }
+    }
+
+    /// Begins another table of figures.
+    pub fn table(&mut self, header: &[&str]) {
+        self.figures.push(table(header));
     }
 
     /// Adds anything to the JSON object.
@@ -91,7 +98,7 @@ impl Report {
 
     /// Prints the tables, and with `as_json` the JSON object on a line of its own behind them.
     pub fn print(mut self, as_json: bool) {
-        println!("{}", self.figures);
+        self.figures.iter().for_each(|table| println!("{table}"));
         if self.has_targets {
             println!("{}", self.targets);
         }
