@@ -7,7 +7,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     damage::{Gap, after, can_be_written, salvage_archives},
-    layout::{Bounds, Cursor, Keys, Leaf, LeafRows, Root, Tree, Unreadable},
+    layout::{Bounds, Cursor, Leaf, LeafRows, Pair, Root, Tree, Unreadable},
     tables::{ArchiveTable, Table},
     view::View,
 };
@@ -23,6 +23,7 @@ pub(super) struct Scan {
     rows: Option<LeafRows>,
     /// What a damaged leaf had left, and errors that are due.
     pending: VecDeque<Pending>,
+    /// The first key that belongs to the scan.
     start: Vec<u8>,
     /// The first key that does not belong to the scan.
     end: Option<Vec<u8>>,
@@ -80,6 +81,23 @@ impl Scan {
         self.page_bytes
     }
 
+    /// Leaves out the rows before `wanted` that did not come yet: pages that hold no others are not read, and what is
+    /// missing there is not told.
+    pub(super) fn skip_to(&mut self, view: &View, wanted: &[u8]) -> Result<()> {
+        if self.start.as_slice() < wanted {
+            self.start.clear();
+            self.start.extend_from_slice(wanted);
+        }
+        while matches!(self.pending.front(), Some(Pending::Row { key, .. }) if key.as_slice() < wanted) {
+            self.pending.pop_front();
+        }
+        let Some(rows) = &mut self.rows else {
+            return Ok(());
+        };
+        let _held = view.hold()?;
+        rows.skip_to(&view.extent, wanted).map_err(|err| err.error("list", self.of.name()))
+    }
+
     /// Calls `visit` with the next row, where it lies, and whether its page is whole; `None` at the end. `view` is
     /// always the same one; `visit` must not read it.
     pub(super) fn next_with<T>(
@@ -115,10 +133,23 @@ impl Scan {
                 Some(Pending::Row { key, value }) => return Some(Ok(visit(&key, &value, PageChecksum::Unverified))),
                 None => {}
             }
-            match self.step(view) {
-                Ok(Step::Row) => break,
-                Ok(Step::Pending) => {}
-                Ok(Step::End) => {
+            let name = self.of.name();
+            let next = match &mut self.rows {
+                Some(rows) => in_leaf(rows, view, self.end.as_deref(), &mut self.last, name),
+                None => Ok(Next::Leaf),
+            };
+            let goes_on = match next {
+                Ok(Next::Row((key, value))) => return Some(Ok(visit(key, value, PageChecksum::Verified))),
+                Ok(Next::Leaf) => {
+                    self.rows = None;
+                    self.next_leaf(view)
+                }
+                Ok(Next::End) => Ok(false),
+                Err(err) => Err(err),
+            };
+            match goes_on {
+                Ok(true) => {}
+                Ok(false) => {
                     self.stop();
                     return None;
                 }
@@ -127,12 +158,6 @@ impl Scan {
                     return Some(Err(Missing::Failed(err)));
                 }
             }
-        }
-        // Looked up once more, because the compiler cannot see that the loop ends with it.
-        let (rows, name) = (self.rows.as_mut()?, self.of.name());
-        match rows.again(&view.extent) {
-            Ok((key, value)) => Some(Ok(visit(key, value, PageChecksum::Verified))),
-            Err(err) => Some(Err(Missing::Failed(err.error("list", name)))),
         }
     }
 
@@ -158,39 +183,36 @@ impl Scan {
         }
     }
 
-    /// Goes on to the next row, or to the next leaf.
-    fn step(&mut self, view: &View) -> Result<Step> {
-        let failed = |name: &'static str| move |err: Unreadable| err.error("list", name);
-        let name = self.of.name();
-        if let Some(rows) = &mut self.rows {
-            let keys = rows.keys();
-            if let Some((key, _)) = rows.next(&view.extent).map_err(failed(name))? {
-                if self.end.as_deref().is_some_and(|end| key >= end) {
-                    return Ok(Step::End);
-                }
-                return ascend(&mut self.last, keys, key, name).map(|()| Step::Row);
-            }
-            self.rows = None;
-        }
-        let Some((tree, cursor)) = &mut self.cursor else {
-            return Ok(Step::End);
-        };
-        let tree = *tree;
-        match cursor.next_leaf(&view.extent) {
-            Ok(None) => Ok(Step::End),
-            Ok(Some(leaf)) => self.enter(view, &tree, leaf),
-            // A branch that is damaged, or a page that is neither.
-            Err(Unreadable::Broken(_)) => {
-                let bounds = cursor.bounds(&view.extent).map_err(failed(name))?;
-                Ok(self.skip(&bounds))
-            }
-            Err(err) => Err(err.error("list", name)),
-        }
+    /// Whether rows came already, so that all that follow belong to the scan as far as its start goes.
+    fn is_behind_start(&self) -> bool {
+        self.last.as_deref().is_some_and(|last| last >= self.start.as_slice())
     }
 
-    fn enter(&mut self, view: &View, tree: &Tree, leaf: Root) -> Result<Step> {
+    /// Goes on to the next leaf, or to what is left of it; `false` at the end.
+    fn next_leaf(&mut self, view: &View) -> Result<bool> {
+        let name = self.of.name();
+        let is_behind = self.is_behind_start();
+        let Some((tree, cursor)) = &mut self.cursor else {
+            return Ok(false);
+        };
+        let tree = *tree;
+        let wanted = (!is_behind).then_some(self.start.as_slice());
+        match cursor.leaf_from(&view.extent, wanted) {
+            Ok(None) => return Ok(false),
+            Ok(Some(leaf)) => self.enter(view, &tree, leaf)?,
+            // A branch that is damaged, or a page that is neither.
+            Err(Unreadable::Broken(_)) => {
+                let bounds = cursor.bounds(&view.extent).map_err(|err| err.error("list", name))?;
+                self.skip(&bounds);
+            }
+            Err(err) => return Err(err.error("list", name)),
+        }
+        Ok(true)
+    }
+
+    fn enter(&mut self, view: &View, tree: &Tree, leaf: Root) -> Result<()> {
         let failed = |err: Unreadable| err.error("list", self.of.name());
-        let from = self.last.is_none().then_some(self.start.as_slice());
+        let from = (!self.is_behind_start()).then_some(self.start.as_slice());
         let bounds = || match &self.cursor {
             Some((_, cursor)) => cursor.bounds(&view.extent).map_err(failed),
             None => Ok(Bounds::default()),
@@ -210,7 +232,7 @@ impl Scan {
             match LeafRows::open(tree, &view.extent, leaf, from) {
                 Ok(rows) => {
                     self.rows = Some(rows);
-                    return Ok(Step::Pending);
+                    return Ok(());
                 }
                 Err(Unreadable::Broken(_)) => {}
                 Err(err) => return Err(failed(err)),
@@ -233,16 +255,15 @@ impl Scan {
             self.last = Some(key.clone());
             self.pending.push_back(Pending::Row { key, value });
         }
-        Ok(Step::Pending)
+        Ok(())
     }
 
     /// Notes that nothing between `bounds` can be read.
-    fn skip(&mut self, bounds: &Bounds) -> Step {
+    fn skip(&mut self, bounds: &Bounds) {
         let gap = Gap { after: bounds.above.clone(), before: bounds.up_to.as_deref().map(after) };
         if gap.touches(&self.start, self.end.as_deref()) {
             self.pending.push_back(Pending::Gap(gap));
         }
-        Step::Pending
     }
 }
 
@@ -262,29 +283,41 @@ pub(super) enum Missing {
     Failed(Error),
 }
 
-/// What a step came to.
-enum Step {
-    /// The next row.
-    Row,
-    /// Another leaf.
-    Pending,
+/// What comes next in a leaf.
+enum Next<'a> {
+    Row(Pair<'a>),
+    /// Rows of the next leaf.
+    Leaf,
+    /// Nothing that belongs to the scan.
     End,
 }
 
-/// Keys ascend in a tree that redb made.
-fn ascend(last: &mut Option<Vec<u8>>, keys: Keys, key: &[u8], name: &'static str) -> Result<()> {
+fn in_leaf<'a>(
+    rows: &'a mut LeafRows,
+    view: &'a View,
+    end: Option<&[u8]>,
+    last: &mut Option<Vec<u8>>,
+    name: &'static str,
+) -> Result<Next<'a>> {
+    let keys = rows.keys();
+    let Some((key, value)) = rows.next(&view.extent).map_err(|err| err.error("list", name))? else {
+        return Ok(Next::Leaf);
+    };
+    if end.is_some_and(|end| key >= end) {
+        return Ok(Next::End);
+    }
+    // Keys ascend in a tree that redb made.
     match last {
-        Some(last) if keys.compare(last, key).is_ge() => Err(Error::corrupt("list", name, "its keys are out of order")),
+        Some(last) if keys.compare(last, key).is_ge() => {
+            return Err(Error::corrupt("list", name, "its keys are out of order"));
+        }
         Some(last) => {
             last.clear();
             last.extend_from_slice(key);
-            Ok(())
         }
-        None => {
-            *last = Some(key.to_vec());
-            Ok(())
-        }
+        None => *last = Some(key.to_vec()),
     }
+    Ok(Next::Row((key, value)))
 }
 
 /// A scan together with the commit that it reads.
@@ -302,6 +335,11 @@ impl Rows {
     /// Calls `visit` with the next row, where it lies, and whether its page is whole; `None` at the end.
     pub(crate) fn next_with<T>(&mut self, visit: impl FnOnce(&[u8], &[u8], PageChecksum) -> T) -> Option<Result<T>> {
         self.scan.next_with(&self.view, visit)
+    }
+
+    /// Leaves out the rows before `wanted` that did not come yet.
+    pub(crate) fn skip_to(&mut self, wanted: &[u8]) -> Result<()> {
+        self.scan.skip_to(&self.view, wanted)
     }
 
     /// The same for rows whose seals are going to be checked: nobody asks about their pages.

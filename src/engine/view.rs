@@ -56,6 +56,13 @@ impl Source for Extent {
         self.bytes
     }
 
+    fn will_read(&self, range: &Range<u64>) {
+        if let Some(map) = &self.map {
+            map.will_read(range);
+        }
+    }
+
+    #[inline]
     fn get(&self, range: Range<u64>) -> Result<PageBytes<'_>, Unreadable> {
         if range.end > self.bytes || range.start > range.end {
             return Err(Unreadable::Missing);
@@ -162,6 +169,7 @@ impl View {
     }
 
     /// Keeps the view from expiring while it is read; an error when it has. Not to be taken twice by one thread.
+    #[inline]
     pub(super) fn hold(&self) -> Result<RwLockReadGuard<'_, bool>> {
         let expired = self.expired.read().unwrap_or_else(PoisonError::into_inner);
         if *expired {

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::types::{
     error::{Error, ErrorKind, Result},
+    invariant::Invariant,
     limits::RECORD_BYTES_MAX,
 };
 
@@ -92,6 +93,17 @@ impl<R: Record> Payload<R> {
         rkyv::access::<R::Archived, rancor::Error>(&self.bytes).map_err(misshapen::<R>)
     }
 
+    /// Bytes of a field, from `offset` in the archived form on, where they lie. What the rest of the structure is like is
+    /// not asked: so a scan of many records pays for it where it is read, in [`archived`](Self::archived).
+    pub(crate) fn field<const N: usize>(&self, offset: usize) -> Result<[u8; N]> {
+        // rkyv writes the root last.
+        let root = self.bytes.len().checked_sub(size_of::<R::Archived>());
+        let field = root.and_then(|root| self.bytes.get(root..)?.get(offset..)?.first_chunk());
+        field.copied().ok_or_else(|| {
+            Error::corrupt("read record", R::SCHEMA.to_string(), "it is shorter than what is in every such record")
+        })
+    }
+
     /// The record itself.
     pub(crate) fn read(&self) -> Result<R> {
         rkyv::from_bytes::<R, rancor::Error>(&self.bytes).map_err(misshapen::<R>)
@@ -128,8 +140,18 @@ pub(crate) fn payload<R: Record>(place: Place<'_>, value: &[u8], page: PageCheck
 /// Bytes of a record up to which it is looked at without memory of its own.
 const SMALL_BYTES: usize = 256;
 
+/// The same, for a head without pins: less has to be filled with zeros first.
+const TINY_BYTES: usize = 64;
+
 #[repr(align(16))]
-struct Small([u8; SMALL_BYTES]);
+struct Small<const N: usize>([u8; N]);
+
+fn look_at_copy<R: Record, T, const N: usize>(stored: &[u8], look: impl FnOnce(&R::Archived) -> T) -> Result<T> {
+    let mut small = Small([0; N]);
+    let bytes = small.0.get_mut(..stored.len()).always("it was looked whether there is room");
+    bytes.copy_from_slice(stored);
+    rkyv::access::<R::Archived, rancor::Error>(bytes).map(look).map_err(misshapen::<R>)
+}
 
 /// Verifies the record stored at `place` as `value`, and looks at it in its archived form.
 pub(crate) fn look<R: Record, T>(
@@ -139,12 +161,11 @@ pub(crate) fn look<R: Record, T>(
     look: impl FnOnce(&R::Archived) -> T,
 ) -> Result<T> {
     let stored = verified::<R>(place, value, page)?;
-    let mut small = Small([0; SMALL_BYTES]);
-    if let Some(bytes) = small.0.get_mut(..stored.len()) {
-        bytes.copy_from_slice(stored);
-        return rkyv::access::<R::Archived, rancor::Error>(bytes).map(look).map_err(misshapen::<R>);
+    match stored.len() {
+        0..=TINY_BYTES => look_at_copy::<R, T, TINY_BYTES>(stored, look),
+        ..=SMALL_BYTES => look_at_copy::<R, T, SMALL_BYTES>(stored, look),
+        _ => payload::<R>(place, value, page)?.archived().map(look),
     }
-    payload::<R>(place, value, page)?.archived().map(look)
 }
 
 /// The payload's bytes, as they were written.
@@ -194,6 +215,25 @@ mod tests {
             let mut flipped = value.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(open::<Pair>(PLACE, &flipped, PageChecksum::Unverified).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_looked_at_whatever_its_size_and_its_fields_are_where_they_are_said_to_be() {
+        for length in [0, 3, 30, 3000] {
+            let pair = Pair { name: "vix".into(), values: vec![0.5; length] };
+            let value = seal(PLACE, &pair).unwrap();
+            // Wherever it lies.
+            for shift in 0..16 {
+                let moved = [vec![0; shift], value.clone()].concat();
+                let looked = look::<Pair, _>(PLACE, &moved[shift..], PageChecksum::Verified, |pair| pair.values.len());
+                assert_eq!(looked.unwrap(), length);
+            }
+            let payload = payload::<Pair>(PLACE, &value, PageChecksum::Unverified).unwrap();
+            let values = std::mem::offset_of!(ArchivedPair, values);
+            // Of a vector in its archived form, the second half is its length.
+            assert_eq!(u32::from_le_bytes(payload.field(values + 4).unwrap()) as usize, length);
+            assert!(payload.field::<8>(size_of::<ArchivedPair>() - 7).is_err());
         }
     }
 

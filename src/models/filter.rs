@@ -143,15 +143,7 @@ impl Filter {
         let age = now.since(row.last_updated);
         let in_time =
             self.older_than.is_none_or(|limit| age > limit) && self.younger_than.is_none_or(|limit| age <= limit);
-        if !in_time {
-            return Ok(false);
-        }
-        for (tag, value) in &self.tags {
-            if row.tag(tag.as_str())? != Some(value) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(in_time && row.has_tags(&self.tags)?)
     }
 
     /// What the stored keys of the wanted models begin with.

@@ -150,7 +150,8 @@ impl fmt::Debug for Listed {
 
 /// Models in order of name and config hash, read as they are asked for.
 ///
-/// Heads and metadata are walked side by side, each page once. A listing shows the state at the moment that it was
+/// Heads and metadata are walked side by side, each page at most once; pages that have nothing but versions which are not
+/// current are passed by. A listing shows the state at the moment that it was
 /// made. It keeps redb from reusing the pages of that state while it lives, so do not keep it for long. A damaged row
 /// is one `Err` item, and the listing goes on. An `Err` of the kind `Io`, or `Expired` after an I/O error elsewhere, is
 /// the last item.
@@ -251,7 +252,8 @@ impl Listing {
             };
             match found {
                 None => return Ok(None),
-                Some(None) => {}
+                // Of a version that is not current, and so may be all up to what is wanted.
+                Some(None) => self.rows.skip_to(wanted)?,
                 Some(Some((None, row))) => return Ok(Some(row)),
                 Some(Some((Some(key), row))) => {
                     self.ahead = Some((key, row));
@@ -297,11 +299,10 @@ impl Models {
     /// Returns the models that pass `filter`, in order of name and config hash.
     pub(crate) fn list(&self, filter: Filter) -> Result<Listing> {
         let snapshot = self.core.snapshot()?;
-        let heads = snapshot.scan(Table::Heads, &filter.prefix());
-        let rows = snapshot.scan(Table::Metadata, &filter.prefix());
+        let scan = |table| snapshot.scan(table, &filter.prefix());
         Ok(Listing {
-            heads,
-            rows,
+            heads: scan(Table::Heads),
+            rows: scan(Table::Metadata),
             ahead: None,
             filter,
             now: self.core.now(),

@@ -1,6 +1,6 @@
 //! Lists: filtered, ordered, lazy, and honest about what they cannot read.
 
-use modelkeep::{ErrorKind, ModelKey, Store, admin::Filter};
+use modelkeep::{ErrorKind, ModelKey, Store, Version, admin::Filter};
 
 use crate::support::{Folder, HOUR, Weights, both, damage, error, flip_first_bit, key, weights};
 
@@ -50,6 +50,11 @@ fn a_listed_key_can_be_published_under() {
     let listed = store.list(Filter::all()).unwrap().next().unwrap().unwrap();
     let key = listed.key_with_config().unwrap();
     assert_eq!((&key, key.config()), (listed.key(), Some("\"config\"")));
+    let metadata = listed.metadata().unwrap();
+    assert_eq!(
+        (listed.created(), listed.last_updated(), listed.sample_count(), listed.archive_bytes()),
+        (metadata.created, metadata.last_updated, metadata.sample_count, metadata.archive_bytes)
+    );
     store.publish(&key, weights(2.0)).unwrap();
     assert_eq!(store.versions(&key).unwrap().len(), 2);
 }
@@ -68,6 +73,34 @@ fn a_damaged_row_is_one_error_and_the_list_goes_on() {
     assert_eq!(listed.len(), 3);
     assert_eq!(listed[1].as_ref().unwrap_err().kind(), ErrorKind::Corrupt);
     assert!(listed[0].is_ok() && listed[2].is_ok());
+}
+
+/// Versions that are not current are passed by, many of them at once; the current one need not be the newest.
+#[test]
+fn a_list_has_the_current_version_of_each_model_among_many() {
+    let folder = Folder::new();
+    let store = folder.options().keep_all_versions().open(folder.path()).unwrap();
+    let keys: Vec<ModelKey> = (0..12).map(|i| ModelKey::new("m", &i).unwrap()).collect();
+    for (n, key) in keys.iter().enumerate() {
+        for version in 0..(n * n) as u64 + 1 {
+            store.publish(key, weights(1.0).tag("note", format!("{version}").repeat(100))).unwrap();
+        }
+    }
+    let current = |n: usize| Version::new(((n * n) as u64 + 1).div_ceil([1, 2, 7][n % 3])).unwrap();
+    for (n, key) in keys.iter().enumerate() {
+        if n % 3 > 0 && n > 1 {
+            store.rollback_to(key, current(n)).unwrap();
+        }
+    }
+    let mut expected: Vec<_> = keys.iter().map(|key| store.metadata(key).unwrap().unwrap()).collect();
+    expected.sort_by_key(|metadata| metadata.config_hash);
+    assert!(expected.iter().any(|metadata| metadata.version == Some(current(11))));
+    let listed = |store: &Store| -> Vec<_> {
+        store.list(Filter::all()).unwrap().map(|listed| listed.unwrap().metadata().unwrap()).collect()
+    };
+    assert_eq!(listed(&store), expected);
+    drop(store);
+    assert_eq!(listed(&folder.open_read_only()), expected);
 }
 
 #[test]

@@ -21,6 +21,14 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         &["damage::no_damage_changes_an_answer"],
     ),
     plain(
+        "no-leaf-too-many-is-passed-by",
+        "src/engine/layout/cursor.rs",
+        "let next = wanted.map_or(Ok(0), |wanted| self.tree.child_for(&branch, wanted))?.max(next);",
+        "let next = wanted.map_or(Ok(0), |wanted| self.tree.child_for(&branch, wanted).map(|n| n + 1))?.max(next);",
+        "api",
+        &["listing::a_list_has_the_current_version_of_each_model_among_many"],
+    ),
+    plain(
         "a-damaged-leaf-proves-no-absence",
         "src/engine/damage.rs",
         "gap: (!has_all).then_some(all)",

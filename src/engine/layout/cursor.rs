@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::{
     Broken, PageBytes, Source, Unreadable,
-    page::{Node, Part, Root},
+    page::{Leaf, Node, Part, Root},
     tree::{DEPTH_MAX, Keys, Tree},
 };
 
@@ -55,6 +55,16 @@ impl Cursor {
 
     /// Goes on to the next leaf; `None` at the end.
     pub(in crate::engine) fn next_leaf(&mut self, source: &impl Source) -> Result<Option<Root>, Unreadable> {
+        self.leaf_from(source, None)
+    }
+
+    /// Goes on to the next leaf that may hold a key which is not below `wanted`. Pages that end before it, as the branches
+    /// above them say, are passed by.
+    pub(in crate::engine) fn leaf_from(
+        &mut self,
+        source: &impl Source,
+        wanted: Option<&[u8]>,
+    ) -> Result<Option<Root>, Unreadable> {
         if let Some((root, from)) = self.begin.take() {
             return self.descend(source, root, Some(&from)).map(Some);
         }
@@ -63,10 +73,15 @@ impl Cursor {
             let Node::Branch(branch) = page.node(&self.tree)? else {
                 return Err(Broken("a branch has become a leaf").into());
             };
+            let next = wanted.map_or(Ok(0), |wanted| self.tree.child_for(&branch, wanted))?.max(next);
             if next <= branch.keys() {
                 self.branches.push((root, next + 1));
                 let child = branch.child(next)?;
-                return self.descend(source, child, None).map(Some);
+                if next < branch.keys() {
+                    // Read while the one before is looked at: pages that follow each other lie anywhere.
+                    source.will_read(&self.tree.geometry.range(branch.child(next + 1)?.page)?);
+                }
+                return self.descend(source, child, wanted).map(Some);
             }
         }
         Ok(None)
@@ -166,18 +181,28 @@ impl LeafRows {
         self.tree.keys
     }
 
+    /// Goes on to the first pair whose key is not below `wanted`, if it has not come already.
+    pub(in crate::engine) fn skip_to(&mut self, source: &impl Source, wanted: &[u8]) -> Result<(), Unreadable> {
+        let tree = self.tree;
+        let first = tree.lower_bound(&self.leaf(source)?, wanted)?;
+        self.next = self.next.max(first);
+        Ok(())
+    }
+
     /// Returns the next pair; `None` at the end of the leaf.
+    #[inline]
     pub(in crate::engine) fn next<'a, S: Source>(&'a mut self, source: &'a S) -> Result<Option<Pair<'a>>, Unreadable> {
         if self.next >= self.pairs {
             return Ok(None);
         }
+        let n = self.next;
         self.next += 1;
-        self.again(source).map(Some)
+        let leaf = self.leaf(source)?;
+        Ok(Some((leaf.key(n)?, leaf.value(n)?)))
     }
 
-    /// Returns the pair that came last.
-    pub(in crate::engine) fn again<'a, S: Source>(&'a self, source: &'a S) -> Result<Pair<'a>, Unreadable> {
-        let n = self.next.saturating_sub(1);
+    #[inline]
+    fn leaf<'a, S: Source>(&'a self, source: &'a S) -> Result<Leaf<'a>, Unreadable> {
         let length = self.range.end - self.range.start;
         let bytes = match &self.copied {
             Some(bytes) => bytes,
@@ -186,9 +211,9 @@ impl LeafRows {
                 PageBytes::Copied(_) => return Err(Broken("a page is not in place").into()),
             },
         };
-        let Node::Leaf(leaf) = Node::new(bytes, length, self.tree.keys.width(), self.tree.values)? else {
-            return Err(Broken("a leaf has become a branch").into());
-        };
-        Ok((leaf.key(n)?, leaf.value(n)?))
+        match Node::new(bytes, length, self.tree.keys.width(), self.tree.values)? {
+            Node::Leaf(leaf) => Ok(leaf),
+            Node::Branch(_) => Err(Broken("a leaf has become a branch").into()),
+        }
     }
 }

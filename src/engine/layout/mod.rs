@@ -17,7 +17,7 @@ mod tree;
 
 use std::{io, ops::Range};
 
-pub(super) use cursor::{Bounds, Cursor, LeafRows};
+pub(super) use cursor::{Bounds, Cursor, LeafRows, Pair};
 pub(super) use header::{HEADER_BYTES, Header};
 pub(super) use page::{Leaf, Root};
 pub(super) use tables::{Tables, check_system};
@@ -71,6 +71,9 @@ pub(super) trait Source {
 
     /// Bytes that there are.
     fn bytes(&self) -> u64;
+
+    /// Says that bytes of `range` are going to be read soon.
+    fn will_read(&self, range: &Range<u64>);
 
     /// Returns the bytes of `range`, all of them.
     fn get(&self, range: Range<u64>) -> Result<PageBytes<'_>, Unreadable>;

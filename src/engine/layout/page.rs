@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use xxhash_rust::xxh3::xxh3_128;
+use twox_hash::XxHash3_128;
 
 use super::{
     Broken,
@@ -15,7 +15,7 @@ use super::{
 
 /// redb's checksum of a page or a slot.
 pub(super) fn checksum(bytes: &[u8]) -> u128 {
-    xxh3_128(bytes)
+    XxHash3_128::oneshot(bytes)
 }
 
 /// The sizes that are fixed when a file is created.
@@ -117,6 +117,7 @@ pub(super) enum Node<'a> {
 
 impl<'a> Node<'a> {
     /// Takes the bytes of a page of `page_bytes`, or of its front.
+    #[inline]
     pub(super) fn new(page: &'a [u8], page_bytes: u64, key: Width, value: Width) -> Result<Self, Broken> {
         let count = usize::from(u16_at(page, 2)?);
         if count == 0 {
@@ -131,6 +132,7 @@ impl<'a> Node<'a> {
 
     /// How many bytes from the front on are needed, as far as these bytes can tell: for all keys, or for everything
     /// that the page's checksum covers.
+    #[inline]
     pub(super) fn needed(&self, part: Part) -> Result<usize, Broken> {
         match (self, part) {
             (Self::Branch(branch), _) => {
@@ -179,6 +181,7 @@ impl<'a> Branch<'a> {
     }
 
     /// The child of this number, from 0 to the number of keys.
+    #[inline]
     pub(super) fn child(&self, n: usize) -> Result<Root, Broken> {
         if n > self.count {
             return Err(Broken("a branch has no such child"));
@@ -235,6 +238,7 @@ impl<'a> Leaf<'a> {
         Ok(self.value_end(self.count - 1)?.saturating_sub(self.keys_start()))
     }
 
+    #[inline]
     pub(in crate::engine) fn key(&self, n: usize) -> Result<&'a [u8], Broken> {
         let start = match n.checked_sub(1) {
             None => self.keys_start(),
@@ -244,6 +248,7 @@ impl<'a> Leaf<'a> {
     }
 
     /// Where the value of this number lies in the page.
+    #[inline]
     pub(in crate::engine) fn value_range(&self, n: usize) -> Result<Range<usize>, Broken> {
         let start = match n.checked_sub(1) {
             None => self.key_end(self.count - 1)?,
@@ -257,6 +262,7 @@ impl<'a> Leaf<'a> {
     }
 
     /// The value of this number.
+    #[inline]
     pub(in crate::engine) fn value(&self, n: usize) -> Result<&'a [u8], Broken> {
         self.page.get(self.value_range(n)?).ok_or(Broken("a value lies outside its page"))
     }

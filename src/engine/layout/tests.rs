@@ -40,6 +40,8 @@ impl Source for Bytes<'_> {
         self.bytes.len() as u64
     }
 
+    fn will_read(&self, _: &Range<u64>) {}
+
     fn get(&self, range: Range<u64>) -> Result<PageBytes<'_>, Unreadable> {
         self.reads.set(self.reads.get() + 1);
         assert!(self.reads.get() < 1_000_000, "the walk does not end");

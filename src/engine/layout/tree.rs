@@ -41,6 +41,7 @@ impl Keys {
         }
     }
 
+    #[inline]
     pub(in crate::engine) fn compare(self, a: &[u8], b: &[u8]) -> Ordering {
         match (self, a.first_chunk(), b.first_chunk()) {
             (Self::Numbers, Some(a), Some(b)) => u64::from_le_bytes(*a).cmp(&u64::from_le_bytes(*b)),
@@ -157,6 +158,7 @@ impl Tree {
     }
 
     /// Reads one page. Where it was checked before it cannot have changed, for its commit is pinned.
+    #[inline]
     pub(super) fn page<'a, S: Source>(&self, source: &'a S, root: Root, part: Part) -> Result<Page<'a>, Unreadable> {
         let range = self.geometry.range(root.page)?;
         let (start, length) = (range.start, range.end - range.start);

@@ -37,6 +37,10 @@ use crate::{
 /// Pages that are asked for to tell whether a range is in memory.
 const PROBES: u64 = 6;
 
+/// Bytes of a page that are asked for in advance, at most. More are more than the processor has room for; who reads this
+/// much in order gets the rest in time.
+const PREFETCHED_BYTES: u64 = 2048;
+
 /// Address space that is mapped beyond the end of the file at least: it may grow that far under the same map. Address
 /// space is not memory.
 const HEADROOM_BYTES: u64 = 1 << 30;
@@ -98,6 +102,7 @@ impl Map {
     /// # Safety
     /// The file must reach that far, and its bytes there must not change while the slice lives: a pinned commit, or a
     /// file that nobody writes, must reach these pages, and go on doing so.
+    #[inline]
     pub(in crate::engine) unsafe fn get(&self, range: &Range<u64>) -> Option<&[u8]> {
         let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
         if start > end || end > self.len {
@@ -106,6 +111,15 @@ impl Map {
         let at = memory::pointer(self.at + start);
         // SAFETY: the range lies in the map, which lives as long as the slice; the caller vouches for the rest.
         Some(unsafe { slice::from_raw_parts(at, end - start) })
+    }
+
+    /// Asks the processor for the front of a range, which is going to be read soon. A part that is not mapped is
+    /// left out, and one that is not in memory.
+    pub(in crate::engine) fn will_read(&self, range: &Range<u64>) {
+        let end = range.end.min(range.start.saturating_add(PREFETCHED_BYTES)).min(self.len as u64);
+        if let (Ok(start), Ok(end)) = (usize::try_from(range.start), usize::try_from(end)) {
+            memory::prefetch(self.at + start.min(end), end.saturating_sub(start));
+        }
     }
 
     /// Tells the kernel that from here on bytes are read in order, too. Without it every page is a read of its own.

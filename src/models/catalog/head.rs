@@ -87,6 +87,9 @@ pub(crate) fn from_row(key: &[u8], value: &[u8]) -> Result<(ModelKey, Head)> {
 /// A head as a listing needs it: the current version and the pins.
 pub(crate) fn listed(key: &[u8], value: &[u8], page: PageChecksum) -> Result<(Option<Version>, BTreeSet<Version>)> {
     sealed::look::<HeadV1, _>(Table::Heads, key, value, page, |head| {
+        if head.pins.is_empty() {
+            return (Version::new(head.current.to_native()), BTreeSet::new());
+        }
         let pins = head.pins.iter().filter_map(|pin| Version::new(pin.to_native())).collect();
         (Version::new(head.current.to_native()), pins)
     })

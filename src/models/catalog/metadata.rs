@@ -1,6 +1,6 @@
 //! Metadata: what is known of one version of a model. Written once, never changed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, mem::offset_of, time::Duration};
 
 use super::{split_versioned, versioned};
 use crate::{
@@ -121,6 +121,9 @@ pub(crate) fn read(reader: &impl Reader, key: &ModelKey, version: Version) -> Re
 }
 
 /// A row as a listing has it: verified, with what most readers want at hand, and the rest still to be decoded.
+///
+/// That the bytes are those that were written is checked at once, by the seal or by the checksum of the page; their
+/// structure where something that has one is read.
 #[derive(Clone)]
 pub(crate) struct Row {
     payload: Payload<MetadataV1>,
@@ -134,12 +137,13 @@ impl Row {
     /// Verifies a row that a scan found.
     pub(crate) fn open(row: &[u8], value: &[u8], page: PageChecksum) -> Result<Self> {
         let payload = sealed::payload::<MetadataV1>(Table::Metadata, row, value, page)?;
-        let record = payload.archived()?;
+        let time = |offset| payload.field(offset).map(i64::from_le_bytes).map(Timestamp::from_nanos);
+        let count = |offset| payload.field(offset).map(u64::from_le_bytes);
         Ok(Self {
-            created: Timestamp::from_nanos(record.created.to_native()),
-            last_updated: Timestamp::from_nanos(record.last_updated.to_native()),
-            sample_count: record.sample_count.to_native(),
-            archive_bytes: record.archive_bytes.to_native(),
+            created: time(offset_of!(ArchivedMetadataV1, created))?,
+            last_updated: time(offset_of!(ArchivedMetadataV1, last_updated))?,
+            sample_count: count(offset_of!(ArchivedMetadataV1, sample_count))?,
+            archive_bytes: count(offset_of!(ArchivedMetadataV1, archive_bytes))?,
             payload,
         })
     }
@@ -148,6 +152,18 @@ impl Row {
     pub(crate) fn tag(&self, name: &str) -> Result<Option<&str>> {
         let tags = &self.payload.archived()?.tags;
         Ok(tags.iter().find(|tag| tag.0.as_str() == name).map(|tag| tag.1.as_str()))
+    }
+
+    /// Whether it has all of these tags, with these values.
+    pub(crate) fn has_tags(&self, wanted: &[(Label, String)]) -> Result<bool> {
+        if wanted.is_empty() {
+            return Ok(true);
+        }
+        let tags = &self.payload.archived()?.tags;
+        let has = |(name, value): &(Label, String)| {
+            tags.iter().find(|tag| tag.0.as_str() == name.as_str()).is_some_and(|tag| tag.1.as_str() == value)
+        };
+        Ok(wanted.iter().all(has))
     }
 
     /// The value of a metric.

@@ -34,6 +34,12 @@ fn check_length(what: &str, text: &str, bytes_max: usize) -> Result<()> {
 /// digit.
 fn check(what: &str, text: &str, extra: &str, bytes_max: usize) -> Result<()> {
     check_length(what, text, bytes_max)?;
+    // Every name of a list comes by here: letters, digits and the rest by their bytes, and words only for an error.
+    let mut bytes = text.bytes();
+    let is_first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if is_first && bytes.all(|byte| byte.is_ascii_alphanumeric() || extra.as_bytes().contains(&byte)) {
+        return Ok(());
+    }
     let allowed = |at: usize, c: char| c.is_ascii_alphanumeric() || (at > 0 && extra.contains(c));
     match text.char_indices().find(|&(at, c)| !allowed(at, c)) {
         None => Ok(()),
