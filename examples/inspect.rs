@@ -65,6 +65,12 @@ enum Command {
         /// Only models that were last updated at most this long ago
         #[arg(long, value_name = "HOURS")]
         younger_than: Option<u64>,
+        /// Only models that come after this one, by name and config hash
+        #[arg(long, value_name = "KEY")]
+        after: Option<String>,
+        /// At most so many models
+        #[arg(long)]
+        limit: Option<usize>,
     },
     /// Everything that is known of a model's current version, or of another one
     Show {
@@ -124,8 +130,9 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let store = Store::options().read_only(true).open(&args.store)?;
     let show = show::Show { store: &store, json: args.json };
     match &args.command {
-        Command::List { name, tag, older_than, younger_than } => {
-            show.list(filter(name.as_deref(), tag, *older_than, *younger_than)?)?;
+        Command::List { name, tag, older_than, younger_than, after, limit } => {
+            let filter = filter(name.as_deref(), tag, *older_than, *younger_than)?;
+            show.list(page(&store, filter, after.as_deref(), *limit)?)?;
         }
         Command::Show { key, version } => {
             let (key, version) = resolve(&store, key, *version)?;
@@ -189,4 +196,19 @@ fn filter(
         filter = filter.younger_than(hours(age));
     }
     Ok(filter)
+}
+
+fn page(
+    store: &Store,
+    mut filter: Filter,
+    after: Option<&str>,
+    limit: Option<usize>,
+) -> Result<Filter, Box<dyn std::error::Error>> {
+    if let Some(after) = after {
+        filter = filter.after(&store.find_key(after)?);
+    }
+    Ok(match limit {
+        Some(models) => filter.limit(models),
+        None => filter,
+    })
 }

@@ -135,6 +135,12 @@ impl Snapshot {
         self.scan_between(table, prefix, after_prefix(prefix))
     }
 
+    /// The same without the rows whose keys begin with `passed`, or come before it: they are not read.
+    pub(crate) fn scan_behind(&self, table: Table, prefix: &[u8], passed: &[u8]) -> Rows {
+        let start = after_prefix(passed).filter(|start| start.as_slice() > prefix);
+        self.scan_between(table, start.as_deref().unwrap_or(prefix), after_prefix(prefix))
+    }
+
     /// Returns the rows of `table` from `start` up to `end`, or to the last, in order, one at a time.
     pub(crate) fn scan_between(&self, table: Table, start: &[u8], end: Option<Vec<u8>>) -> Rows {
         Rows::new(&self.view, Scan::new(&self.view, table, start, end))

@@ -1,15 +1,16 @@
-//! Conditions that models of a list must meet.
+//! Conditions that models of a list must meet, and which page of the list is wanted.
 
 use std::time::Duration;
 
 use super::catalog::metadata::Row;
 use crate::types::{
     error::Result,
-    key::{Label, ModelName, row::RowKey},
+    key::{Label, ModelKey, ModelName, row::RowKey},
     time::Timestamp,
 };
 
-/// Which models a list is to hold: all conditions must be met.
+/// Which models a list is to hold: all conditions must be met. [`after`](Self::after) and [`limit`](Self::limit) make a
+/// page of it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,6 +30,8 @@ pub struct Filter {
     tags: Vec<(Label, String)>,
     older_than: Option<Duration>,
     younger_than: Option<Duration>,
+    after: Option<ModelKey>,
+    limit: Option<usize>,
 }
 
 impl Filter {
@@ -139,6 +142,65 @@ impl Filter {
         self
     }
 
+    /// Wants models that come after `key` in the order of the list, by name and config hash. The list begins there: what
+    /// lies before `key` is not read, however much it is. The key need not be stored, or not any more.
+    ///
+    /// With [`limit`](Self::limit) it makes pages; the last key of one says where the next begins. Each page is a list of
+    /// its own, and shows one moment. Keys do not move: so a model that is there all along is in exactly one page,
+    /// whatever is published or removed meanwhile, and one that comes or goes may be in its page or not.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Result, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// use modelkeep::admin::Filter;
+    ///
+    /// for horizon_days in 0..5 {
+    ///     store.publish(&ModelKey::new("momentum", &horizon_days)?, trained())?;
+    /// }
+    /// let (mut page, mut lengths) = (Filter::all().limit(2), Vec::new());
+    /// loop {
+    ///     let keys: Vec<ModelKey> = store.list(page.clone())?.map(|listed| Ok(listed?.key().clone())).collect::<Result<_>>()?;
+    ///     let Some(last) = keys.last() else { break };
+    ///     lengths.push(keys.len());
+    ///     page = page.after(last);
+    /// }
+    /// assert_eq!(lengths, [2, 2, 1]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn after(mut self, key: &ModelKey) -> Self {
+        self.after = Some(key.clone());
+        self
+    }
+
+    /// Wants the first `models` models that meet the conditions, and nothing of what lies behind the last of them; no
+    /// models make an empty list.
+    ///
+    /// Errors are not counted: a page with damaged rows has as many models as one without. Damage that two pages touch
+    /// is in both; what is known to be lost is in every page up to it.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
+    /// use modelkeep::admin::Filter;
+    /// for horizon_days in 0..5 {
+    ///     store.publish(&ModelKey::new("momentum", &horizon_days)?, trained())?;
+    /// }
+    /// assert_eq!(store.list(Filter::all().limit(2))?.count(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn limit(mut self, models: usize) -> Self {
+        self.limit = Some(models);
+        self
+    }
+
     pub(super) fn passes(&self, row: &Row, now: Timestamp) -> Result<bool> {
         let age = now.since(row.last_updated);
         let in_time =
@@ -149,6 +211,19 @@ impl Filter {
     /// What the stored keys of the wanted models begin with.
     pub(super) fn prefix(&self) -> Vec<u8> {
         self.name.as_ref().map(name_prefix).unwrap_or_default()
+    }
+
+    /// What the stored keys begin with that the wanted models come after; empty when they begin at the first. `None`
+    /// when no model can come after it.
+    pub(super) fn passed(&self) -> Option<Vec<u8>> {
+        let passed = self.after.as_ref().map(ModelKey::to_bytes).unwrap_or_default();
+        let prefix = self.prefix();
+        (passed <= prefix || passed.starts_with(&prefix)).then_some(passed)
+    }
+
+    /// How many models are wanted at most.
+    pub(super) fn models_max(&self) -> usize {
+        self.limit.unwrap_or(usize::MAX)
     }
 }
 

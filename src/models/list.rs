@@ -168,6 +168,8 @@ pub struct Listing {
     wanted: Vec<u8>,
     /// Gaps that were met on the way to a row.
     gaps: VecDeque<Error>,
+    /// Models that are still wanted.
+    left: usize,
     /// It cannot be read any further.
     is_over: bool,
 }
@@ -193,6 +195,9 @@ impl Listing {
             if let Some(gap) = self.gaps.pop_front() {
                 return Some(Err(gap));
             }
+            if self.left == 0 {
+                return None;
+            }
             let mut wanted = mem::take(&mut self.wanted);
             let head = self.heads.next_with(|key, value, page| {
                 wanted.clear();
@@ -207,6 +212,7 @@ impl Listing {
             let item = self.read(&mut wanted, version, pins).transpose();
             self.wanted = wanted;
             if item.is_some() {
+                self.left -= usize::from(item.as_ref().is_some_and(Result::is_ok));
                 return item;
             }
         }
@@ -299,7 +305,8 @@ impl Models {
     /// Returns the models that pass `filter`, in order of name and config hash.
     pub(crate) fn list(&self, filter: Filter) -> Result<Listing> {
         let snapshot = self.core.snapshot()?;
-        let scan = |table| snapshot.scan(table, &filter.prefix());
+        let (passed, left) = (filter.passed(), filter.models_max());
+        let scan = |table| snapshot.scan_behind(table, &filter.prefix(), passed.as_deref().unwrap_or_default());
         Ok(Listing {
             heads: scan(Table::Heads),
             rows: scan(Table::Metadata),
@@ -309,7 +316,8 @@ impl Models {
             name: None,
             wanted: Vec::new(),
             gaps: VecDeque::new(),
-            is_over: false,
+            left,
+            is_over: left == 0 || passed.is_none(),
         })
     }
 

@@ -46,6 +46,7 @@ mod mending;
 mod naming;
 mod negative_prices;
 mod opening;
+mod paging;
 mod publishing;
 mod reading;
 mod resampling;

@@ -21,6 +21,22 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         &["damage::no_damage_changes_an_answer"],
     ),
     plain(
+        "a-page-begins-behind-its-key",
+        "src/engine/snapshot.rs",
+        "let start = after_prefix(passed).filter(|start| start.as_slice() > prefix);",
+        "let start = Some(passed.to_vec()).filter(|start| start.as_slice() > prefix);",
+        "api",
+        &["paging::all_pages_together_are_the_whole_list"],
+    ),
+    plain(
+        "damage-at-the-end-of-a-page",
+        "src/models/list.rs",
+        "if let Some(gap) = self.gaps.pop_front() {",
+        "if let Some(gap) = self.gaps.pop_front().filter(|_| self.left > 0) {",
+        "api",
+        &["paging::pages_of_a_damaged_file_have_the_models_and_the_errors_of_the_whole_list"],
+    ),
+    plain(
         "no-leaf-too-many-is-passed-by",
         "src/engine/layout/cursor.rs",
         "let next = wanted.map_or(Ok(0), |wanted| self.tree.child_for(&branch, wanted))?.max(next);",
