@@ -31,7 +31,7 @@ pub(crate) struct StoreFile {
     file: File,
     /// From the root on: the process may go to another folder.
     path: PathBuf,
-    /// Where it led when it was opened: the name that is written to.
+    /// Where it led when it was opened: the name that is written to. Of a file that is only read, the path.
     real_path: PathBuf,
     number: u64,
     identity: Identity,
@@ -90,22 +90,24 @@ impl StoreFile {
             check_kind(&found, &subject)?;
             let identity = Identity::of(&found);
             let lock = lock(&file, sharing, identity, &subject)?;
-            let opened = Self {
+            // Whoever had it before may have put another file in its place, and then closed it.
+            let Some(bytes) = named(path).filter(|named| Identity::of(named) == identity).map(|named| named.len())
+            else {
+                continue;
+            };
+            return Ok(Some(Self {
                 identity,
                 open: OpenFile::note(identity),
-                expected_bytes: AtomicU64::new(found.len()),
+                expected_bytes: AtomicU64::new(bytes),
                 file,
                 path: path.to_owned(),
-                real_path: real(path),
+                // Who only reads has no use for it, and it takes a call for each folder above.
+                real_path: if sharing == Sharing::Exclusive { real(path) } else { path.to_owned() },
                 number,
                 disk: disk.clone(),
                 unsynced_name: AtomicBool::new(sharing == Sharing::Exclusive),
                 _lock: lock,
-            };
-            // Whoever had it before may have put another file in its place, and then closed it.
-            if opened.has_its_name() {
-                return Ok(Some(opened));
-            }
+            }));
         }
         let message = "another file took its name each time that it was opened";
         Err(Error::new(ErrorKind::Replaced, "open", subject, message))
@@ -145,7 +147,7 @@ impl StoreFile {
         &self.path
     }
 
-    /// The same, without links.
+    /// The same, without links, for who may write.
     pub(super) fn real_path(&self) -> &Path {
         &self.real_path
     }
@@ -166,7 +168,12 @@ impl StoreFile {
 
     /// Bytes of the file now.
     pub(super) fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        end(&self.file)
+    }
+
+    /// Bytes that it has at least, unless another program cut it: of a file that was just opened, all of them.
+    pub(super) fn expected_bytes(&self) -> u64 {
+        self.expected_bytes.load(Ordering::Acquire)
     }
 
     /// Bytes of the file, and of those the bytes that the file system has allocated.
@@ -257,7 +264,7 @@ impl StoreFile {
     }
 
     fn has_its_name(&self) -> bool {
-        fs::metadata(&self.path).is_ok_and(|found| Identity::of(&found) == self.identity)
+        named(&self.path).is_some_and(|found| Identity::of(&found) == self.identity)
     }
 
     /// Makes sure that the file is found under its name after a power cut. Costs nothing once that is so.
@@ -274,6 +281,19 @@ impl fmt::Debug for StoreFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StoreFile({}, {})", self.number, self.path.display())
     }
+}
+
+/// Where a file ends. Asked for before each look at it: a seek costs half of what `fstat(2)` does. Nobody reads or
+/// writes where the position is.
+#[cfg(unix)]
+fn end(file: &File) -> io::Result<u64> {
+    Ok(rustix::fs::seek(file, rustix::fs::SeekFrom::End(0))?)
+}
+
+/// redb's backend has the position here.
+#[cfg(not(unix))]
+fn end(file: &File) -> io::Result<u64> {
+    Ok(file.metadata()?.len())
 }
 
 #[cfg(unix)]
@@ -301,6 +321,11 @@ fn give_owner(found: &Metadata, other: &File) -> io::Result<()> {
 #[cfg(not(unix))]
 fn give_owner(_: &Metadata, _: &File) -> io::Result<()> {
     Ok(())
+}
+
+/// What has this name now.
+fn named(path: &Path) -> Option<Metadata> {
+    fs::metadata(path).ok()
 }
 
 /// Where a path leads; a file that has not got its name yet has no links in it.

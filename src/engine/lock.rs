@@ -45,6 +45,9 @@ const READER: [Span; 5] = [
     (Bound::Unbounded, Bound::Excluded(SHARED_WRITER)),
 ];
 
+/// All that a reader asks about, and some of what it holds.
+const ASKED_ABOUT: Span = (Bound::Included(SHARED_WRITER), Bound::Included(LEGACY_READER));
+
 const fn byte(at: u64) -> Span {
     (Bound::Included(at), Bound::Included(at))
 }
@@ -89,22 +92,31 @@ impl FileLock {
     }
 
     fn all(&self, spans: &[Span], sharing: Sharing) -> Result<bool, BackendError> {
-        for (n, span) in spans.iter().enumerate() {
+        for span in spans {
             match self.one(*span, sharing) {
                 Ok(true) => {}
                 Err(BackendError::Unsupported) => return self.whole(sharing),
                 other => return other,
             }
-            // As soon as its own generation is taken, so that of two that open at once the second sees the first.
-            if sharing == Sharing::Readers && n == 0 && self.is_another_generation_open()? {
-                return Ok(false);
-            }
         }
-        // Several processes that write together hold only this one.
         match sharing {
             Sharing::Exclusive => Ok(true),
-            Sharing::Readers => self.query(byte(SHARED_WRITER)).map(|taken| !taken),
+            Sharing::Readers => self.is_nobody_else_here(),
         }
+    }
+
+    /// Whether nobody has the file open whom a reader must not meet. Asked when its own generation is taken, so that of
+    /// two that open at once the second sees the first.
+    fn is_nobody_else_here(&self) -> Result<bool, BackendError> {
+        // All at once: a reader is alone more often than not. Its own locks are not in its way.
+        if !self.query(ASKED_ABOUT)? {
+            return Ok(true);
+        }
+        if self.is_another_generation_open()? {
+            return Ok(false);
+        }
+        // Several processes that write together hold only this one.
+        self.query(byte(SHARED_WRITER)).map(|taken| !taken)
     }
 
     fn is_another_generation_open(&self) -> Result<bool, BackendError> {

@@ -68,8 +68,8 @@ fn open_file(
     now: Timestamp,
     health: &Health,
 ) -> Result<Opened> {
+    let bytes = file.expected_bytes();
     let pages = Pages::File(Arc::new(file));
-    let bytes = pages.len().map_err(|err| super::health::os_error("open", subject, err))?;
     if bytes == 0 {
         if options.read_only {
             return Err(not_a_store(subject, "it is empty"));
@@ -161,18 +161,19 @@ fn check_stamp(view: &View, subject: &str) -> Result<Option<Age>> {
 /// Looks at a file that is not empty, and refuses what is not a store. `None` when nobody but redb can tell what it
 /// holds, and it is to be opened for writing: a file that was not closed, whose last commit may be torn.
 fn look(pages: &Pages, bytes: u64, subject: &str, options: &EngineOptions, health: &Health) -> Result<Option<View>> {
-    let header = check_header(pages, bytes, subject)?;
-    let is_whole = header.is_some_and(|header| header.two_phase || !header.recovery_required);
-    if !is_whole {
+    // Once: it is locked, and nobody commits before redb has it.
+    let front = read_front(pages, bytes, subject)?;
+    let header = check_header(&front, pages, bytes, subject)?;
+    let Some(header) = header.filter(|header| header.two_phase || !header.recovery_required) else {
         if options.read_only {
             return Err(translate("open", subject, redb::Error::RepairAborted));
         }
         // A writer repairs it; but whose file it is must be known before.
         return check_unclean(pages, subject, options, health).map(|()| None);
-    }
-    let view = match newer(pages, options, subject)? {
+    };
+    let view = match newer(&front, pages, options, subject)? {
         Some(newer) => newer,
-        None => View::new(pages, options.mapped, None, None).map_err(|err| err.about(subject))?,
+        None => View::of(header, pages, options.mapped, None, None).map_err(|err| err.about(subject))?,
     };
     if view.tables().is_foreign() {
         return Err(foreign(subject));
@@ -185,11 +186,8 @@ fn look(pages: &Pages, bytes: u64, subject: &str, options: &EngineOptions, healt
 
 /// The commit that a file which was closed should publish, if it does not and the commit is whole. When the file is to
 /// be written, it is made to.
-fn newer(pages: &Pages, options: &EngineOptions, subject: &str) -> Result<Option<View>> {
-    let mut bytes = [0; HEADER_BYTES];
-    let failed = |err| super::health::os_error("open", subject, err);
-    pages.read_at(&(0..HEADER_BYTES as u64), &mut bytes).map_err(failed)?;
-    let Some(header) = Header::newer(&bytes) else {
+fn newer(front: &[u8], pages: &Pages, options: &EngineOptions, subject: &str) -> Result<Option<View>> {
+    let Some(header) = Header::newer(front) else {
         return Ok(None);
     };
     let view = View::of(header, pages, options.mapped, None, None);
@@ -198,9 +196,10 @@ fn newer(pages: &Pages, options: &EngineOptions, subject: &str) -> Result<Option
         return Ok(None);
     };
     tracing::error!(store = subject, commit = header.commit, "the header named an older commit than the last one");
-    if let (Pages::File(file), Some(flags)) = (pages, Header::publishing(&bytes, header.commit))
+    if let (Pages::File(file), Some(flags)) = (pages, Header::publishing(front, header.commit))
         && !options.read_only
     {
+        let failed = |err| super::health::os_error("open", subject, err);
         file.write_at(GOD_BYTE as u64, &[flags]).and_then(|()| file.sync()).map_err(failed)?;
     }
     Ok(Some(view))
@@ -223,19 +222,24 @@ fn check_unclean(pages: &Pages, subject: &str, options: &EngineOptions, health: 
     if checked? { Ok(()) } else { Err(foreign(subject)) }
 }
 
-/// Reads the first page of a file that is not empty, and refuses what is not a whole redb file of a known format.
-/// `None` when its header is not whole, which a repair may mend.
-fn check_header(pages: &Pages, bytes: u64, subject: &str) -> Result<Option<Header>> {
+/// Reads the header of a file, or as much of it as there is.
+fn read_front(pages: &Pages, bytes: u64, subject: &str) -> Result<Vec<u8>> {
     let front = bytes.min(HEADER_BYTES as u64);
     let mut header = vec![0; usize::try_from(front).unwrap_or(HEADER_BYTES)];
     pages.read_at(&(0..front), &mut header).map_err(|err| super::health::os_error("open", subject, err))?;
+    Ok(header)
+}
+
+/// Refuses what is not the header of a whole redb file of a known format. `None` when it is not whole, which a repair
+/// may mend.
+fn check_header(header: &[u8], pages: &Pages, bytes: u64, subject: &str) -> Result<Option<Header>> {
     if header.iter().zip(MAGIC).any(|(&found, expected)| found != expected) {
         return Err(not_a_store(subject, "it is not a redb file"));
     }
     let (Some(&slot_0), Some(&slot_1)) = (header.get(64), header.get(192)) else {
         return Err(truncated(subject, bytes, HEADER_BYTES as u64));
     };
-    if front < HEADER_BYTES as u64 {
+    if header.len() < HEADER_BYTES {
         return Err(truncated(subject, bytes, HEADER_BYTES as u64));
     }
     let version = slot_0.max(slot_1);
@@ -246,10 +250,10 @@ fn check_header(pages: &Pages, bytes: u64, subject: &str) -> Result<Option<Heade
     if version < FORMAT {
         return Err(not_a_store(subject, "it is a redb file of an older format, and no store"));
     }
-    let header = match Header::parse(&header) {
+    let header = match Header::parse(header) {
         Ok(header) => header,
         // Of a file that was not closed, a repair may find another commit that is whole.
-        Err(_) if may_be_torn(&header) => return Ok(None),
+        Err(_) if may_be_torn(header) => return Ok(None),
         Err(broken) => return Err(broken.error("open", subject)),
     };
     if bytes < header.file_bytes && (!header.recovery_required || is_cut(pages, bytes)) {
