@@ -45,7 +45,18 @@ crate::format::record::schema!(CounterV1, "modelkeep.counter", 1);
 /// Reads the sealed record under `key`.
 pub(crate) fn record<R: Record>(reader: &impl Reader, table: Table, key: &[u8]) -> Result<Option<R>> {
     let place = table.place(key);
-    reader.get(table, key)?.map(|(value, page)| record::open(place, &value, page)).transpose()
+    reader.look(table, key, |value, page| record::open(place, value, page))?.transpose()
+}
+
+/// Looks at the sealed record under `key`, once it is verified.
+pub(crate) fn look_at<R: Record, T>(
+    reader: &impl Reader,
+    table: Table,
+    key: &[u8],
+    look: impl FnOnce(&R::Archived) -> T,
+) -> Result<Option<T>> {
+    let place = table.place(key);
+    reader.look(table, key, |value, page| record::look::<R, T>(place, value, page, look))?.transpose()
 }
 
 /// Opens a sealed record that was read as bytes already.

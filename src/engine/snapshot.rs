@@ -27,6 +27,11 @@ pub(crate) trait Reader {
     /// Returns the row under `key`, and whether its page is known to be whole.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<(Vec<u8>, PageChecksum)>>;
 
+    /// Calls `look` with the row under `key`, where it lies if that is possible. It must not read anything.
+    fn look<T>(&self, table: Table, key: &[u8], look: impl FnOnce(&[u8], PageChecksum) -> T) -> Result<Option<T>> {
+        Ok(self.get(table, key)?.map(|(row, page)| look(&row, page)))
+    }
+
     /// Returns all rows whose keys begin with `prefix`, in order.
     fn prefix(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
 }
@@ -195,7 +200,11 @@ impl Snapshot {
 
 impl Reader for Snapshot {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<(Vec<u8>, PageChecksum)>> {
-        self.view.row(table, key, |row, found| (row.to_vec(), self.trusted(found)))
+        self.look(table, key, |row, page| (row.to_vec(), page))
+    }
+
+    fn look<T>(&self, table: Table, key: &[u8], look: impl FnOnce(&[u8], PageChecksum) -> T) -> Result<Option<T>> {
+        self.view.row(table, key, |row, page| look(row, self.trusted(page)))
     }
 
     fn prefix(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {

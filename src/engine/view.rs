@@ -12,7 +12,8 @@ use super::{
     backend::Pages,
     damage::{self, Losses, Salvaged, after, can_be_written},
     layout::{
-        Bounds, HEADER_BYTES, Header, Leaf, Lookup, PageBytes, Root, Source, Tables, Tree, Unreadable, check_system,
+        Bounds, Branches, HEADER_BYTES, Header, Leaf, Lookup, PageBytes, Root, Source, Tables, Tree, Unreadable,
+        check_system,
     },
     mapped::{Commit, Map, MappedRange},
     pin::Pin,
@@ -45,6 +46,7 @@ pub(super) struct Extent {
     pages: Pages,
     map: Option<Arc<Map>>,
     bytes: u64,
+    branches: Arc<Branches>,
 }
 
 impl Source for Extent {
@@ -60,6 +62,10 @@ impl Source for Extent {
         if let Some(map) = &self.map {
             map.will_read(range);
         }
+    }
+
+    fn branches(&self) -> Option<&Branches> {
+        Some(&self.branches)
     }
 
     #[inline]
@@ -132,7 +138,9 @@ impl View {
             },
             _ => None,
         };
-        let extent = Extent { pages: pages.clone(), map, bytes };
+        let kept = earlier.map(|earlier| &earlier.extent.branches).filter(|branches| !branches.is_crowded());
+        let branches = kept.map_or_else(|| Arc::new(Branches::default()), Arc::clone);
+        let extent = Extent { pages: pages.clone(), map, bytes, branches };
         let tables =
             Tables::read(&extent, header.geometry, header.tables).map_err(|err| err.error("read", "tables"))?;
         let (pin, expired) = (Mutex::new(pin), RwLock::new(false));

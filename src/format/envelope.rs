@@ -22,7 +22,12 @@
 //! whatever the size of the payload. 112 bytes keep the payload on a 64-byte boundary when the value itself starts
 //! 16 bytes into a page, which is where redb puts large values under fixed-width keys.
 
-use std::fmt;
+use std::{fmt, sync::OnceLock};
+
+use blake3::{
+    Hasher,
+    hazmat::{ContextKey, HasherExt, hash_derive_key_context},
+};
 
 use super::{codec::Codec, schema::RKYV_LAYOUT};
 use crate::types::{
@@ -151,7 +156,10 @@ fn put<'a>(out: &'a mut [u8], field: &[u8]) -> &'a mut [u8] {
 }
 
 fn seal_hash(place: Place<'_>, sealed: &[u8; SEALED_BYTES]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_derive_key(SEAL_CONTEXT);
+    // The hash of the context, which is the same for every seal.
+    static CONTEXT_KEY: OnceLock<ContextKey> = OnceLock::new();
+    let context = CONTEXT_KEY.get_or_init(|| hash_derive_key_context(SEAL_CONTEXT));
+    let mut hasher = Hasher::new_from_context_key(context);
     for part in [place.table.as_bytes(), place.key] {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part);
@@ -311,6 +319,17 @@ mod tests {
         let mut value = seal(PLACE, &header(payload.len()), payload).to_vec();
         value.extend_from_slice(payload);
         value
+    }
+
+    #[test]
+    fn a_seal_is_what_derive_key_says() {
+        let value = sealed(b"weights");
+        let mut hasher = Hasher::new_derive_key(SEAL_CONTEXT);
+        for part in [PLACE.table.as_bytes(), PLACE.key] {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+        hasher.update(&value[..SEALED_BYTES]);
+        assert_eq!(value[SEALED_BYTES..HEADER_BYTES], *hasher.finalize().as_bytes());
     }
 
     #[test]

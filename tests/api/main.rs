@@ -15,6 +15,7 @@
 
 mod availability;
 mod bars;
+mod branches;
 mod calendars;
 mod corruption;
 mod coverage;

@@ -7,6 +7,7 @@
 //!
 //! (redb 4.5, `docs/design.md`; file format 3.)
 
+mod branches;
 mod bytes;
 mod cursor;
 mod difference;
@@ -17,6 +18,7 @@ mod tree;
 
 use std::{io, ops::Range};
 
+pub(super) use branches::Branches;
 pub(super) use cursor::{Bounds, Cursor, LeafRows, Pair};
 pub(super) use header::{HEADER_BYTES, Header};
 pub(super) use page::{Leaf, Root};
@@ -74,6 +76,11 @@ pub(super) trait Source {
 
     /// Says that bytes of `range` are going to be read soon.
     fn will_read(&self, range: &Range<u64>);
+
+    /// Branches that were verified before, if they are kept.
+    fn branches(&self) -> Option<&Branches> {
+        None
+    }
 
     /// Returns the bytes of `range`, all of them.
     fn get(&self, range: Range<u64>) -> Result<PageBytes<'_>, Unreadable>;

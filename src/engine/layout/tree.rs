@@ -8,7 +8,7 @@
 use std::{cmp::Ordering, ops::Range};
 
 use super::{
-    Broken, PageBytes, Source, Unreadable,
+    Branches, Broken, PageBytes, Source, Unreadable,
     page::{Branch, Geometry, Leaf, Node, Part, Root, Width, checksum},
 };
 
@@ -136,7 +136,7 @@ impl Tree {
             return Ok(None);
         };
         for _ in 0..DEPTH_MAX {
-            let page = self.checked(source, at)?;
+            let page = self.checked_once(source, at)?;
             match page.node(self)? {
                 Node::Branch(branch) => at = branch.child(self.child_for(&branch, key)?)?,
                 Node::Leaf(_) => return Ok(Some(at)),
@@ -147,12 +147,46 @@ impl Tree {
 
     /// Reads one page, and checks it if it is a branch or if leaves are to be checked.
     pub(super) fn checked<'a, S: Source>(&self, source: &'a S, root: Root) -> Result<Page<'a>, Unreadable> {
+        self.checked_and_kept(source, root, None)
+    }
+
+    /// The same, on the way to one key: a branch that was checked before is not read again, if it was kept. Who goes
+    /// through whole trees reads what is in the file.
+    fn checked_once<'a, S: Source>(&self, source: &'a S, root: Root) -> Result<Page<'a>, Unreadable> {
+        let branches = source.branches();
+        let Some(bytes) = branches.and_then(|branches| branches.get(root)) else {
+            return self.checked_and_kept(source, root, branches);
+        };
+        let range = self.geometry.range(root.page)?;
+        Ok(Page { bytes: PageBytes::InPlace(bytes), start: range.start, length: range.end - range.start })
+    }
+
+    fn checked_and_kept<'a, S: Source>(
+        &self,
+        source: &'a S,
+        root: Root,
+        branches: Option<&Branches>,
+    ) -> Result<Page<'a>, Unreadable> {
         let part = if self.check_leaves { Part::All } else { Part::Keys };
         let page = self.page(source, root, part)?;
         let node = page.node(self)?;
-        let check = self.check_leaves || matches!(node, Node::Branch(_));
-        if check && checksum(node.covered()?) != root.checksum {
-            return Err(Broken("the checksum of a page does not match").into());
+        let is_branch = matches!(node, Node::Branch(_));
+        if !is_branch && !self.check_leaves {
+            return Ok(page);
+        }
+        let covered = node.covered()?;
+        let wrong = Broken("the checksum of a page does not match");
+        match branches.filter(|_| is_branch).and_then(|branches| branches.vacancy(root, covered.len())) {
+            Some(vacancy) => {
+                // It is the copy that is checked: no later change of the page shows in what is kept.
+                let copy: Box<[u8]> = covered.into();
+                if checksum(&copy) != root.checksum {
+                    return Err(wrong.into());
+                }
+                vacancy.keep(root, copy);
+            }
+            None if checksum(covered) != root.checksum => return Err(wrong.into()),
+            None => {}
         }
         Ok(page)
     }

@@ -41,6 +41,9 @@ const PROBES: u64 = 6;
 /// much in order gets the rest in time.
 const PREFETCHED_BYTES: u64 = 2048;
 
+/// Bytes that the kernel reads around a page that is touched, where it is not told that pages are read at random.
+const READ_AROUND_BYTES: usize = 128 << 10;
+
 /// Address space that is mapped beyond the end of the file at least: it may grow that far under the same map. Address
 /// space is not memory.
 const HEADROOM_BYTES: u64 = 1 << 30;
@@ -315,11 +318,15 @@ impl MappedRange {
         }
     }
 
-    /// Whether the bytes are in memory already; if so, the kernel is told that they are read in order, too.
+    /// Whether the bytes are in memory already; if so, the kernel is told that they are read in order, too. Few bytes
+    /// count as such once that was said: what is touched first brings the others along.
     pub(in crate::engine) fn is_resident(&self) -> bool {
         let Backing::Map(map) = &*self.backing() else {
             return true;
         };
+        if self.len <= READ_AROUND_BYTES && !map.random.load(Ordering::Relaxed) {
+            return true;
+        }
         let step = (self.range.end - self.range.start) / PROBES + 1;
         let mut probes = self.range.clone().step_by(usize::try_from(step).unwrap_or(usize::MAX));
         let resident = probes.all(|at| is_resident(map.file.file(), at));

@@ -78,6 +78,12 @@ pub(crate) fn read(reader: &impl Reader, key: &ModelKey) -> Result<Option<Head>>
     Ok(sealed::record::<HeadV1>(reader, Table::Heads, &key.to_bytes())?.map(Head::from))
 }
 
+/// Returns the version that is current under `key`; `None` when there is none.
+pub(crate) fn current(reader: &impl Reader, key: &ModelKey) -> Result<Option<Version>> {
+    let current = |head: &ArchivedHeadV1| Version::new(head.current.to_native());
+    Ok(sealed::look_at::<HeadV1, _>(reader, Table::Heads, &key.to_bytes(), current)?.flatten())
+}
+
 /// Reads a head that a scan of the table found.
 pub(crate) fn from_row(key: &[u8], value: &[u8]) -> Result<(ModelKey, Head)> {
     let model = ModelKey::from_bytes(key)?;

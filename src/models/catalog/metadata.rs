@@ -113,11 +113,8 @@ crate::format::record::schema!(MetadataV1, "modelkeep.metadata", 1);
 
 /// Reads the metadata of one version.
 pub(crate) fn read(reader: &impl Reader, key: &ModelKey, version: Version) -> Result<Option<Stored>> {
-    let row = versioned(key, version);
-    match sealed::record::<MetadataV1>(reader, Table::Metadata, &row)? {
-        None => Ok(None),
-        Some(record) => from_record(key, version, record).map(Some),
-    }
+    let decode = |record: &ArchivedMetadataV1| decode(key, version, record);
+    sealed::look_at::<MetadataV1, _>(reader, Table::Metadata, &versioned(key, version), decode)?.transpose()
 }
 
 /// A row as a listing has it: verified, with what most readers want at hand, and the rest still to be decoded.
@@ -174,7 +171,7 @@ impl Row {
 
     /// All of it.
     pub(crate) fn decode(&self, key: &ModelKey, version: Version) -> Result<Metadata> {
-        Ok(from_record(key, version, self.payload.read()?)?.metadata)
+        Ok(decode(key, version, self.payload.archived()?)?.metadata)
     }
 }
 
@@ -237,48 +234,52 @@ pub(crate) fn write(
     batch.put_record(Table::Metadata, &versioned(key, version), &record)
 }
 
-fn from_record(key: &ModelKey, version: Version, record: MetadataV1) -> Result<Stored> {
+/// Reads a record where it lies.
+fn decode(key: &ModelKey, version: Version, record: &ArchivedMetadataV1) -> Result<Stored> {
     // A seal that holds around names that break their own rules was made by another release, or by a forger.
     let refuse = |err: Error| {
         Error::corrupt("read metadata", format!("{key} {version}"), "a field breaks its own rules").with_source(err)
     };
-    let labels = |names: Vec<String>| names.iter().map(|name| Label::new(name)).collect::<Result<Vec<_>>>();
     let codec = Codec::from_id(record.codec)
         .ok_or_else(|| refuse(Error::invalid("read codec", record.codec.to_string(), "unknown")))?;
+    let time = |nanos: &rkyv::rend::i64_le| Timestamp::from_nanos(nanos.to_native());
     let metadata = Metadata {
         model: key.name().clone(),
         version: Some(version),
         config_hash: key.config_hash(),
-        config: record.config,
+        config: record.config.as_str().to_owned(),
         model_hash: Digest::from_bytes(record.model_hash),
-        training_hash: record.training_hash.map(Digest::from_bytes),
-        created: Timestamp::from_nanos(record.created),
-        last_updated: Timestamp::from_nanos(record.last_updated),
-        trained_through: record.trained_through.map(Timestamp::from_nanos),
-        sample_count: record.sample_count,
+        training_hash: record.training_hash.as_ref().map(|hash| Digest::from_bytes(*hash)),
+        created: time(&record.created),
+        last_updated: time(&record.last_updated),
+        trained_through: record.trained_through.as_ref().map(time),
+        sample_count: record.sample_count.to_native(),
         symbols: record.symbols.iter().map(|name| Symbol::new(name)).collect::<Result<_>>().map_err(refuse)?,
         metrics: record
             .metrics
-            .into_iter()
-            .map(|(name, value)| Ok((Label::new(&name)?, value)))
+            .iter()
+            .map(|metric| Ok((Label::new(&metric.0)?, metric.1.to_native())))
             .collect::<Result<_>>()
             .map_err(refuse)?,
-        schema: SchemaTag { name: Label::new(&record.schema_name).map_err(refuse)?, version: record.schema_version },
+        schema: SchemaTag {
+            name: Label::new(&record.schema_name).map_err(refuse)?,
+            version: record.schema_version.to_native(),
+        },
         codec,
-        archive_bytes: record.archive_bytes,
-        stored_bytes: record.stored_bytes,
-        parent: Version::new(record.parent),
-        training_duration: Duration::from_nanos(record.training_nanos),
+        archive_bytes: record.archive_bytes.to_native(),
+        stored_bytes: record.stored_bytes.to_native(),
+        parent: Version::new(record.parent.to_native()),
+        training_duration: Duration::from_nanos(record.training_nanos.to_native()),
         tags: record
             .tags
-            .into_iter()
-            .map(|(name, value)| Ok((Label::new(&name)?, value)))
+            .iter()
+            .map(|tag| Ok((Label::new(&tag.0)?, tag.1.as_str().to_owned())))
             .collect::<Result<_>>()
             .map_err(refuse)?,
-        levels: record.vix.into_iter().map(LevelRange::try_from).collect::<Result<_>>().map_err(refuse)?,
-        artifacts: labels(record.artifacts).map_err(refuse)?,
+        levels: record.vix.iter().map(LevelRange::try_from).collect::<Result<_>>().map_err(refuse)?,
+        artifacts: record.artifacts.iter().map(|name| Label::new(name)).collect::<Result<_>>().map_err(refuse)?,
     };
-    Ok(Stored { metadata, archive_id: record.archive_id })
+    Ok(Stored { metadata, archive_id: record.archive_id.to_native() })
 }
 
 impl From<&LevelRange> for VixRangeV1 {
@@ -293,17 +294,18 @@ impl From<&LevelRange> for VixRangeV1 {
     }
 }
 
-impl TryFrom<VixRangeV1> for LevelRange {
+impl TryFrom<&ArchivedVixRangeV1> for LevelRange {
     type Error = Error;
 
-    fn try_from(record: VixRangeV1) -> Result<Self> {
-        let day = |days: i32| {
+    fn try_from(record: &ArchivedVixRangeV1) -> Result<Self> {
+        let day = |days: rkyv::rend::i32_le| {
+            let days = days.to_native();
             Day::from_epoch_days(days).map_err(|err| Error::invalid("read day", days.to_string(), err.to_string()))
         };
         Ok(Self {
             series: Symbol::new(&record.series)?,
             range: Interval::new(day(record.start)?, day(record.end)?)?,
-            days: record.days,
+            days: record.days.to_native(),
             hash: Digest::from_bytes(record.hash),
         })
     }

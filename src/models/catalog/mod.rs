@@ -42,7 +42,7 @@ fn versioned_fields(key: &ModelKey, version: Version) -> RowKey {
 
 /// The version that is current under `key`, with what is known of it; `None` when there is none.
 pub(crate) fn current(reader: &impl Reader, key: &ModelKey) -> Result<Option<(Version, metadata::Stored)>> {
-    match head::read(reader, key)?.and_then(|head| head.current) {
+    match head::current(reader, key)? {
         None => Ok(None),
         Some(version) => Ok(Some((version, metadata::require(reader, key, version)?))),
     }

@@ -29,14 +29,17 @@ pub(crate) enum Field {
     Bytes,
 }
 
+/// Bytes that most keys stay below: a name, a hash, a version.
+const USUAL_BYTES: usize = 96;
+
 /// The key of a row, as it is put together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RowKey(Vec<u8>);
 
 impl RowKey {
     /// Returns a key without fields yet.
     pub(crate) fn new() -> Self {
-        Self::default()
+        Self(Vec::with_capacity(USUAL_BYTES))
     }
 
     /// Adds a text, which holds no zero byte.
