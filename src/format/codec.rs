@@ -12,14 +12,18 @@
 //! Frames are independent so that several threads can decode them straight into the final buffer. Nothing is
 //! allocated by what a frame claims: the raw length comes from the sealed envelope and is checked against a limit.
 
-use std::fmt;
+use std::{fmt, io};
+
+use zstd::bulk::Decompressor;
 
 use super::{
     buffer::AlignedBuf,
+    digest::HashedPiece,
     parallel::{self, threads_for},
 };
 use crate::types::{
     error::{Error, ErrorKind, Result},
+    hash::Digest,
     limits::{ARCHIVE_BYTES_MAX, FRAME_BYTES},
 };
 
@@ -83,33 +87,76 @@ pub(crate) fn compress(raw: &[u8]) -> Result<Vec<u8>> {
 
 /// Decodes a stored payload of `raw_len` bytes into an aligned buffer.
 pub(crate) fn decode(codec: Codec, stored: &[u8], raw_len: u64) -> Result<AlignedBuf> {
-    let no_memory =
-        |err| Error::new(ErrorKind::Io, "decode", "payload", format!("no memory for {raw_len} bytes")).with_source(err);
-    if raw_len > ARCHIVE_BYTES_MAX {
-        return Err(too_large(raw_len));
-    }
-    let len = usize::try_from(raw_len).map_err(|_| too_large(raw_len))?;
     match codec {
-        Codec::Raw if stored.len() == len => AlignedBuf::copy_of(stored).map_err(no_memory),
-        Codec::Raw => Err(broken(&format!("{} bytes are stored where {len} were written", stored.len()))),
-        Codec::Zstd => {
-            let frames = split_frames(stored, len)?;
-            let fill = |out: &mut [u8]| {
-                let work = frames.into_iter().zip(out.chunks_mut(FRAME_BYTES));
-                let done = parallel::map(work, threads_for(len), |(frame, out)| decode_frame(frame, out));
-                done.into_iter().collect::<Result<()>>()
-            };
-            AlignedBuf::filled(len, fill).map_err(no_memory)?
-        }
+        Codec::Raw => copy(stored, raw_len),
+        Codec::Zstd => decode_frames(stored, raw_len, |_, _| ()).map(|(decoded, _)| decoded),
     }
 }
 
-fn decode_frame(frame: &[u8], out: &mut [u8]) -> Result<()> {
+/// The same, and returns the hash of what was decoded. A frame is hashed by the thread that decoded it, while it is in
+/// the processor's cache.
+pub(crate) fn decode_and_hash(codec: Codec, stored: &[u8], raw_len: u64) -> Result<(AlignedBuf, Digest)> {
+    let (decoded, pieces) = match codec {
+        Codec::Raw => (copy(stored, raw_len)?, Vec::new()),
+        Codec::Zstd => decode_frames(stored, raw_len, |index, frame| HashedPiece::of(index, FRAME_BYTES, frame))?,
+    };
+    // One piece alone is its own root, and no part of a tree.
+    let hash = if pieces.len() < 2 { Digest::of(&decoded) } else { HashedPiece::all(&pieces) };
+    Ok((decoded, hash))
+}
+
+fn copy(stored: &[u8], raw_len: u64) -> Result<AlignedBuf> {
+    let len = checked_len(raw_len)?;
+    if stored.len() != len {
+        return Err(broken(&format!("{} bytes are stored where {len} were written", stored.len())));
+    }
+    AlignedBuf::copy_of(stored).map_err(|err| no_memory(raw_len, err))
+}
+
+/// Decodes all frames, and calls `after` with the index and the bytes of each, on the thread that decoded it.
+fn decode_frames<T: Send>(
+    stored: &[u8],
+    raw_len: u64,
+    after: impl Fn(usize, &[u8]) -> T + Sync,
+) -> Result<(AlignedBuf, Vec<T>)> {
+    let len = checked_len(raw_len)?;
+    let frames = split_frames(stored, len)?;
+    let mut found = Vec::new();
+    let fill = |out: &mut [u8]| {
+        let work = frames.into_iter().zip(out.chunks_mut(FRAME_BYTES)).enumerate();
+        // A decoder has tables of its own, which are not made anew for each frame.
+        let decode = |decoder: &mut Option<Decompressor<'_>>, (index, (frame, out)): (usize, (&[u8], &mut [u8]))| {
+            decode_frame(decoder, frame, out)?;
+            Ok(after(index, out))
+        };
+        let done = parallel::map_with(work, threads_for(len), || None, decode);
+        found = done.into_iter().collect::<Result<Vec<T>>>()?;
+        Ok(())
+    };
+    let decoded = AlignedBuf::filled(len, fill).map_err(|err| no_memory(raw_len, err))??;
+    Ok((decoded, found))
+}
+
+fn checked_len(raw_len: u64) -> Result<usize> {
+    let len = usize::try_from(raw_len).ok().filter(|_| raw_len <= ARCHIVE_BYTES_MAX);
+    len.ok_or_else(|| too_large(raw_len))
+}
+
+fn no_memory(raw_len: u64, err: io::Error) -> Error {
+    Error::new(ErrorKind::Io, "decode", "payload", format!("no memory for {raw_len} bytes")).with_source(err)
+}
+
+fn decode_frame(decoder: &mut Option<Decompressor<'_>>, frame: &[u8], out: &mut [u8]) -> Result<()> {
     let expected = out.len();
-    match zstd::bulk::decompress_to_buffer(frame, out) {
+    let undecodable = |err: io::Error| broken("a zstd frame cannot be decoded").with_source(err);
+    let decoder = match decoder {
+        Some(decoder) => decoder,
+        None => decoder.insert(Decompressor::new().map_err(undecodable)?),
+    };
+    match decoder.decompress_to_buffer(frame, out) {
         Ok(found) if found == expected => Ok(()),
         Ok(found) => Err(broken(&format!("a frame holds {found} bytes, expected {expected}"))),
-        Err(err) => Err(broken("a zstd frame cannot be decoded").with_source(err)),
+        Err(err) => Err(undecodable(err)),
     }
 }
 
@@ -161,6 +208,10 @@ mod tests {
             let stored = compress(&raw).unwrap();
             assert_eq!(&*decode(Codec::Zstd, &stored, len as u64).unwrap(), &raw[..], "{len} bytes");
             assert_eq!(&*decode(Codec::Raw, &raw, len as u64).unwrap(), &raw[..]);
+            for (codec, stored) in [(Codec::Zstd, &stored), (Codec::Raw, &raw)] {
+                let (decoded, hash) = decode_and_hash(codec, stored, len as u64).unwrap();
+                assert_eq!((&*decoded, hash), (&raw[..], Digest::of(&raw)), "{len} bytes");
+            }
         }
     }
 

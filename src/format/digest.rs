@@ -28,13 +28,34 @@ impl Digest {
 }
 
 fn tree(bytes: &[u8], threads: usize) -> [u8; 32] {
-    let values: Vec<ChainingValue> =
-        parallel::map(bytes.chunks(DIGEST_SUBTREE_BYTES).enumerate(), threads, |(index, subtree)| {
-            let offset = (index as u64) * (DIGEST_SUBTREE_BYTES as u64);
-            Hasher::new().set_input_offset(offset).update(subtree).finalize_non_root()
-        });
+    let pieces = bytes.chunks(DIGEST_SUBTREE_BYTES).enumerate();
+    let hashed = parallel::map(pieces, threads, |(index, piece)| HashedPiece::of(index, DIGEST_SUBTREE_BYTES, piece));
     // At least two subtrees, since PARALLEL_BYTES_MIN holds several.
-    let (left, right) = values.split_at(left_len(values.len()));
+    root(&hashed)
+}
+
+/// The hash of one of the pieces that some bytes are cut into.
+pub(crate) struct HashedPiece(ChainingValue);
+
+impl HashedPiece {
+    /// Hashes the piece with this index. All pieces have `piece_bytes`, a power of two of BLAKE3's chunks, but for the
+    /// last one, which may have fewer; and there are at least two.
+    pub(crate) fn of(index: usize, piece_bytes: usize, piece: &[u8]) -> Self {
+        debug_assert!(piece_bytes.is_power_of_two() && piece_bytes >= blake3::CHUNK_LEN);
+        debug_assert!((1..=piece_bytes).contains(&piece.len()));
+        let offset = (index as u64) * (piece_bytes as u64);
+        Self(Hasher::new().set_input_offset(offset).update(piece).finalize_non_root())
+    }
+
+    /// The hash of all bytes: the standard one.
+    pub(crate) fn all(pieces: &[Self]) -> Digest {
+        Digest::from_bytes(root(pieces))
+    }
+}
+
+/// The root over at least two subtrees.
+fn root(pieces: &[HashedPiece]) -> [u8; 32] {
+    let (left, right) = pieces.split_at(left_len(pieces.len()));
     *merge_subtrees_root(&merge(left), &merge(right), Mode::Hash).as_bytes()
 }
 
@@ -43,11 +64,11 @@ fn left_len(n: usize) -> usize {
     n.next_power_of_two() / 2
 }
 
-fn merge(values: &[ChainingValue]) -> ChainingValue {
-    match values {
-        [value] => *value,
+fn merge(pieces: &[HashedPiece]) -> ChainingValue {
+    match pieces {
+        [HashedPiece(value)] => *value,
         _ => {
-            let (left, right) = values.split_at(left_len(values.len()));
+            let (left, right) = pieces.split_at(left_len(pieces.len()));
             merge_subtrees_non_root(&merge(left), &merge(right), Mode::Hash)
         }
     }
@@ -55,7 +76,28 @@ fn merge(values: &[ChainingValue]) -> ChainingValue {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whatever the sizes of the pieces and of the last one.
+        #[test]
+        fn the_hash_of_pieces_is_the_standard_hash(
+            piece_log2 in 10_u32..15,
+            pieces in 1_usize..40,
+            last in any::<prop::sample::Index>(),
+            seed in any::<u8>(),
+        ) {
+            let piece_bytes = 1_usize << piece_log2;
+            let len = piece_bytes * pieces + 1 + last.index(piece_bytes);
+            let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8 ^ seed).collect();
+            let hashed: Vec<HashedPiece> =
+                bytes.chunks(piece_bytes).enumerate().map(|(i, piece)| HashedPiece::of(i, piece_bytes, piece)).collect();
+            let expected: [u8; 32] = blake3::hash(&bytes).into();
+            prop_assert_eq!(HashedPiece::all(&hashed), Digest::from_bytes(expected));
+        }
+    }
 
     #[test]
     fn the_parallel_hash_is_the_standard_hash() {

@@ -102,13 +102,18 @@ impl Entry {
     /// Bytes that it takes in the hot tier.
     pub(super) fn weight(&self) -> Weight {
         let archive = self.checked.bytes().len() as u64;
-        let rest = (self.metadata.config.len() + size_of::<Self>()) as u64;
+        let rest = rest_bytes(&self.metadata);
         if self.checked.is_in_file() {
             Weight { heap_bytes: rest, mapped_bytes: archive }
         } else {
             Weight { heap_bytes: archive + rest, mapped_bytes: 0 }
         }
     }
+}
+
+/// Bytes that an entry takes in the hot tier besides its archive.
+fn rest_bytes(metadata: &Metadata) -> u64 {
+    (metadata.config.len() + size_of::<Entry>()) as u64
 }
 
 /// What keeps an entry: a guard of the hot tier, or a reference count.
@@ -252,7 +257,11 @@ pub(super) fn whole_but_other(schema: &Schema, key: &ModelKey, err: Error) -> Er
 
 /// Compares an archive with the hash that was published.
 pub(super) fn check_hash(subject: &str, metadata: &Metadata, bytes: &[u8]) -> Result<()> {
-    let found = Digest::of(bytes);
+    compare_hash(subject, metadata, Digest::of(bytes))
+}
+
+/// Compares the hash of an archive with the one that was published.
+pub(super) fn compare_hash(subject: &str, metadata: &Metadata, found: Digest) -> Result<()> {
     if found == metadata.model_hash {
         return Ok(());
     }

@@ -1,13 +1,19 @@
 //! The file as a tier: one version, read and checked as the policy says; and what becomes of a damaged one.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use super::{
     super::{
         Models,
         archive::ValidatedBytes,
-        catalog::{metadata, quarantine},
-        entry::{Entry, check_hash, whole_but_other},
+        catalog::{
+            metadata::{self, Stored},
+            quarantine,
+        },
+        entry::{Entry, check_hash, compare_hash, whole_but_other},
         model_ref::Tier,
     },
     change::Change,
@@ -17,7 +23,7 @@ use crate::{
     engine::{Batch, Snapshot, sealed},
     format::{
         codec::{self, Codec},
-        envelope::{Kind, Verify},
+        envelope::{Header, Kind, Verify},
     },
     models::catalog::head,
     types::{
@@ -26,6 +32,15 @@ use crate::{
         version::Version,
     },
 };
+
+/// Which version is to be read, as what, and what of it is to be checked.
+#[derive(Clone, Copy)]
+pub(super) struct Load<'a> {
+    pub(super) key: &'a ModelKey,
+    pub(super) version: Version,
+    pub(super) wanted: &'a Wanted,
+    pub(super) verify: Verify,
+}
 
 impl Models {
     /// Reads one version from the file and checks it as the policy says.
@@ -36,41 +51,54 @@ impl Models {
         version: Version,
         wanted: &Wanted,
     ) -> Found<Located> {
+        let load = Load { key, version, wanted, verify: self.settings.verify };
         let started = self.core.clock().monotonic();
-        let stored =
-            match self.refuse_quarantined(snapshot, key, version).and_then(|()| metadata::read(snapshot, key, version))
-            {
-                Ok(Some(stored)) => stored,
-                Ok(None) => return Found::Missing,
-                Err(err) => return Found::Failed(err),
-            };
-        if !stored.metadata.schema.is(&wanted.schema) {
-            return wanted.refuse(&stored.metadata.schema);
+        let stored = match self.find_stored(snapshot, &load) {
+            Ok(stored) => stored,
+            Err(found) => return found,
+        };
+        let found = self.load_stored(snapshot, &load, stored, started);
+        if let Found::Model((entry, _)) = &found {
+            self.finish_later(key, version, entry);
         }
-        match self.read_archive(snapshot, key, version, &stored, wanted) {
+        found
+    }
+
+    /// Finds what is known of a version; how the search ended, if that is not to be read.
+    pub(super) fn find_stored(&self, snapshot: &Snapshot, load: &Load<'_>) -> Result<Stored, Found<Located>> {
+        let Load { key, version, wanted, .. } = *load;
+        let stored = self.refuse_quarantined(snapshot, key, version);
+        match stored.and_then(|()| metadata::read(snapshot, key, version)) {
+            Ok(Some(stored)) if stored.metadata.schema.is(&wanted.schema) => Ok(stored),
+            Ok(Some(stored)) => Err(wanted.refuse(&stored.metadata.schema)),
+            Ok(None) => Err(Found::Missing),
+            Err(err) => Err(Found::Failed(err)),
+        }
+    }
+
+    /// Reads the archive of a version that was found, and checks it. The load began at `started`.
+    pub(super) fn load_stored(
+        &self,
+        snapshot: &Snapshot,
+        load: &Load<'_>,
+        stored: Stored,
+        started: Duration,
+    ) -> Found<Located> {
+        let Load { key, version, .. } = *load;
+        match Self::read_archive(snapshot, load, &stored) {
             Ok(checked) => {
                 let load_time = self.count_load(started);
                 tracing::debug!(%key, %version, ?load_time, "loaded from disk");
-                let entry =
-                    Entry::new(Arc::new(checked), stored.metadata, Arc::clone(self.core.clock())).loaded_in(load_time);
-                let entry = Arc::new(entry);
-                self.finish_later(key, version, &entry);
-                Found::Model((entry, Tier::Disk))
+                let entry = Entry::new(Arc::new(checked), stored.metadata, Arc::clone(self.core.clock()));
+                Found::Model((Arc::new(entry.loaded_in(load_time)), Tier::Disk))
             }
             Err(err) if err.kind() == ErrorKind::Corrupt => Found::Damaged(version, err),
             Err(err) => Found::Failed(err),
         }
     }
 
-    fn read_archive(
-        &self,
-        snapshot: &Snapshot,
-        key: &ModelKey,
-        version: Version,
-        stored: &metadata::Stored,
-        wanted: &Wanted,
-    ) -> Result<ValidatedBytes> {
-        let verify = self.settings.verify;
+    fn read_archive(snapshot: &Snapshot, load: &Load<'_>, stored: &Stored) -> Result<ValidatedBytes> {
+        let Load { key, version, wanted, verify } = *load;
         let blob = snapshot.blob(stored.archive_id)?;
         let mut envelope = blob.open_known(Kind::Model, stored.metadata.model_hash)?;
         let raw = envelope.header.codec == Codec::Raw;
@@ -89,11 +117,14 @@ impl Models {
         let bytes = if raw {
             blob.into_payload()?
         } else {
-            let bytes = codec::decode(envelope.header.codec, envelope.payload, envelope.header.raw_len)?;
+            let Header { codec, raw_len, .. } = envelope.header;
             if verify == Verify::Full {
-                check_hash(&format!("{key} {version}"), &stored.metadata, &bytes)?;
+                let (bytes, found) = codec::decode_and_hash(codec, envelope.payload, raw_len)?;
+                compare_hash(&format!("{key} {version}"), &stored.metadata, found)?;
+                bytes
+            } else {
+                codec::decode(codec, envelope.payload, raw_len)?
             }
-            bytes
         };
         (wanted.check)(bytes).map_err(|err| {
             let whole =
