@@ -112,7 +112,7 @@
 //! # Memory
 //!
 //! Bytes used = [`Options::hot_bytes`] at most for models in memory + [`Options::cache_bytes`] at most for file pages +
-//! the models that callers hold after they were evicted. Archives from 64 KiB on are read in place: their bytes are the
+//! the models that callers hold after they were evicted + up to 1,024 branches of the file's trees, 4 MiB. Archives from 64 KiB on are read in place: their bytes are the
 //! operating system's, which takes them back when it needs to. While a model of `n` bytes is published, up to `4 n`,
 //! and the compressed archive of the version before it.
 //!
@@ -188,6 +188,7 @@ pub mod admin {
             maintenance::{Maintained, Maintenance},
             manage::{Removal, Removed, RemovedVersion},
             stats::{Stats, TierStats},
+            tiers::{PreloadReport, Preloaded},
         },
     };
 }

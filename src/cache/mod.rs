@@ -12,6 +12,7 @@
 
 mod hazard;
 mod index;
+mod room;
 mod sieve;
 mod slot;
 
@@ -24,6 +25,7 @@ use std::{
 
 pub(crate) use hazard::Guard;
 pub(crate) use index::Hit;
+pub(crate) use room::Beside;
 pub(crate) use slot::{CacheValue, Weight};
 
 use crate::{
@@ -306,7 +308,7 @@ mod tests {
         Arc::new(ManualClock::at(Timestamp::from_nanos(0)))
     }
 
-    fn admission(value: u32, weight_bytes: u64) -> Admission<u32> {
+    pub(super) fn admission(value: u32, weight_bytes: u64) -> Admission<u32> {
         Admission {
             value: Arc::new(value),
             weight: Weight { heap_bytes: weight_bytes, mapped_bytes: 0 },
@@ -314,11 +316,11 @@ mod tests {
         }
     }
 
-    fn admit(tier: &Cache<u32>, i: u32, weight: u64) -> u64 {
+    pub(super) fn admit(tier: &Cache<u32>, i: u32, weight: u64) -> u64 {
         tier.update().replace(&key(i), admission(i, weight))
     }
 
-    fn holds(tier: &Cache<u32>, i: u32) -> bool {
+    pub(super) fn holds(tier: &Cache<u32>, i: u32) -> bool {
         let seen = crate::sync::thread_slot::current().and_then(|slot| tier.peek(slot, &key(i), &clock()));
         let seen = seen.map(|hit| **hit.into_parts().0.value());
         match tier.get(&key(i), &clock()) {
@@ -330,7 +332,7 @@ mod tests {
         }
     }
 
-    fn generation(tier: &Cache<u32>) -> u64 {
+    pub(super) fn generation(tier: &Cache<u32>) -> u64 {
         match tier.get(&key(u32::MAX), &clock()) {
             Lookup::Miss(generation) => generation,
             _ => unreachable!("nothing has this key"),

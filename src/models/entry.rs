@@ -116,6 +116,11 @@ fn rest_bytes(metadata: &Metadata) -> u64 {
     (metadata.config.len() + size_of::<Entry>()) as u64
 }
 
+/// Bytes that a model takes in the hot tier, before it is loaded.
+pub(super) fn weight_bytes(metadata: &Metadata) -> u64 {
+    metadata.archive_bytes.saturating_add(rest_bytes(metadata))
+}
+
 /// What keeps an entry: a guard of the hot tier, or a reference count.
 ///
 /// Exactly one of the two is there. They are not variants of an enum, so that a hit, which is all guard, passes through

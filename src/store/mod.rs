@@ -6,6 +6,7 @@ mod admin;
 mod market;
 mod models;
 mod options;
+mod preload;
 mod removal;
 mod training;
 #[cfg(feature = "market")]

@@ -48,6 +48,7 @@ mod naming;
 mod negative_prices;
 mod opening;
 mod paging;
+mod preloading;
 mod publishing;
 mod reading;
 mod resampling;

@@ -125,7 +125,7 @@ impl Models {
     }
 
     /// Quarantines what is damaged.
-    fn put_away(self: &Arc<Self>, key: &ModelKey, found: Found<Located>) -> Found<Located> {
+    pub(super) fn put_away(self: &Arc<Self>, key: &ModelKey, found: Found<Located>) -> Found<Located> {
         match found {
             Found::Damaged(version, err) => {
                 self.quarantine(key, version, &err.to_string());
@@ -173,7 +173,7 @@ impl Models {
         key: &ModelKey,
         wanted: &Wanted,
     ) -> Result<Found<Located>> {
-        let Some(version) = head::read(snapshot, key)?.and_then(|head| head.current) else {
+        let Some(version) = head::current(snapshot, key)? else {
             return Ok(Found::Missing);
         };
         match self.load(snapshot, key, version, wanted) {
@@ -209,9 +209,9 @@ fn fitting(entry: Arc<Entry>, wanted: &Wanted) -> Found<Located> {
     }
 }
 
-impl<M: Model> Found<ModelRef<M>> {
+impl<T> Found<T> {
     /// What a call for one model returns.
-    pub(in super::super) fn into_result(self, key: &ModelKey) -> Result<Option<ModelRef<M>>> {
+    pub(in super::super) fn into_result(self, key: &ModelKey) -> Result<Option<T>> {
         match self {
             Self::Model(held) => Ok(Some(held)),
             Self::Missing => Ok(None),

@@ -17,6 +17,7 @@ mod disk;
 mod find;
 mod followers;
 mod others;
+mod preload;
 mod step;
 
 use std::{fmt, sync::Arc};
@@ -24,6 +25,7 @@ use std::{fmt, sync::Arc};
 pub use change::{Change, ModelTier, PublishedModel, TierError, TierModel};
 pub(super) use find::{Found, Wanted};
 pub(super) use followers::Cell;
+pub use preload::{PreloadReport, Preloaded};
 
 use super::{Models, entry::Entry, settings::ModelSettings};
 use crate::{

@@ -1,0 +1,85 @@
+//! Admission without eviction: for what is loaded in advance, which is not to push out what is in use.
+
+use std::sync::atomic::Ordering;
+
+use super::{Admission, Cache, CacheValue, Inner};
+use crate::types::key::ModelKey;
+
+/// What became of an entry that was to be admitted beside the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// It is in memory, or another one of its key was already.
+    Admitted,
+    /// Something was changed since it was loaded, or is being changed.
+    Changed,
+    /// It does not fit.
+    NoRoom,
+}
+
+impl<V: CacheValue> Cache<V> {
+    /// Whether an entry of so many bytes fits beside what is there now.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        self.lock().has_room(self, bytes)
+    }
+
+    /// Admits what was loaded from disk since `generation`, unless anything changed meanwhile or is changing, and only
+    /// if nothing has to go for it.
+    pub(crate) fn admit_beside(&self, key: &ModelKey, admission: Admission<V>, generation: u64) -> Beside {
+        let inner = self.lock();
+        if inner.generation != generation || !generation.is_multiple_of(2) {
+            return Beside::Changed;
+        }
+        if let Some((slot, _)) = inner.slots.get(key) {
+            // Somebody else loaded it meanwhile, and since nothing changed it is the same.
+            slot.visited.store(true, Ordering::Relaxed);
+            return Beside::Admitted;
+        }
+        if !inner.has_room(self, admission.weight.bytes()) {
+            return Beside::NoRoom;
+        }
+        self.admit(inner, key, admission);
+        Beside::Admitted
+    }
+}
+
+impl<V: CacheValue> Inner<V> {
+    fn has_room(&self, tier: &Cache<V>, bytes: u64) -> bool {
+        self.weight.bytes().saturating_add(bytes) <= tier.capacity_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::tests::{admission, admit, generation, holds, key},
+        *,
+    };
+
+    #[test]
+    fn what_is_loaded_in_advance_takes_free_room_and_no_other() {
+        let tier = Cache::new(100, None);
+        admit(&tier, 1, 60);
+        let now = generation(&tier);
+        let beside = |i, bytes, generation| tier.admit_beside(&key(i), admission(i, bytes), generation);
+        assert!(tier.has_room(40) && !tier.has_room(41) && !tier.has_room(u64::MAX));
+        assert_eq!(beside(2, 41, now), Beside::NoRoom);
+        assert_eq!(beside(2, 40, now), Beside::Admitted);
+        assert_eq!(beside(3, 1, now), Beside::NoRoom);
+        assert!(holds(&tier, 1) && holds(&tier, 2) && !holds(&tier, 3));
+        // What is there already needs no room.
+        assert_eq!(beside(2, 40, now), Beside::Admitted);
+        assert_eq!(tier.occupancy().weight.bytes(), 100);
+    }
+
+    #[test]
+    fn what_was_loaded_before_a_change_or_during_one_is_not_admitted() {
+        let tier = Cache::new(100, None);
+        let beside = |generation| tier.admit_beside(&key(1), admission(1, 10), generation);
+        let before = generation(&tier);
+        let update = tier.update();
+        assert_eq!((beside(before), beside(generation(&tier))), (Beside::Changed, Beside::Changed));
+        drop(update);
+        assert_eq!(beside(before), Beside::Changed);
+        assert_eq!(beside(generation(&tier)), Beside::Admitted);
+    }
+}
