@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Admission, Cache, CacheValue, Inner};
+use super::{Admission, Cache, CacheValue, Inner, slot::Slot};
 use crate::types::key::ModelKey;
 
 /// What became of an entry that was to be admitted beside the others.
@@ -17,9 +17,9 @@ pub(crate) enum Beside {
 }
 
 impl<V: CacheValue> Cache<V> {
-    /// Whether an entry of so many bytes fits beside what is there now.
-    pub(crate) fn has_room(&self, bytes: u64) -> bool {
-        self.lock().has_room(self, bytes)
+    /// Whether an entry of so many bytes fits beside the others that are there now.
+    pub(crate) fn has_room(&self, key: &ModelKey, bytes: u64) -> bool {
+        self.lock().has_room(self, key, bytes)
     }
 
     /// Admits what was loaded from disk since `generation`, unless anything changed meanwhile or is changing, and only
@@ -29,12 +29,13 @@ impl<V: CacheValue> Cache<V> {
         if inner.generation != generation || !generation.is_multiple_of(2) {
             return Beside::Changed;
         }
-        if let Some((slot, _)) = inner.slots.get(key) {
+        let is_old = |slot: &Slot<V>| self.max_age.is_some_and(|max| admission.now.since(slot.admitted) > max);
+        if let Some((slot, _)) = inner.slots.get(key).filter(|(slot, _)| !is_old(slot)) {
             // Somebody else loaded it meanwhile, and since nothing changed it is the same.
             slot.visited.store(true, Ordering::Relaxed);
             return Beside::Admitted;
         }
-        if !inner.has_room(self, admission.weight.bytes()) {
+        if !inner.has_room(self, key, admission.weight.bytes()) {
             return Beside::NoRoom;
         }
         self.admit(inner, key, admission);
@@ -43,17 +44,21 @@ impl<V: CacheValue> Cache<V> {
 }
 
 impl<V: CacheValue> Inner<V> {
-    fn has_room(&self, tier: &Cache<V>, bytes: u64) -> bool {
-        self.weight.bytes().saturating_add(bytes) <= tier.capacity_bytes
+    fn has_room(&self, tier: &Cache<V>, key: &ModelKey, bytes: u64) -> bool {
+        let replaced = self.slots.get(key).map_or(0, |(slot, _)| slot.weight.bytes());
+        (self.weight.bytes() - replaced).saturating_add(bytes) <= tier.capacity_bytes
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Arc, time::Duration};
+
     use super::{
         super::tests::{admission, admit, generation, holds, key},
         *,
     };
+    use crate::types::time::Timestamp;
 
     #[test]
     fn what_is_loaded_in_advance_takes_free_room_and_no_other() {
@@ -61,7 +66,8 @@ mod tests {
         admit(&tier, 1, 60);
         let now = generation(&tier);
         let beside = |i, bytes, generation| tier.admit_beside(&key(i), admission(i, bytes), generation);
-        assert!(tier.has_room(40) && !tier.has_room(41) && !tier.has_room(u64::MAX));
+        assert!(tier.has_room(&key(2), 40) && !tier.has_room(&key(2), 41) && !tier.has_room(&key(2), u64::MAX));
+        assert!(tier.has_room(&key(1), 100) && !tier.has_room(&key(1), 101), "its own room is free for it");
         assert_eq!(beside(2, 41, now), Beside::NoRoom);
         assert_eq!(beside(2, 40, now), Beside::Admitted);
         assert_eq!(beside(3, 1, now), Beside::NoRoom);
@@ -69,6 +75,20 @@ mod tests {
         // What is there already needs no room.
         assert_eq!(beside(2, 40, now), Beside::Admitted);
         assert_eq!(tier.occupancy().weight.bytes(), 100);
+    }
+
+    #[test]
+    fn what_is_too_old_is_replaced() {
+        let tier = Cache::new(100, Some(Duration::from_nanos(10)));
+        admit(&tier, 1, 80);
+        let now = generation(&tier);
+        let later = |nanos| Admission { now: Timestamp::from_nanos(nanos), ..admission(1, 90) };
+        let first = Arc::clone(&tier.entries()[0].1);
+        assert_eq!(tier.admit_beside(&key(1), later(10), now), Beside::Admitted);
+        assert!(Arc::ptr_eq(&tier.entries()[0].1, &first), "it is what was there");
+        assert_eq!(tier.admit_beside(&key(1), later(11), now), Beside::Admitted);
+        assert!(!Arc::ptr_eq(&tier.entries()[0].1, &first));
+        assert_eq!(tier.occupancy().weight.bytes(), 90);
     }
 
     #[test]

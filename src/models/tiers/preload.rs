@@ -207,7 +207,7 @@ impl Models {
             Err(Found::Missing) => return Err(metadata::absent(key, version)),
             Err(found) => return Ok(Read::Ended(Tried::Refused(found))),
         };
-        if !self.tiers.memory.has_room(weight_bytes(&stored.metadata)) {
+        if !self.tiers.memory.has_room(key, weight_bytes(&stored.metadata)) {
             let archive_bytes = stored.metadata.archive_bytes;
             return Ok(Read::Ended(Tried::Ended(Preloaded::NoRoom { archive_bytes })));
         }
