@@ -161,11 +161,13 @@ pub(crate) fn look<R: Record, T>(
     look: impl FnOnce(&R::Archived) -> T,
 ) -> Result<T> {
     let stored = verified::<R>(place, value, page)?;
-    match stored.len() {
-        0..=TINY_BYTES => look_at_copy::<R, T, TINY_BYTES>(stored, look),
-        ..=SMALL_BYTES => look_at_copy::<R, T, SMALL_BYTES>(stored, look),
-        _ => payload::<R>(place, value, page)?.archived().map(look),
+    if stored.len() <= TINY_BYTES {
+        return look_at_copy::<R, T, TINY_BYTES>(stored, look);
     }
+    if stored.len() <= SMALL_BYTES {
+        return look_at_copy::<R, T, SMALL_BYTES>(stored, look);
+    }
+    payload::<R>(place, value, page)?.archived().map(look)
 }
 
 /// The payload's bytes, as they were written.
