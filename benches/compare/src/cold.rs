@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::{
     folder::{self, DroppedBy},
     model::MB,
+    open,
     probe::{self, Sample, Variant},
     report::{
         Report,
@@ -39,6 +40,15 @@ pub struct Arguments {
     /// Make the OS forget the files before each sample
     #[arg(long)]
     drop_cache: bool,
+    /// Measure gets of a store that is open and has many models, none of them in memory
+    #[arg(long, conflicts_with_all = ["mb", "sizes", "drop_cache"])]
+    open: bool,
+    /// With `--open`: models
+    #[arg(long, default_value_t = 10_000, requires = "open", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    models: u32,
+    /// With `--open`: kilobytes of the archive of each
+    #[arg(long, default_value_t = 100, requires = "open", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    kb: u32,
     /// Megabytes of more archives, for the plot: 1,5,20,50
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1500))]
     sizes: Vec<u32>,
@@ -55,6 +65,10 @@ type Job = (Variant, u32);
 type Samples = BTreeMap<Job, Vec<Sample>>;
 
 pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.open {
+        let (models, bytes) = (arguments.models as usize, arguments.kb as usize * 1000);
+        return open::run(arguments.samples, models, bytes, arguments.dir.as_deref(), arguments.json);
+    }
     let folder = folder::temporary(arguments.dir.as_deref())?;
     let jobs = jobs(arguments);
     let mut folders = BTreeMap::new();

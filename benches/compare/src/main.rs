@@ -22,15 +22,18 @@
 
 mod affinity;
 mod bars;
+mod bell;
 mod cold;
 mod folder;
 mod hasher;
 mod hot;
 mod live;
 mod machine;
+mod many;
 mod maps;
 mod metadata;
 mod model;
+mod open;
 mod peers;
 mod plot;
 mod probe;
@@ -60,6 +63,8 @@ struct Arguments {
 enum Command {
     /// From opening the store to the first prediction, each sample in a fresh process
     Cold(cold::Arguments),
+    /// From a closed file until thousands of models are in memory and verified
+    Bell(bell::Arguments),
     /// A model that is in memory: our hot tier beside maps and caches
     Hot(hot::Arguments),
     /// Predictions while versions are published: latencies, and whether every model seen was whole
@@ -83,6 +88,10 @@ enum Command {
     #[command(hide = true)]
     ColdChild(probe::Arguments),
     #[command(hide = true)]
+    BellChild(bell::ChildArguments),
+    #[command(hide = true)]
+    OpenChild(open::ChildArguments),
+    #[command(hide = true)]
     RecoverChild(recover::ChildArguments),
 }
 
@@ -99,6 +108,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Cold(arguments) => cold::run(&arguments),
+        Command::Bell(arguments) => bell::run(&arguments),
         Command::Hot(arguments) => hot::run(&arguments),
         Command::Swap(arguments) => swap::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments),
@@ -110,6 +120,8 @@ fn run(command: Command) -> Result<()> {
         Command::Recover(arguments) => recover::run(&arguments),
         Command::Plot(arguments) => plot::run(&arguments),
         Command::ColdChild(arguments) => probe::run(&arguments),
+        Command::BellChild(arguments) => bell::run_child(&arguments),
+        Command::OpenChild(arguments) => open::run_child(&arguments),
         Command::RecoverChild(arguments) => recover::run_child(&arguments),
     }
 }

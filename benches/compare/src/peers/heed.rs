@@ -57,6 +57,19 @@ impl Heed {
         Ok(read(value))
     }
 
+    /// Lends the values of these keys, each with what comes with its key, in one transaction.
+    pub fn with_each<'k, T: 'k>(
+        &self,
+        wanted: impl Iterator<Item = (&'k Vec<u8>, &'k T)>,
+        mut read: impl FnMut(&[u8], &T) -> Result<()>,
+    ) -> Result<()> {
+        let transaction = self.env.read_txn()?;
+        for (key, with) in wanted {
+            read(self.rows.get(&transaction, key)?.context("LMDB does not have the value")?, with)?;
+        }
+        Ok(())
+    }
+
     /// Lends every value.
     pub fn scan(&self, mut read: impl FnMut(&[u8])) -> Result<()> {
         let transaction = self.env.read_txn()?;
