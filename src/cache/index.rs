@@ -117,7 +117,7 @@ impl<V: CacheValue> Index<V> {
         let table = self.current()?;
         let hash = key.cached_hash();
         let (mut at, mask, tag) = (table.home(hash), table.buckets.len() - 1, tag_of(hash));
-        for _ in 0..=mask {
+        for _ in 0..table.buckets.len() {
             let bucket = table.buckets.get(at & mask)?;
             let seen = bucket.slot.load(Ordering::Acquire);
             if seen.addr() & TAG == tag {
@@ -131,12 +131,12 @@ impl<V: CacheValue> Index<V> {
                             let hit = Hit { data: slot.hit_data, kind: slot.kind, guard };
                             return is_good(slot).then_some(hit);
                         }
+                        give_up(guard);
                     }
                     Err(Unprotected::Empty) => {}
                     Err(Unprotected::NoRoom) => return None,
                 }
-            }
-            if seen.is_null() {
+            } else if seen.is_null() {
                 return None;
             }
             at += 1;
@@ -185,6 +185,13 @@ impl<V: CacheValue> Index<V> {
         }
         slots.map(Unlinked).collect()
     }
+}
+
+/// Out of the way of a hit: few keys share a tag.
+#[cold]
+#[inline(never)]
+fn give_up<V: CacheValue>(guard: Guard<V>) {
+    drop(guard);
 }
 
 /// The bits of a hash that a bucket has beside an address. One is always set, so that no empty bucket has them.

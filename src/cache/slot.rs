@@ -97,7 +97,7 @@ impl<V: CacheValue> Slot<V> {
             assert!(
                 cfg!(any(loom, shuttle)) || offset_of!(Self, retired) < LINE,
                 "a hit reads one cache line of a slot"
-            )
+            );
         };
         let (hit_data, kind) = value.hit_data();
         let slot = Self {
@@ -121,7 +121,13 @@ impl<V: CacheValue> Slot<V> {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the hot path: moving the result costs as much as finding it")]
     pub(super) fn is_of(&self, key: &ModelKey) -> bool {
-        self.config == key.config_hash() && (self.name_at == key.name().address() || self.name == *key.name())
+        key.has_config(&self.config) && (self.name_at == key.name().address() || self.has_name(key.name()))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn has_name(&self, name: &ModelName) -> bool {
+        self.name == *name
     }
 
     /// Its key, without the configuration that the hash was made of.

@@ -83,6 +83,38 @@ fn protected_now() -> impl Iterator<Item = *mut ()> {
     hazards.map(|hazard| hazard.load(Ordering::Acquire)).filter(|hazard| !hazard.is_null())
 }
 
+/// One that names nothing. A thread that holds nothing else needs no search.
+#[cold]
+#[inline(never)]
+fn free_of(hazards: &'static [AtomicPtr<()>]) -> Option<&'static AtomicPtr<()>> {
+    hazards.iter().find(|hazard| hazard.load(Ordering::Acquire).is_null())
+}
+
+/// Goes after a source that changes, until it names what the hazard names, on the way; clears the hazard when it names
+/// nothing any more.
+#[cold]
+#[inline(never)]
+fn follow<V: CacheValue>(
+    hazard: &AtomicPtr<()>,
+    source: &AtomicPtr<Slot<V>>,
+    mut seen: *mut Slot<V>,
+) -> Option<*mut Slot<V>> {
+    loop {
+        if seen.is_null() {
+            hazard.store(ptr::null_mut(), Ordering::Release);
+            return None;
+        }
+        let at = untagged(seen);
+        hazard.store(on_the_way(at), Ordering::Release);
+        light();
+        let now = source.load(Ordering::Acquire);
+        if now == seen {
+            return Some(at);
+        }
+        seen = now;
+    }
+}
+
 /// A thing that is not freed while this lives: the one that the hazard names.
 pub(crate) struct Guard<V: CacheValue> {
     hazard: &'static AtomicPtr<()>,
@@ -117,26 +149,21 @@ impl<V: CacheValue> Guard<V> {
         source: &AtomicPtr<Slot<V>>,
         seen: *mut Slot<V>,
     ) -> Result<(Self, *const Slot<V>), Unprotected> {
-        let hazards = HAZARDS.get(thread.index()).ok_or(Unprotected::NoRoom)?;
-        // Acquire, and release below: a guard that was dropped on another thread has done its reading.
-        let free = hazards.iter().find(|hazard| hazard.load(Ordering::Acquire).is_null());
-        let hazard = free.ok_or(Unprotected::NoRoom)?;
-        let mut seen = seen;
-        loop {
-            if seen.is_null() {
-                hazard.store(ptr::null_mut(), Ordering::Release);
-                return Err(Unprotected::Empty);
-            }
-            let at = untagged(seen);
-            hazard.store(on_the_way(at), Ordering::Release);
-            light();
-            let now = source.load(Ordering::Acquire);
-            if now == seen {
-                hazard.store(at.cast(), Ordering::Release);
-                return Ok((Self { hazard, of: PhantomData }, at));
-            }
-            seen = now;
+        if seen.is_null() {
+            return Err(Unprotected::Empty);
         }
+        let hazards = HAZARDS.get(thread.index()).ok_or(Unprotected::NoRoom)?;
+        let [first, others @ ..] = &**hazards;
+        // Acquire, and release below: a guard that was dropped on another thread has done its reading.
+        let is_free = first.load(Ordering::Acquire).is_null();
+        let hazard = if is_free { first } else { free_of(others).ok_or(Unprotected::NoRoom)? };
+        let at = untagged(seen);
+        hazard.store(on_the_way(at), Ordering::Release);
+        light();
+        let now = source.load(Ordering::Acquire);
+        let at = if now == seen { at } else { follow(hazard, source, now).ok_or(Unprotected::Empty)? };
+        hazard.store(at.cast(), Ordering::Release);
+        Ok((Self { hazard, of: PhantomData }, at))
     }
 
     #[inline]

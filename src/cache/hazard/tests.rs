@@ -249,7 +249,7 @@ mod modelled {
 
     #[test]
     fn two_guards_are_dropped_while_it_is_retired() {
-        model(|retired_list, kept, slot, source| {
+        model(|retired_list, _, slot, source| {
             let (one, other) =
                 (protect(ThreadSlot::modelled(0), source).unwrap(), protect(ThreadSlot::modelled(1), source).unwrap());
             let threads = [one, other].map(|guard| thread::spawn(move || drop(guard)));

@@ -107,6 +107,12 @@ impl ModelKey {
         self.hash
     }
 
+    /// Whether this is the hash of its configuration.
+    #[inline]
+    pub(crate) fn has_config(&self, hash: &ConfigHash) -> bool {
+        self.hash == *hash
+    }
+
     /// Returns the configuration in canonical JSON, if this key was made from one.
     #[must_use]
     pub fn config(&self) -> Option<&str> {
