@@ -15,7 +15,7 @@ use super::{
     damage::{self, Gap},
     mapped::Commit,
     snapshot::{Reader, Snapshot, after_prefix},
-    tables::{ArchiveTable, LARGE_BYTES_MIN, LAST_ARCHIVE, Table},
+    tables::{ARCHIVE_NUMBERS_END, ArchiveTable, LARGE_BYTES_MIN, LAST_ARCHIVE, Table},
 };
 use crate::{
     format::{envelope::HEADER_BYTES, record::PageChecksum},
@@ -286,13 +286,14 @@ impl Batch {
         self.has_last_archive.set(true);
     }
 
-    /// The highest number that an archive's id was made of.
+    /// The highest number that an archive's id can have been made of.
     pub(crate) fn last_archive_number(&self) -> Result<Option<u64>> {
         let mut last = None;
         for table in ArchiveTable::ALL {
+            let end = table.id(ARCHIVE_NUMBERS_END);
             let highest = self.run(table.name(), |transaction| {
                 let table = transaction.open_table(table.definition())?;
-                let highest = table_last(&table)?;
+                let highest = last_below(&table, end)?;
                 Ok(highest)
             })?;
             last = last.max(highest.map(ArchiveTable::number));
@@ -345,13 +346,12 @@ impl Batch {
     }
 }
 
-fn table_last(table: &impl redb::ReadableTable<u64, &'static [u8]>) -> Result<Option<u64>, redb::StorageError> {
-    // Among small ones all are above it.
-    let last = match table.last()?.map(|(id, _)| id.value()) {
-        Some(LAST_ARCHIVE) => table.range(..LAST_ARCHIVE)?.next_back().transpose()?.map(|(id, _)| id.value()),
-        last => last,
-    };
-    Ok(last)
+/// The highest id below `end`.
+fn last_below(
+    table: &impl redb::ReadableTable<u64, &'static [u8]>,
+    end: u64,
+) -> Result<Option<u64>, redb::StorageError> {
+    Ok(table.range(..end)?.next_back().transpose()?.map(|(id, _)| id.value()))
 }
 
 impl Reader for Batch {

@@ -26,11 +26,10 @@ use super::{
     open,
     scan::{Missing, Scan},
     sealed,
-    tables::{ArchiveTable, Table},
+    tables::{ARCHIVE_NUMBERS_END, ArchiveTable, Table, archive_id},
     view::View,
 };
 use crate::{
-    engine::tables::archive_id,
     format::record::PageChecksum,
     types::{
         error::{Error, Result},
@@ -189,7 +188,11 @@ impl Core {
         }
         for table in ArchiveTable::ALL {
             let mut rows = Scan::of_archives(view, table);
-            while let Some(row) = rows.next_or_gap(view, |key, value, _| copy.archive(table, key, value)) {
+            let end = table.id(ARCHIVE_NUMBERS_END);
+            while let Some(row) = rows.next_or_gap(view, |key, value, _| {
+                // The row that ends the table, and what damage made of it: the next large archive brings another one.
+                if archive_id(key).is_ok_and(|id| id >= end) { Ok(0) } else { copy.archive(table, key, value) }
+            }) {
                 match row {
                     Ok(written) => report.copied(written?),
                     // Whoever refers to one that is missing finds out.

@@ -40,6 +40,9 @@ const SMALL: u64 = 1 << 63;
 /// which fills one page, it reads no more than this.
 pub(crate) const LAST_ARCHIVE: u64 = SMALL - 1;
 
+/// The numbers that ids are made of end here: what lies above was never given out, and is damage, or the row above.
+pub(crate) const ARCHIVE_NUMBERS_END: u64 = 1 << 48;
+
 /// Bytes from which a value is large: redb shares no leaf between two pairs that do not fit a page together.
 pub(crate) const LARGE_BYTES_MIN: usize = 4096;
 

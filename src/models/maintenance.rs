@@ -5,7 +5,7 @@
 //! something, and how much: beyond its bound publishes do it themselves again.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -15,13 +15,13 @@ use std::{
 
 use super::{
     Models,
-    catalog::superseded,
-    retention::{Compressed, Finished, Leftover},
+    catalog::{head, superseded},
+    retention::{Compressed, Finished, Leftover, compress_left, left_bytes},
 };
 use crate::{
-    engine::Batch,
+    engine::{Batch, Snapshot},
     types::{
-        error::{ErrorKind, Result},
+        error::{Error, ErrorKind, Result},
         key::ModelKey,
         version::Version,
     },
@@ -114,10 +114,16 @@ impl Backlog {
         self.waiting().bytes.len()
     }
 
-    fn add(&self, key: &ModelKey, bytes: u64) {
+    fn set(&self, key: &ModelKey, bytes: u64) {
         let mut waiting = self.waiting();
-        *waiting.bytes.entry(key.clone()).or_default() += bytes;
-        waiting.bytes_in_all += bytes;
+        let before = waiting.bytes.insert(key.clone(), bytes).unwrap_or(0);
+        waiting.bytes_in_all = waiting.bytes_in_all - before + bytes;
+    }
+
+    fn keep_only(&self, keys: &HashSet<ModelKey>) {
+        let mut waiting = self.waiting();
+        waiting.bytes.retain(|key, _| keys.contains(key));
+        waiting.bytes_in_all = waiting.bytes.values().sum();
     }
 
     fn remove(&self, key: &ModelKey) {
@@ -134,7 +140,7 @@ impl Models {
         for (key, left) in left {
             match left {
                 Some(Leftover { bytes }) => {
-                    self.backlog.add(key, bytes);
+                    self.backlog.set(key, bytes);
                     any = true;
                 }
                 None => self.backlog.remove(key),
@@ -150,9 +156,13 @@ impl Models {
         if self.core.is_read_only() {
             return;
         }
-        match self.core.look_only(|snapshot| superseded::keys(snapshot)) {
-            Ok(keys) if keys.is_empty() => {}
-            Ok(keys) => self.note_leftovers(keys.iter().map(|key| (key, Some(Leftover { bytes: 0 })))),
+        let left = |snapshot: &Snapshot| {
+            let of = |key: ModelKey| left_bytes(snapshot, &key).map(|bytes| (key, bytes));
+            superseded::keys(snapshot)?.into_iter().map(of).collect::<Result<Vec<_>>>()
+        };
+        match self.core.look_only(left) {
+            Ok(left) if left.is_empty() => {}
+            Ok(left) => self.note_leftovers(left.iter().map(|(key, bytes)| (key, Some(Leftover { bytes: *bytes })))),
             Err(error) => tracing::warn!(%error, "what is left to compress and to prune cannot be read"),
         }
     }
@@ -163,10 +173,10 @@ impl Models {
         self.maintain_until(|| false)
     }
 
-    /// Does what is left before the file is closed. What cannot be done now is done when the store is
+    /// Does what is left before the file is closed, unless `others` have it open. What cannot be done now is done when the store is
     /// opened again.
-    pub(crate) fn finish_maintenance(self: &Arc<Self>) {
-        if self.core.is_read_only() || self.backlog.len() == 0 {
+    pub(crate) fn finish_maintenance(self: &Arc<Self>, others: usize) {
+        if self.core.is_read_only() || others > 0 {
             return;
         }
         if let Err(error) = self.run_maintenance() {
@@ -176,7 +186,7 @@ impl Models {
 
     /// Does what is left because the file is full. Says whether anything came of it.
     pub(super) fn makes_room(self: &Arc<Self>) -> bool {
-        self.backlog.len() > 0 && self.run_maintenance().is_ok_and(|done| done.removed + done.compressed > 0)
+        self.run_maintenance().is_ok_and(|done| done.removed + done.compressed > 0)
     }
 
     fn maintain_later(self: &Arc<Self>, delay: Duration) {
@@ -188,14 +198,15 @@ impl Models {
             if stop.is_set() {
                 return;
             }
-            match models.maintain_until(|| stop.is_set()) {
+            // Whoever drops the last store waits for this, and the rest can be done when the file is opened again.
+            match models.maintain_until(|| stop.is_set() || models.core.gate().is_shut()) {
                 Ok(_) => models.backlog.failures.store(0, Ordering::Relaxed),
+                // It does not become better by being tried again.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {}
                 Err(error) => {
                     tracing::warn!(%error, "some versions are not compressed or pruned yet");
                     let failures = models.backlog.failures.fetch_add(1, Ordering::Relaxed).min(6);
-                    if models.backlog.len() > 0 {
-                        models.maintain_later(RETRY * 2_u32.pow(failures));
-                    }
+                    models.maintain_later(RETRY * 2_u32.pow(failures));
                 }
             }
         });
@@ -205,40 +216,38 @@ impl Models {
     /// have been seen to.
     fn maintain_until(self: &Arc<Self>, stopped: impl Fn() -> bool) -> Result<Maintained> {
         let _one = self.backlog.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut done, mut failed) = (Maintained::default(), None);
-        let mut keys = self.core.look_only(|snapshot| superseded::keys(snapshot))?;
-        keys.reverse();
-        while !keys.is_empty() && !stopped() {
-            let group = self.prepare(&mut keys)?;
-            let of_group: Vec<ModelKey> = group.iter().map(|(key, _)| key.clone()).collect();
-            match self.commit_group(group) {
-                Ok(some) => done.add(some),
-                // One that is damaged does not keep the others waiting.
-                Err(error) if error.kind() == ErrorKind::Corrupt && of_group.len() > 1 => {
-                    for key in of_group {
-                        match self.prepare(&mut vec![key]).and_then(|alone| self.commit_group(alone)) {
-                            Ok(some) => done.add(some),
-                            Err(error) => failed = failed.or(Some(error)),
-                        }
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::Corrupt => failed = failed.or(Some(error)),
-                Err(error) => return Err(error),
-            }
+        let mut run = Run { keys: self.core.look_only(superseded::keys)?, ..Run::default() };
+        // They are taken off the end.
+        run.keys.reverse();
+        while !run.keys.is_empty() && !stopped() {
+            let group = self.prepare(&mut run)?;
+            self.see_to(group, &mut run)?;
         }
-        failed.map_or(Ok(done), Err)
+        if run.keys.is_empty() {
+            self.compare_backlog()?;
+        }
+        run.failed.map_or(Ok(run.done), Err)
     }
 
     /// Takes keys off the end, and compresses what is to be compressed of them, until it is enough for a commit.
-    fn prepare(&self, keys: &mut Vec<ModelKey>) -> Result<Group> {
+    fn prepare(&self, run: &mut Run) -> Result<Group> {
         let (mut group, mut bytes) = (Group::new(), 0);
         while group.len() < GROUP_MODELS_MAX && bytes < GROUP_BYTES_MAX {
-            let Some(key) = keys.last() else { break };
+            let Some(key) = run.keys.last() else { break };
             let prepared = self.core.look_only(|snapshot| {
+                // Without it nothing can be done: not worth compressing anything before.
+                head::read(snapshot, key)?;
                 let versions = superseded::read(snapshot, key)?.map_or(0, |left| left.compress.len());
-                Ok((self.compress_left(snapshot, key, GROUP_BYTES_MAX - bytes)?, versions))
+                Ok((compress_left(snapshot, key, GROUP_BYTES_MAX - bytes)?, versions))
             });
-            let (prepared, versions) = prepared?;
+            let (prepared, versions) = match prepared {
+                Ok(prepared) => prepared,
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    run.give_up(&key.clone(), error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             bytes +=
                 prepared.iter().filter_map(|(_, packed)| packed.as_ref()).map(|packed| packed.raw_bytes).sum::<u64>();
             // One with more to compress than fits comes again.
@@ -247,9 +256,45 @@ impl Models {
             if !is_whole {
                 break;
             }
-            keys.pop();
+            run.keys.pop();
         }
         Ok(group)
+    }
+
+    /// Commits what was prepared. One that is damaged does not keep the others waiting, and does not come again.
+    fn see_to(self: &Arc<Self>, group: Group, run: &mut Run) -> Result<()> {
+        let keys: Vec<ModelKey> = group.iter().map(|(key, _)| key.clone()).collect();
+        let error = match self.commit_group(group) {
+            Ok(some) => {
+                run.done.add(some);
+                return Ok(());
+            }
+            Err(error) if error.kind() != ErrorKind::Corrupt => return Err(error),
+            Err(error) => error,
+        };
+        if let [key] = keys.as_slice() {
+            run.give_up(key, error);
+            return Ok(());
+        }
+        for key in keys {
+            let mut alone = Run { keys: vec![key.clone()], ..Run::default() };
+            let group = self.prepare(&mut alone)?;
+            self.see_to(group, &mut alone)?;
+            run.done.add(alone.done);
+            if let Some(error) = alone.failed {
+                run.give_up(&key, error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the backlog what is in the file: models may have been removed meanwhile.
+    fn compare_backlog(&self) -> Result<()> {
+        // What is published from here on is noted after this.
+        let _turn = self.core.turn();
+        let left: HashSet<ModelKey> = self.core.look_only(superseded::keys)?.into_iter().collect();
+        self.backlog.keep_only(&left);
+        Ok(())
     }
 
     fn commit_group(self: &Arc<Self>, group: Group) -> Result<Maintained> {
@@ -275,6 +320,25 @@ impl Models {
     }
 }
 
+/// One run of maintenance.
+#[derive(Default)]
+struct Run {
+    /// The models that are left, from the last to the first.
+    keys: Vec<ModelKey>,
+    done: Maintained,
+    /// The first error that was about one model.
+    failed: Option<Error>,
+}
+
+impl Run {
+    /// Leaves a model as it is: something of it is damaged.
+    fn give_up(&mut self, key: &ModelKey, error: Error) {
+        tracing::error!(%key, %error, "its versions are not compressed or pruned");
+        self.keys.retain(|other| other != key);
+        self.failed.get_or_insert(error);
+    }
+}
+
 /// Models with what was compressed of them.
 type Group = Vec<(ModelKey, Vec<(Version, Option<Compressed>)>)>;
 
@@ -293,12 +357,15 @@ mod tests {
     #[test]
     fn there_is_a_bound_to_what_may_wait() {
         let (backlog, key) = (Backlog::default(), |i: u64| ModelKey::new("m", &i).unwrap());
-        (0..4).for_each(|i| backlog.add(&key(i), BACKLOG_BYTES_MAX / 4 - 1));
+        (0..4).for_each(|i| backlog.set(&key(i), BACKLOG_BYTES_MAX / 4 - 1));
         assert!(backlog.has_room());
-        backlog.add(&key(0), 4);
+        // A model counts once, however often it is published.
+        (1..=5).for_each(|more| backlog.set(&key(0), BACKLOG_BYTES_MAX / 4 + more));
         assert!(!backlog.has_room() && backlog.len() == 4);
         backlog.remove(&key(0));
         assert!(backlog.has_room() && backlog.len() == 3);
+        backlog.keep_only(&[key(1), key(7)].into());
+        assert_eq!((backlog.len(), backlog.waiting().bytes_in_all), (1, BACKLOG_BYTES_MAX / 4 - 1));
         (0..4).for_each(|i| backlog.remove(&key(i)));
         assert_eq!((backlog.len(), backlog.waiting().bytes_in_all), (0, 0));
     }

@@ -123,6 +123,11 @@ impl Models {
             if let Some(reason) = quarantine::reason(batch, key, target)? {
                 return Err(Error::corrupt(operation, key.to_string(), format!("{target} is quarantined: {reason}")));
             }
+            // It was raw, and maintenance came in between: then it is decompressed first.
+            if raw.is_none() && is_compressed(batch, &stored)? {
+                overtaken.set(true);
+                return Err(missing("it was compressed meanwhile".to_owned()));
+            }
             // The current version is read often and in place; superseded ones may have been compressed.
             head.advance(target);
             head::write(batch, key, &head)?;
@@ -390,6 +395,13 @@ impl Removal<'_> {
             }
         }
     }
+}
+
+/// Whether the archive of a version is compressed, in the state that a transaction began with.
+fn is_compressed(batch: &Batch, stored: &metadata::Stored) -> Result<bool> {
+    let blob = batch.before().blob(stored.archive_id)?;
+    let envelope = blob.open(Kind::Model, Verify::Structure)?;
+    Ok(envelope.header.codec != Codec::Raw)
 }
 
 /// Refuses to delete versions of which one is pinned, or has an alias.

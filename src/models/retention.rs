@@ -38,7 +38,7 @@ pub(super) struct Compressed {
 /// What a publish left for later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Leftover {
-    /// Bytes of archives that are to be compressed or removed.
+    /// Bytes of archives that are to be compressed.
     pub(super) bytes: u64,
 }
 
@@ -76,59 +76,33 @@ impl Models {
         superseded: Option<Version>,
     ) -> Result<Option<Leftover>> {
         let before = superseded::read(batch, key)?;
-        let (mut left, mut bytes) = (before.clone().unwrap_or_default(), 0);
+        let mut left = before.clone().unwrap_or_default();
         let at_once = left.prune || self.settings.retention.is_some_and(|keep| keep <= 1);
         left.prune = false;
-        for version in self.unwanted(batch, key, head)? {
-            let archive_bytes = archive_bytes(batch, key, version)?;
-            if at_once || !self.leaves(archive_bytes) {
-                self.remove_unwanted(batch, key, head, version)?;
+        // The newest first: one is left at most, the last that was kept.
+        for (rank, version) in self.unwanted(batch, key, head)?.into_iter().enumerate() {
+            if at_once || rank > 0 || !self.leaves(archive_bytes(batch, key, version)?) {
+                remove_unwanted(batch, key, head, version)?;
                 left.compress.retain(|other| *other != version);
             } else {
-                (left.prune, bytes) = (true, bytes + archive_bytes);
+                left.prune = true;
             }
         }
         if let Some(version) = superseded.filter(|_| self.settings.compress_superseded)
             && !left.compress.contains(&version)
         {
-            let archive_bytes = archive_bytes(batch, key, version)?;
-            if self.leaves(archive_bytes) {
+            if self.leaves(archive_bytes(batch, key, version)?) {
                 left.compress.push(version);
-                bytes += archive_bytes;
             }
         }
         if left.prune || !left.compress.is_empty() {
             superseded::write(batch, key, &left)?;
-            return Ok(Some(Leftover { bytes }));
+            return left_bytes(batch, key).map(|bytes| Some(Leftover { bytes }));
         }
         if before.is_some() {
             superseded::clear(batch, key)?;
         }
         Ok(None)
-    }
-
-    /// Compresses what is to be compressed of a model, from one state of the file, until it is more than `bytes_max`
-    /// bytes of archives. Returns the versions that it looked at.
-    pub(super) fn compress_left(
-        &self,
-        before: &Snapshot,
-        key: &ModelKey,
-        bytes_max: u64,
-    ) -> Result<Vec<(Version, Option<Compressed>)>> {
-        let (mut done, mut bytes) = (Vec::new(), 0);
-        for version in superseded::read(before, key)?.unwrap_or_default().compress {
-            if bytes > bytes_max {
-                break;
-            }
-            let packed = match metadata::read(before, key, version) {
-                Ok(Some(stored)) => compressed(before, version, &stored),
-                // Gone, or damaged: it stays what it is.
-                _ => None,
-            };
-            bytes += packed.as_ref().map_or(0, |packed| packed.raw_bytes);
-            done.push((version, packed));
-        }
-        Ok(done)
     }
 
     /// Does what was left of a model, as far as it was prepared.
@@ -144,7 +118,7 @@ impl Models {
         let mut head = catalog::head::read(batch, key)?.unwrap_or_default();
         let unwanted = self.unwanted(batch, key, &head)?;
         for &version in &unwanted {
-            self.remove_unwanted(batch, key, &mut head, version)?;
+            remove_unwanted(batch, key, &mut head, version)?;
         }
         if !unwanted.is_empty() {
             catalog::head::write(batch, key, &head)?;
@@ -186,13 +160,43 @@ impl Models {
             seen => seen,
         }
     }
+}
 
-    fn remove_unwanted(&self, batch: &Batch, key: &ModelKey, head: &mut Head, version: Version) -> Result<()> {
-        let bytes = removal::remove_version(batch, key, version)?;
-        head.forget(version);
-        tracing::debug!(%key, %version, bytes, "pruned by retention");
-        Ok(())
+/// Bytes of the archives that are to be compressed.
+pub(super) fn left_bytes(reader: &impl Reader, key: &ModelKey) -> Result<u64> {
+    let left = superseded::read(reader, key)?.unwrap_or_default();
+    left.compress.iter().map(|&version| archive_bytes(reader, key, version)).sum()
+}
+
+/// Compresses what is to be compressed of a model, from one state of the file, until it is more than `bytes_max`
+/// bytes of archives. Returns the versions that it looked at.
+pub(super) fn compress_left(
+    before: &Snapshot,
+    key: &ModelKey,
+    bytes_max: u64,
+) -> Result<Vec<(Version, Option<Compressed>)>> {
+    let (mut done, mut bytes) = (Vec::new(), 0);
+    for version in superseded::read(before, key)?.unwrap_or_default().compress {
+        if bytes > bytes_max {
+            break;
+        }
+        let packed = match metadata::read(before, key, version) {
+            Ok(Some(stored)) => compressed(before, version, &stored),
+            // Gone, or damaged: it stays what it is.
+            _ => None,
+        };
+        bytes += packed.as_ref().map_or(0, |packed| packed.raw_bytes);
+        done.push((version, packed));
     }
+    Ok(done)
+}
+
+/// Removes a version that is not kept.
+fn remove_unwanted(batch: &Batch, key: &ModelKey, head: &mut Head, version: Version) -> Result<()> {
+    let bytes = removal::remove_version(batch, key, version)?;
+    head.forget(version);
+    tracing::debug!(%key, %version, bytes, "pruned by retention");
+    Ok(())
 }
 
 /// Writes a superseded archive in compressed form, if the version is there and not current.

@@ -217,8 +217,9 @@ impl Store {
     /// be lost. `Io` when the last sync fails, `Replaced` or `Truncated` when another program took the file away: what
     /// was committed before is not lost by it.
     pub fn close(self) -> Result<()> {
-        self.models.finish_maintenance();
-        self.core.close(self.opened.count() - 1)
+        let others = self.opened.count() - 1;
+        self.models.finish_maintenance(others);
+        self.core.close(others)
     }
 
     /// What its options say about market data.

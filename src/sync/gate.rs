@@ -46,6 +46,11 @@ impl Gate {
         weak.upgrade().map(|inner| work(&inner))
     }
 
+    /// Whether the last store is being dropped: who is inside is waited for.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.is_shut.load(Ordering::Acquire)
+    }
+
     /// Lets nobody in any more, and waits for those who are inside, but not for this very thread.
     fn shut(&self) {
         self.is_shut.store(true, Ordering::Release);

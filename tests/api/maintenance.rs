@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use modelkeep::{ErrorKind, NewModel, Store, Version, admin::Maintenance};
+use modelkeep::{ErrorKind, ModelKey, NewModel, Store, Version, admin::Maintenance};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use crate::support::{Folder, Weights, damage, error, first_weight, key, large, weights};
+use crate::support::{Folder, Weights, damage, damage_row, error, first_weight, key, large, weights};
 
 fn version(number: u64) -> Version {
     Version::new(number).unwrap()
@@ -161,6 +161,70 @@ fn one_that_is_damaged_keeps_no_other_waiting() {
     for (name, first) in [("a", 3.0), ("b", 13.0), ("c", 23.0)] {
         assert_eq!(first_weight(&store.get(&key(name)).unwrap().unwrap()), first, "{name}");
     }
+}
+
+/// One with more to compress than a commit takes, and a head that cannot be read: it is given up, by whoever tries.
+#[test]
+fn a_model_that_cannot_be_seen_to_is_not_tried_for_ever() {
+    let folder = Folder::new();
+    let options = |who| folder.options().maintenance(who).retention(8);
+    let store = options(Maintenance::OnRequest).open(folder.path()).unwrap();
+    let huge = |first: f64| NewModel::new(Weights { weights: [vec![first], vec![0.5; 2_500_000]].concat() });
+    (1..=4).for_each(|first| assert!(store.publish(&key("huge"), huge(f64::from(first))).is_ok()));
+    publish(&store, "well", 1..=3);
+    drop(store);
+    damage_row(&folder, "heads", b"huge\0");
+    let store = options(Maintenance::OnRequest).open(folder.path()).unwrap();
+    assert_eq!(error(store.run_maintenance()).kind(), ErrorKind::Corrupt);
+    assert_eq!(store.stats().maintenance_waiting, 1, "the other one has been seen to");
+    drop(store);
+    // Neither does the thread in the background, nor the close.
+    let store = options(Maintenance::InBackground).open(folder.path()).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    store.close().unwrap();
+}
+
+#[test]
+fn a_model_that_was_removed_does_not_wait() {
+    let store = Store::options().maintenance(Maintenance::OnRequest).retention(2).in_memory().unwrap();
+    publish(&store, "m", 1..=3);
+    store.remove(&key("m")).run().unwrap();
+    assert_eq!(store.run_maintenance().unwrap().models, 0);
+    assert_eq!(store.stats().maintenance_waiting, 0);
+}
+
+/// Whoever drops the last store waits for the commit that is under way, and the rest is done another time.
+#[test]
+fn dropping_a_store_does_not_wait_for_all_that_is_left() {
+    let folder = Folder::new();
+    let options = |who| folder.options().maintenance(who).open(folder.path()).unwrap();
+    let store = options(Maintenance::OnRequest);
+    for first in [1.0, 2.0] {
+        let all = (0..400).map(|i| (ModelKey::new("m", &i).unwrap(), large(first)));
+        store.publish_many(all).unwrap();
+    }
+    drop(store);
+    let store = options(Maintenance::InBackground);
+    while store.stats().maintenance_waiting == 400 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(store);
+    let store = options(Maintenance::OnRequest);
+    assert!(store.stats().maintenance_waiting > 0, "all of it was waited for");
+    store.run_maintenance().unwrap();
+    assert_eq!(store.stats().maintenance_waiting, 0);
+}
+
+/// A version that a pin kept is one too many when the pin is taken off: the next publish leaves one for later at most.
+#[test]
+fn what_a_pin_kept_goes_with_the_next_publish() {
+    let store = Store::options().maintenance(Maintenance::OnRequest).retention(2).in_memory().unwrap();
+    publish(&store, "m", 1..=1);
+    store.pin(&key("m"), version(1)).unwrap();
+    publish(&store, "m", 2..=3);
+    store.unpin(&key("m"), version(1)).unwrap();
+    publish(&store, "m", 4..=4);
+    assert_eq!(numbers(&store, "m"), [2, 3, 4]);
 }
 
 /// The bytes of the first two weights of a large model.

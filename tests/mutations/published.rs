@@ -50,7 +50,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "a-close-finishes-it",
         "src/store/mod.rs",
-        "        self.models.finish_maintenance();\n",
+        "        self.models.finish_maintenance(others);\n",
         "",
         "api",
         &["maintenance::what_is_left_survives_a_restart_and_is_finished_by_close"],
