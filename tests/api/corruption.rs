@@ -5,7 +5,7 @@ use std::{fs, panic::AssertUnwindSafe, time::Duration};
 use modelkeep::{Decision, ErrorKind, Freshness, Tier, Verify, Version};
 
 use crate::support::{
-    Folder, Weights, damage, error, first_weight, flip_first_bit, key, large, samples, small, weights,
+    Folder, Weights, damage, damage_row, error, first_weight, flip_first_bit, key, large, samples, small, weights,
 };
 
 /// A weight that no other byte of the file looks like.
@@ -157,25 +157,6 @@ fn damaged_index_levels_are_not_read() {
     assert_eq!(vix.remove(range).unwrap().removed, 0);
     vix.write(&[("2018-12-24".parse().unwrap(), 36.07)]).unwrap();
     assert_eq!(vix.range(range).unwrap().levels, [36.07]);
-}
-
-/// Changes one bit in a row of a table, as far as redb is concerned by writing it.
-fn damage_row(folder: &Folder, table: &str, key_starts: &[u8]) {
-    let db = redb::Database::create(folder.path()).unwrap();
-    let transaction = db.begin_write().unwrap();
-    {
-        let definition: redb::TableDefinition<'_, &[u8], &[u8]> = redb::TableDefinition::new(table);
-        let mut table = transaction.open_table(definition).unwrap();
-        let (row, mut value) = {
-            let mut rows = redb::ReadableTable::range(&table, key_starts..).unwrap();
-            let (row, value) = rows.next().unwrap().unwrap();
-            (row.value().to_vec(), value.value().to_vec())
-        };
-        assert!(row.starts_with(key_starts));
-        *value.last_mut().unwrap() ^= 1;
-        table.insert(row.as_slice(), value.as_slice()).unwrap();
-    }
-    transaction.commit().unwrap();
 }
 
 #[test]

@@ -147,3 +147,22 @@ pub fn error<T, E>(result: Result<T, E>) -> E {
         Err(err) => err,
     }
 }
+
+/// Changes one bit in a row of a table, as far as redb is concerned by writing it.
+pub fn damage_row(folder: &Folder, table: &str, key_starts: &[u8]) {
+    let db = redb::Database::create(folder.path()).unwrap();
+    let transaction = db.begin_write().unwrap();
+    {
+        let definition: redb::TableDefinition<'_, &[u8], &[u8]> = redb::TableDefinition::new(table);
+        let mut table = transaction.open_table(definition).unwrap();
+        let (row, mut value) = {
+            let mut rows = redb::ReadableTable::range(&table, key_starts..).unwrap();
+            let (row, value) = rows.next().unwrap().unwrap();
+            (row.value().to_vec(), value.value().to_vec())
+        };
+        assert!(row.starts_with(key_starts));
+        *value.last_mut().unwrap() ^= 1;
+        table.insert(row.as_slice(), value.as_slice()).unwrap();
+    }
+    transaction.commit().unwrap();
+}
