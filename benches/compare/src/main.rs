@@ -25,6 +25,7 @@ mod bars;
 mod bell;
 mod cold;
 mod folder;
+mod growth;
 mod hasher;
 mod hot;
 mod live;
@@ -77,13 +78,15 @@ enum Command {
     Space(space::Arguments),
     /// Listing many models by their metadata
     Metadata(metadata::Arguments),
+    /// How time and memory of each operation grow with what is stored
+    Growth(growth::Arguments),
     /// Bars of prices and volumes, beside Parquet: bytes, reads, appends
     Bars(bars::Arguments),
     /// The memory that a long stream of bars takes on its way into a store
     Stream(bars::stream::Arguments),
     /// Opening a file whose writer was killed
     Recover(recover::Arguments),
-    /// Draws the results of `cold` and `hot` as SVG
+    /// Draws the results of `cold`, `hot` and `growth` as SVG
     Plot(plot::Arguments),
     #[command(hide = true)]
     ColdChild(probe::Arguments),
@@ -115,6 +118,7 @@ fn run(command: Command) -> Result<()> {
         Command::PublishMany(arguments) => publish_many::run(&arguments),
         Command::Space(arguments) => space::run(&arguments),
         Command::Metadata(arguments) => metadata::run(&arguments),
+        Command::Growth(arguments) => growth::run(&arguments),
         Command::Bars(arguments) => bars::run(&arguments),
         Command::Stream(arguments) => bars::stream::run(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),

@@ -1,15 +1,10 @@
-//! The cold load against the size of the model: a line for every way to load it, on logarithmic scales.
+//! Lines on logarithmic scales: times against sizes.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use plotters::style::RGBColor;
-use serde_json::Value;
 
-use super::{
-    canvas::{Anchor, Canvas, FAINT_INK, GRID, INK, Letters, OURS, Point, Stroke},
-    subtitle,
-};
+use super::canvas::{Anchor, Canvas, FAINT_INK, GRID, INK, Letters, OURS, Point, Stroke};
 
 const SIZE: (u32, u32) = (1020, 560);
 const LEFT: i32 = 84;
@@ -19,34 +14,28 @@ const BOTTOM: i32 = 498;
 /// Pixels between the lines of labels.
 const LABEL_GAP: i32 = 21;
 
-/// A line: its name in the result, what it is called, and how it is drawn.
-type Line = (&'static str, &'static str, Stroke);
-
-const fn peer(r: u8, g: u8, b: u8) -> Stroke {
-    Stroke { color: RGBColor(r, g, b), width: 2, dashed: false }
+/// A line: sizes and microseconds.
+pub struct Series {
+    pub label: &'static str,
+    pub stroke: Stroke,
+    pub points: Vec<(f64, f64)>,
 }
 
-const LINES: [Line; 8] = [
-    ("fjall", "fjall", peer(0x99, 0x99, 0x99)),
-    ("redb_zstd", "redb, zstd", peer(0xcc, 0x79, 0xa7)),
-    ("redb_copy", "redb, copied", peer(0xd5, 0x5e, 0x00)),
-    ("fs_read", "file, read", peer(0xe6, 0x9f, 0x00)),
-    ("heed", "LMDB", peer(0x00, 0x9e, 0x73)),
-    ("mmap", "file, mapped", peer(0x22, 0x26, 0x2b)),
-    ("ours_full", "modelkeep, every byte verified", Stroke { color: OURS, width: 3, dashed: true }),
-    ("ours_structure", "modelkeep, structure checked", Stroke { color: OURS, width: 4, dashed: false }),
-];
-
-/// A line of the result: megabytes and microseconds.
-struct Series {
-    label: &'static str,
-    stroke: Stroke,
-    points: Vec<(f64, f64)>,
+/// What a plot says around its lines.
+pub struct Chart {
+    pub title: &'static str,
+    /// The line below the title.
+    pub about: String,
+    pub series: Vec<Series>,
+    /// What the sizes are.
+    pub sizes: &'static str,
+    /// How a size is written.
+    pub size: fn(f64) -> String,
 }
 
-/// From megabytes and microseconds to pixels.
+/// From sizes and microseconds to pixels.
 struct Scale {
-    mb: (f64, f64),
+    size: (f64, f64),
     us: (f64, f64),
 }
 
@@ -56,15 +45,18 @@ impl Scale {
         let span = |values: &mut dyn Iterator<Item = f64>| {
             values.fold((f64::INFINITY, 0.0f64), |(low, high), value| (low.min(value), high.max(value)))
         };
-        let mb = span(&mut points().map(|point| point.0));
+        let size = span(&mut points().map(|point| point.0));
         let us = span(&mut points().map(|point| point.1));
-        ensure!(mb.0 > 0.0 && mb.0 < mb.1 && us.0 > 0.0, "a plot needs times for two sizes: cold --sizes 1,5,20,50");
+        ensure!(
+            size.0 > 0.0 && size.0 < size.1 && us.0 > 0.0,
+            "a plot needs times for two sizes, as of cold --sizes 1,5,20,50"
+        );
         // Up to the next power of ten on both sides.
-        Ok(Self { mb, us: (10f64.powf(us.0.log10().floor()), 10f64.powf(us.1.log10().ceil())) })
+        Ok(Self { size, us: (10f64.powf(us.0.log10().floor()), 10f64.powf(us.1.log10().ceil())) })
     }
 
-    fn x(&self, mb: f64) -> i32 {
-        LEFT + 24 + share(mb, self.mb, RIGHT - LEFT - 24)
+    fn x(&self, size: f64) -> i32 {
+        LEFT + 24 + share(size, self.size, RIGHT - LEFT - 24)
     }
 
     fn y(&self, us: f64) -> i32 {
@@ -76,42 +68,25 @@ fn share(value: f64, (low, high): (f64, f64), pixels: i32) -> i32 {
     (f64::from(pixels) * (value / low).ln() / (high / low).ln()).round() as i32
 }
 
-pub fn draw(result: &Value, to: &Path) -> Result<()> {
-    let series: Vec<Series> = LINES.iter().filter_map(|&line| read(result, line)).collect();
-    let scale = Scale::of(&series)?;
+pub fn draw(chart: &Chart, to: &Path) -> Result<()> {
+    let series = &chart.series;
+    let scale = Scale::of(series)?;
     let canvas = Canvas::new(to, SIZE)?;
-    let samples = result.get("samples").and_then(Value::as_u64).unwrap_or(0);
-    let cache = match result.get("cache_dropped_by").and_then(Value::as_str) {
-        Some("drop_caches" | "fadvise") => "OS cache dropped",
-        _ => "OS cache warm",
-    };
-    canvas.text(
-        (24, 30),
-        "Cold load: from opening the store to the first prediction",
-        Letters::new(20, INK, Anchor::Left).bold(true),
-    )?;
-    let about = subtitle(result, &format!("Medians of {samples} fresh processes, {cache}"));
-    canvas.text((24, 58), &about, Letters::new(13, FAINT_INK, Anchor::Left))?;
-    axes(&canvas, &scale, &series)?;
-    for series in &series {
-        let points: Vec<Point> = series.points.iter().map(|&(mb, us)| (scale.x(mb), scale.y(us))).collect();
+    canvas.text((24, 30), chart.title, Letters::new(20, INK, Anchor::Left).bold(true))?;
+    canvas.text((24, 58), &chart.about, Letters::new(13, FAINT_INK, Anchor::Left))?;
+    axes(&canvas, &scale, chart)?;
+    for series in series {
+        let points: Vec<Point> = series.points.iter().map(|&(size, us)| (scale.x(size), scale.y(us))).collect();
         canvas.line(&points, series.stroke)?;
         for &point in &points {
             canvas.dot(point, 2 + series.stroke.width as i32 / 2, series.stroke.color)?;
         }
     }
-    labels(&canvas, &scale, &series)?;
+    labels(&canvas, &scale, series)?;
     canvas.finish()
 }
 
-fn read(result: &Value, (name, label, stroke): Line) -> Option<Series> {
-    let number = |value: Option<&Value>| value.and_then(Value::as_f64);
-    let point = |pair: &Value| Some((number(pair.get(0))?, number(pair.get(1))?));
-    let points: Vec<_> = result.get("series")?.get(name)?.as_array()?.iter().filter_map(point).collect();
-    (!points.is_empty()).then_some(Series { label, stroke, points })
-}
-
-fn axes(canvas: &Canvas<'_>, scale: &Scale, series: &[Series]) -> Result<()> {
+fn axes(canvas: &Canvas<'_>, scale: &Scale, chart: &Chart) -> Result<()> {
     let grid = Stroke { color: GRID, width: 1, dashed: false };
     let mut us = scale.us.0;
     while us <= scale.us.1 * 1.001 {
@@ -120,14 +95,15 @@ fn axes(canvas: &Canvas<'_>, scale: &Scale, series: &[Series]) -> Result<()> {
         canvas.text((LEFT - 10, y), &round_time(us), Letters::new(13, FAINT_INK, Anchor::Right))?;
         us *= 10.0;
     }
-    for &(mb, _) in &series.first().context("there are series")?.points {
-        let x = scale.x(mb);
+    let longest = chart.series.iter().max_by_key(|series| series.points.len()).context("there are series")?;
+    for &(size, _) in &longest.points {
+        let x = scale.x(size);
         canvas.line(&[(x, BOTTOM), (x, BOTTOM + 5)], Stroke { color: FAINT_INK, width: 1, dashed: false })?;
-        canvas.text((x, BOTTOM + 20), &format!("{mb} MB"), Letters::new(13, FAINT_INK, Anchor::Middle))?;
+        canvas.text((x, BOTTOM + 20), &(chart.size)(size), Letters::new(13, FAINT_INK, Anchor::Middle))?;
     }
     canvas.line(&[(LEFT, BOTTOM), (RIGHT, BOTTOM)], Stroke { color: FAINT_INK, width: 1, dashed: false })?;
-    let about = "size of the archived model (both scales are logarithmic)";
-    canvas.text((i32::midpoint(LEFT, RIGHT), BOTTOM + 44), about, Letters::new(13, FAINT_INK, Anchor::Middle))
+    let about = format!("{} (both scales are logarithmic)", chart.sizes);
+    canvas.text((i32::midpoint(LEFT, RIGHT), BOTTOM + 44), &about, Letters::new(13, FAINT_INK, Anchor::Middle))
 }
 
 /// A power of ten, without decimals.

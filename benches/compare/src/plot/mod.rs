@@ -1,9 +1,11 @@
-//! Plot: draws the results of `cold` and `hot` as SVG.
+//! Plot: draws the results of `cold`, `hot` and `growth` as SVG.
 //!
 //! Reads what those subcommands printed with `--json`; figures that are not there are not drawn.
 
 mod bars;
 mod canvas;
+mod cold;
+mod growth;
 mod lines;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +22,9 @@ pub struct Arguments {
     /// What `hot --json` printed; becomes hot.svg
     #[arg(long, group = "results")]
     hot: Option<PathBuf>,
+    /// What `growth --json` printed; becomes growth.svg
+    #[arg(long, group = "results")]
+    growth: Option<PathBuf>,
     /// The folder for the pictures
     #[arg(long)]
     out: PathBuf,
@@ -31,12 +36,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     if let Some(path) = &arguments.cold {
         let to = arguments.out.join("cold.svg");
-        lines::draw(&result(path, "cold")?, &to)?;
+        lines::draw(&cold::chart(&result(path, "cold")?), &to)?;
         println!("{}", to.display());
     }
     if let Some(path) = &arguments.hot {
         let to = arguments.out.join("hot.svg");
         bars::draw(&result(path, "hot")?, &to)?;
+        println!("{}", to.display());
+    }
+    if let Some(path) = &arguments.growth {
+        let to = arguments.out.join("growth.svg");
+        lines::draw(&growth::chart(&result(path, "growth")?), &to)?;
         println!("{}", to.display());
     }
     Ok(())
