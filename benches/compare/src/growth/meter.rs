@@ -59,7 +59,7 @@ impl Meter {
 
     /// Runs an operation so often, and keeps the median of its times. `run` is told how often it ran before.
     pub fn time<T>(&mut self, name: &'static str, times: u32, mut run: impl FnMut(u32) -> Result<T>) -> Result<()> {
-        let (samples, memory) = watched(|| {
+        let (samples, memory) = watched(|_| {
             let sample = |n: u32| {
                 let started = Instant::now();
                 let kept = run(n).with_context(|| format!("{name} failed"))?;
@@ -78,18 +78,20 @@ impl Meter {
     }
 }
 
-/// Runs something, and says how much private memory the process had more at any moment of it than before.
-fn watched<T>(run: impl FnOnce() -> T) -> Result<(T, u64)> {
+/// Runs something, and says how much private memory the process had more than before, whenever it was looked at; `run`
+/// is told how often that was. Memory that the allocator kept from before, and gives out again, is not seen.
+fn watched<T>(run: impl FnOnce(&AtomicU64) -> T) -> Result<(T, u64)> {
     let before = private_bytes()?;
-    let (most, is_over) = (AtomicU64::new(before), AtomicBool::new(false));
+    let (most, looks, is_over) = (AtomicU64::new(before), AtomicU64::new(0), AtomicBool::new(false));
     let done = thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 most.fetch_max(private_bytes().unwrap_or(0), Ordering::Relaxed);
+                looks.fetch_add(1, Ordering::Release);
                 thread::sleep(LOOK);
             }
         });
-        let done = run();
+        let done = run(&looks);
         is_over.store(true, Ordering::Relaxed);
         done
     });
@@ -120,16 +122,16 @@ mod tests {
 
     #[test]
     fn memory_that_is_taken_and_given_back_is_seen() {
-        let mut meter = Meter::default();
-        meter.at(1.0);
-        meter
-            .time("fill", 1, |_| {
-                let bytes = std::hint::black_box(vec![1u8; 64 << 20]);
-                thread::sleep(10 * LOOK);
-                drop(bytes);
-                Ok(())
-            })
-            .unwrap();
-        assert!(meter.operations()[0].points[0].memory >= 60 << 20);
+        let fill = |looks: &AtomicU64| {
+            let bytes = std::hint::black_box(vec![1u8; 64 << 20]);
+            // The look that is going on may have begun before.
+            let wanted = looks.load(Ordering::Acquire) + 2;
+            while looks.load(Ordering::Acquire) < wanted {
+                thread::sleep(LOOK);
+            }
+            drop(bytes);
+        };
+        let ((), memory) = watched(fill).unwrap();
+        assert!(memory >= 60 << 20, "{memory} bytes");
     }
 }
