@@ -23,6 +23,7 @@
 mod affinity;
 mod bars;
 mod bell;
+mod bench;
 mod cold;
 mod folder;
 mod growth;
@@ -86,6 +87,8 @@ enum Command {
     Stream(bars::stream::Arguments),
     /// Opening a file whose writer was killed
     Recover(recover::Arguments),
+    /// Short runs of the others: which ratios moved since the baseline
+    Bench(bench::Arguments),
     /// Draws the results of `cold`, `hot` and `growth` as SVG
     Plot(plot::Arguments),
     #[command(hide = true)]
@@ -122,6 +125,7 @@ fn run(command: Command) -> Result<()> {
         Command::Bars(arguments) => bars::run(&arguments),
         Command::Stream(arguments) => bars::stream::run(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Plot(arguments) => plot::run(&arguments),
         Command::ColdChild(arguments) => probe::run(&arguments),
         Command::BellChild(arguments) => bell::run_child(&arguments),

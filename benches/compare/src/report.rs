@@ -115,6 +115,6 @@ pub fn rounded(value: f64) -> f64 {
 }
 
 /// A table whose first column is a name, and whose others are figures.
-fn table(header: &[&str]) -> Table {
+pub fn table(header: &[&str]) -> Table {
     shared::table(header, &(1..header.len()).collect::<Vec<_>>())
 }
