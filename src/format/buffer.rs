@@ -224,12 +224,12 @@ mod tests {
             heap.extend_from_slice(&bytes);
             let mut buffer = AlignedBuf::with_room(heap, 128);
             let before = buffer.as_ptr();
-            assert!(&*buffer == bytes && before.addr() % ALIGNMENT == 0, "{len}");
+            assert!(*buffer == bytes && before.addr().is_multiple_of(ALIGNMENT), "{len}");
             let whole = buffer.with_front(b"front").map(<[u8]>::to_vec);
             assert_eq!(whole, (len >= ROOMY_BYTES_MIN).then(|| [b"front".as_slice(), &bytes].concat()), "{len}");
-            assert!(buffer.as_ptr() == before && &*buffer == bytes, "{len}: it stays what and where it is");
+            assert!(buffer.as_ptr() == before && *buffer == bytes, "{len}: it stays what and where it is");
             assert!(buffer.with_front(&[0; 129]).is_none(), "that is more than there is room for");
         }
-        assert!(AlignedBuf::copy_of(&[1; 1 << 20]).unwrap().with_front(b"front").is_none());
+        assert!(AlignedBuf::copy_of(&vec![1; 1 << 20]).unwrap().with_front(b"front").is_none());
     }
 }

@@ -153,6 +153,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::large_stack_arrays, reason = "values that are large in themselves")]
     fn values_that_are_larger_than_a_chunk_have_room_too() {
         let pool = Pool::new();
         let large = [Pooled::new([1u8; 2 * SMALLEST_BYTES], &pool), Pooled::new([2u8; 2 * SMALLEST_BYTES], &pool)];

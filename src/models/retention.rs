@@ -90,10 +90,9 @@ impl Models {
         }
         if let Some(version) = superseded.filter(|_| self.settings.compress_superseded)
             && !left.compress.contains(&version)
+            && self.leaves(archive_bytes(batch, key, version)?)
         {
-            if self.leaves(archive_bytes(batch, key, version)?) {
-                left.compress.push(version);
-            }
+            left.compress.push(version);
         }
         if left.prune || !left.compress.is_empty() {
             superseded::write(batch, key, &left)?;

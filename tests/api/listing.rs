@@ -82,7 +82,7 @@ fn a_list_has_the_current_version_of_each_model_among_many() {
     let store = folder.options().keep_all_versions().open(folder.path()).unwrap();
     let keys: Vec<ModelKey> = (0..12).map(|i| ModelKey::new("m", &i).unwrap()).collect();
     for (n, key) in keys.iter().enumerate() {
-        for version in 0..(n * n) as u64 + 1 {
+        for version in 0..=(n * n) as u64 {
             store.publish(key, weights(1.0).tag("note", format!("{version}").repeat(100))).unwrap();
         }
     }

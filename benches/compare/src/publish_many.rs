@@ -58,7 +58,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let started = Instant::now();
         let archives = models.iter().map(|(_, model)| model::serialise(model)).collect::<Result<Vec<_>>>()?;
         let names: Vec<String> = keys.iter().map(ToString::to_string).collect();
-        heed.put(names.iter().map(String::as_bytes).zip(archives.iter().map(|archive| archive.as_slice())))?;
+        heed.put(names.iter().map(String::as_bytes).zip(archives.iter().map(rkyv::util::AlignedVec::as_slice)))?;
         peer.push(millis(started.elapsed()));
         if arguments.one_by_one && night < 2 {
             let models = trained(night);
