@@ -490,14 +490,6 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         &["engine::layout::branches::tests::a_branch_is_known_by_its_page_and_its_checksum"],
     ),
     plain(
-        "scans-do-not-trust-what-is-kept",
-        "src/engine/layout/tree.rs",
-        "self.checked_and_kept(source, root, None)",
-        "self.checked_once(source, root)",
-        "api",
-        &["branches::damage_after_a_branch_was_verified_changes_no_answer_and_is_found"],
-    ),
-    plain(
         "pieces-have-their-offset",
         "src/format/digest.rs",
         ".set_input_offset(offset)",
