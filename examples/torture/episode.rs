@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use modelkeep::{ErrorKind, Options, Store, Verify};
+use modelkeep::{ErrorKind, Options, Store, Verify, admin::Maintenance};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use super::{
@@ -55,7 +55,12 @@ fn options(chance: &mut StdRng) -> Options {
         .hot_bytes([0, 100_000, 8 << 20, 256 << 20][chance.gen_range(0..4)])
         .compress_superseded(chance.gen_bool(0.5))
         .check_held(chance.gen_bool(0.5));
-    if chance.gen_bool(0.2) { options.keep_all_versions() } else { options.retention(chance.gen_range(1..5)) }
+    // Writers know to the version what there is: what is removed is removed by their own calls.
+    if chance.gen_bool(0.2) {
+        options.keep_all_versions().maintenance(Maintenance::InBackground)
+    } else {
+        options.retention(chance.gen_range(1..5)).maintenance(Maintenance::WithPublish)
+    }
 }
 
 pub(super) fn run(path: &Path, seed: u64, report: &Report) {

@@ -150,20 +150,21 @@ impl Filter {
     /// whatever is published or removed meanwhile, and one that comes or goes may be in its page or not.
     ///
     /// ```
-    /// # use modelkeep::{Model, ModelKey, NewModel, Result, Schema, Store};
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
     /// # #[derive(rkyv::Archive, rkyv::Serialize)]
     /// # struct Momentum { weights: Vec<f64> }
     /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
     /// # let store = Store::in_memory()?;
     /// # let trained = || NewModel::new(Momentum { weights: vec![0.5] });
-    /// use modelkeep::admin::Filter;
+    /// use modelkeep::{admin::Filter, error::Result};
     ///
     /// for horizon_days in 0..5 {
     ///     store.publish(&ModelKey::new("momentum", &horizon_days)?, trained())?;
     /// }
     /// let (mut page, mut lengths) = (Filter::all().limit(2), Vec::new());
     /// loop {
-    ///     let keys: Vec<ModelKey> = store.list(page.clone())?.map(|listed| Ok(listed?.key().clone())).collect::<Result<_>>()?;
+    ///     let page_of = store.list(page.clone())?;
+    ///     let keys = page_of.map(|listed| Ok(listed?.key().clone())).collect::<Result<Vec<ModelKey>>>()?;
     ///     let Some(last) = keys.last() else { break };
     ///     lengths.push(keys.len());
     ///     page = page.after(last);

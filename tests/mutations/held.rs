@@ -468,7 +468,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "preload-evicts-nothing",
         "src/cache/room.rs",
-        "if !inner.has_room(self, admission.weight.bytes()) {",
+        "if !inner.has_room(self, key, admission.weight.bytes()) {",
         "if false {",
         "lib",
         &["cache::room::tests::what_is_loaded_in_advance_takes_free_room_and_no_other"],
