@@ -16,6 +16,9 @@ use super::page::Root;
 const SLOTS: usize = 1024;
 /// Slots in which a branch may be.
 const PROBES: usize = 4;
+/// Branches that are read before any is kept: to make the slots takes as long as reading some, and a process that gets one
+/// model reads a few.
+const READ_FIRST: usize = 16;
 /// Bytes of a branch that is kept at most. Those of keys of usual length have a page of 4 KiB.
 const BYTES_MAX: usize = 8 << 10;
 
@@ -30,11 +33,13 @@ pub(super) struct Vacancy<'a> {
     taken: &'a AtomicUsize,
 }
 
-/// What is kept. The slots are made for the first branch: a small store has none.
+/// What is kept. The slots are made when some branches were read: a small store has none.
 #[derive(Default)]
 pub(in crate::engine) struct Branches {
     slots: OnceLock<Box<[OnceLock<Branch>]>>,
     taken: AtomicUsize,
+    /// Up to as many as are read first.
+    read: AtomicUsize,
 }
 
 impl Branches {
@@ -52,6 +57,10 @@ impl Branches {
     /// Where a branch of so many bytes can be kept, if there is room for it.
     pub(super) fn vacancy(&self, root: Root, bytes: usize) -> Option<Vacancy<'_>> {
         if bytes > BYTES_MAX {
+            return None;
+        }
+        if self.read.load(Ordering::Relaxed) < READ_FIRST {
+            self.read.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         let slots = self.slots.get_or_init(|| (0..SLOTS).map(|_| OnceLock::new()).collect());
@@ -83,6 +92,13 @@ mod tests {
         Root { page: PageNumber::new(page).unwrap(), checksum }
     }
 
+    /// Of which some were read.
+    fn begun() -> Branches {
+        let branches = Branches::default();
+        assert!((0..READ_FIRST).all(|_| branches.vacancy(root(1, 1), 1).is_none()), "nothing is kept at first");
+        branches
+    }
+
     fn keep(branches: &Branches, root: Root, byte: u8) -> bool {
         let vacancy = branches.vacancy(root, 1);
         vacancy.map(|vacancy| vacancy.keep(root, [byte].into())).is_some()
@@ -90,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_branch_is_known_by_its_page_and_its_checksum() {
-        let branches = Branches::default();
+        let branches = begun();
         assert!(branches.get(root(1, 7)).is_none());
         assert!(keep(&branches, root(1, 7), 1) && keep(&branches, root(2, 7), 2));
         assert!(keep(&branches, root(1, 7 + SLOTS as u128), 3));
@@ -102,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_finds_no_room_is_not_kept_and_nothing_goes_for_it() {
-        let branches = Branches::default();
+        let branches = begun();
         assert!((0..PROBES as u64).all(|page| keep(&branches, root(page, 9), page as u8)));
         assert!(!keep(&branches, root(99, 9), 99) && branches.vacancy(root(5, 500), BYTES_MAX + 1).is_none());
         assert!((0..PROBES as u64).all(|page| branches.get(root(page, 9)) == Some(&[page as u8][..])));

@@ -184,7 +184,7 @@ fn cached_hash(name: &ModelName, hash: ConfigHash) -> u64 {
     let [config, ..] = hash.as_bytes().as_chunks::<8>().0 else {
         unreachable!("a hash has 32 bytes");
     };
-    (u64::from_le_bytes(*config) ^ twox_hash::XxHash3_64::oneshot(name.as_str().as_bytes())).max(1)
+    (u64::from_le_bytes(*config) ^ xxhash_rust::xxh3::xxh3_64(name.as_str().as_bytes())).max(1)
 }
 
 impl PartialEq for ModelKey {
