@@ -112,9 +112,10 @@
 //! # Memory
 //!
 //! Bytes used = [`Options::hot_bytes`] at most for models in memory + [`Options::cache_bytes`] at most for file pages +
-//! the models that callers hold after they were evicted + up to 1,024 branches of the file's trees, 4 MiB. Archives from 64 KiB on are read in place: their bytes are the
-//! operating system's, which takes them back when it needs to. While a model of `n` bytes is published, up to `4 n`,
-//! and the compressed archive of the version before it.
+//! the models that callers hold after they were evicted + up to 1,024 branches of the file's trees, 4 to 8 MiB (twice
+//! that while a list of an older state lives). Archives from 64 KiB on are read in place: their bytes are the operating
+//! system's, which takes them back when it needs to. While a model of `n` bytes is published, up to `4 n`; while
+//! superseded versions are compressed, up to 32 MiB of them and one more, until their commit.
 //!
 //! # Cargo features
 //!
@@ -185,8 +186,9 @@ pub mod admin {
             },
             filter::Filter,
             list::{Listed, Listing, VersionEntry},
-            maintenance::{Maintained, Maintenance},
+            maintenance::Maintained,
             manage::{Removal, Removed, RemovedVersion},
+            settings::Maintenance,
             stats::{Stats, TierStats},
             tiers::{PreloadReport, Preloaded},
         },

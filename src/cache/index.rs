@@ -15,14 +15,19 @@
 
 #![allow(unsafe_code, reason = "a reader protects what it finds; see `find`")]
 
-use std::{array, mem::MaybeUninit, ptr, sync::OnceLock};
+use std::{
+    array,
+    mem::{ManuallyDrop, MaybeUninit},
+    ptr,
+    sync::OnceLock,
+};
 
 use super::{
     hazard::{Guard, TAG, Unprotected},
     slot::{CacheValue, LINE, Slot},
 };
 use crate::{
-    format::{huge_pages, pool::Pooled},
+    format::{huge_pages, pool::Pooled, prefetch},
     sync::{
         atomic::{AtomicPtr, AtomicUsize, Ordering},
         thread_slot::ThreadSlot,
@@ -36,12 +41,16 @@ const SMALLEST_LOG2: usize = 6;
 const CLASSES: usize = 32;
 
 /// A slot that readers cannot find any more: it was in the index, and was taken out, or replaced. Nothing else can be
-/// retired.
-pub(super) struct Unlinked<V: CacheValue>(Pooled<Slot<V>>);
+/// retired. One that is dropped instead, because something unwinds, is never freed: a reader may have it still.
+pub(super) struct Unlinked<V: CacheValue>(ManuallyDrop<Pooled<Slot<V>>>);
 
 impl<V: CacheValue> Unlinked<V> {
     pub(super) fn into_slot(self) -> Pooled<Slot<V>> {
-        self.0
+        ManuallyDrop::into_inner(self.0)
+    }
+
+    fn new(slot: Pooled<Slot<V>>) -> Self {
+        Self(ManuallyDrop::new(slot))
     }
 
     pub(super) fn slot(&self) -> &Slot<V> {
@@ -51,7 +60,7 @@ impl<V: CacheValue> Unlinked<V> {
     /// A slot of a test, which sees to it itself that nobody finds it.
     #[cfg(test)]
     pub(super) fn vouched(slot: Pooled<Slot<V>>) -> Self {
-        Self(slot)
+        Self::new(slot)
     }
 }
 
@@ -156,18 +165,19 @@ impl<V: CacheValue> Index<V> {
         replaced: Option<Pooled<Slot<V>>>,
         slots: impl ExactSizeIterator<Item = &'a Pooled<Slot<V>>>,
     ) -> Option<Unlinked<V>> {
+        let replaced = replaced.map(Unlinked::new);
         let class = self.class.load(Ordering::Relaxed);
         let table = self.current().always("there is a table from the beginning");
         if 2 * (slots.len() + 1) <= table.buckets.len() {
-            table.put(slot, replaced.as_ref());
-            return replaced.map(Unlinked);
+            table.put(slot, replaced.as_ref().map(|replaced| &*replaced.0));
+            return replaced;
         }
         let larger = self.table(class + 1).always("there are no more models than addresses");
         slots.chain([slot]).for_each(|slot| larger.put(slot, None));
         self.class.store(class + 1, Ordering::Release);
         // Readers that are still in it find nothing, and nothing that is retired later.
         table.clear();
-        replaced.map(Unlinked)
+        replaced
     }
 
     /// Takes a slot out, which is to be retired.
@@ -175,7 +185,7 @@ impl<V: CacheValue> Index<V> {
         if let Some(table) = self.current() {
             table.take(&slot);
         }
-        Unlinked(slot)
+        Unlinked::new(slot)
     }
 
     /// Takes everything out; `slots` are all that are in it, and are to be retired.
@@ -183,7 +193,7 @@ impl<V: CacheValue> Index<V> {
         if let Some(table) = self.current() {
             table.clear();
         }
-        slots.map(Unlinked).collect()
+        slots.map(Unlinked::new).collect()
     }
 }
 
@@ -215,14 +225,8 @@ fn lines_ahead((first, last): (usize, usize)) -> usize {
 fn read_ahead(lines: usize) {
     let last = lines & !TAG;
     let first = last.wrapping_sub((lines & TAG) * LINE);
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    for line in [last, first] {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: what is fetched in advance is not read, so that the address may be any.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(ptr::without_provenance(line)) };
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _: (usize, usize) = (first, last);
+    prefetch::line(last);
+    prefetch::line(first);
 }
 
 impl<V: CacheValue> Table<V> {
@@ -349,6 +353,19 @@ mod tests {
         assert_eq!(ahead(0x1_0000, 0x1_0000 + 63 * LINE), (0x1_0000 + 63 * LINE, 63));
         assert_eq!(ahead(0x1_0000, 0x1_0000 + 64 * LINE), (0x1_0000 + 64 * LINE, 0), "too far apart");
         assert_eq!(ahead(0x1_0040, 0x1_0000), (0x1_0000, 0), "the wrong way round");
+    }
+
+    #[test]
+    fn what_is_unlinked_and_not_retired_is_never_freed() {
+        let (index, pool, retired_list) = (Index::new(), Pool::new(), Arc::new(RetiredList::new()));
+        let value = Arc::new(1);
+        let slot =
+            Slot::new(&key(1), Arc::clone(&value), Weight::default(), Timestamp::from_nanos(0), &retired_list, &pool);
+        // SAFETY: it is taken out below.
+        let replaced = unsafe { index.insert(&slot, None, std::iter::empty()) };
+        assert!(replaced.is_none());
+        drop(index.remove(slot));
+        assert_eq!(Arc::strong_count(&value), 2, "as when something unwinds before it is retired");
     }
 
     fn found(index: &Index<u32>, i: u32) -> Option<u32> {

@@ -25,7 +25,7 @@ use std::{
 
 pub(crate) use hazard::Guard;
 pub(crate) use index::Hit;
-pub(crate) use room::Beside;
+pub(crate) use room::{Beside, Reservation};
 pub(crate) use slot::{CacheValue, Weight};
 
 use crate::{
@@ -53,6 +53,8 @@ struct Inner<V: CacheValue> {
     slots: HashMap<ModelKey, (Pooled<Slot<V>>, Node)>,
     queue: Sieve<ModelKey>,
     weight: Weight,
+    /// Bytes that are kept for entries which are being loaded: see [`Reservation`].
+    reserved_bytes: u64,
     generation: u64,
 }
 
@@ -83,7 +85,13 @@ impl<V: CacheValue> Cache<V> {
     /// Returns an empty tier that holds at most `capacity_bytes`, each entry for at most `max_age`.
     pub(crate) fn new(capacity_bytes: u64, max_age: Option<Duration>) -> Self {
         hazard::prepare();
-        let inner = Inner { slots: HashMap::new(), queue: Sieve::new(), weight: Weight::default(), generation: 0 };
+        let inner = Inner {
+            slots: HashMap::new(),
+            queue: Sieve::new(),
+            weight: Weight::default(),
+            reserved_bytes: 0,
+            generation: 0,
+        };
         let (inner, retired_list) = (Mutex::new(inner), Arc::new(RetiredList::new()));
         Self { index: Index::new(), inner, retired_list, pool: Pool::new(), capacity_bytes, max_age }
     }
@@ -238,6 +246,8 @@ impl<V: CacheValue> Inner<V> {
             tracing::debug!(%key, weight_bytes, capacity, "too large for the hot tier");
             return self.remove(key, &tier.index);
         }
+        // Before anything is forgotten: from there on nothing may unwind until what is forgotten is out of the index.
+        let slot = Slot::new(key, value, weight, now, &tier.retired_list, &tier.pool);
         // Replaced in one step: a reader finds the old one or the new one, and never neither.
         let replaced = self.forget(key);
         while self.weight.bytes() + weight_bytes > capacity {
@@ -252,7 +262,6 @@ impl<V: CacheValue> Inner<V> {
                 evicted.push(tier.index.remove(slot));
             }
         }
-        let slot = Slot::new(key, value, weight, now, &tier.retired_list, &tier.pool);
         let others = self.slots.values().map(|(slot, _)| slot);
         // SAFETY: `slots` keeps what is in the index, and gives it up as `Unlinked` alone.
         #[allow(unsafe_code, reason = "the cache owns what its index names")]

@@ -7,7 +7,10 @@ use std::{
 
 use super::hazard::RetiredList;
 use crate::{
-    format::pool::{Pool, Pooled},
+    format::{
+        pool::{Pool, Pooled},
+        prefetch,
+    },
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,7 +22,7 @@ use crate::{
 };
 
 /// Bytes of a cache line.
-pub(super) const LINE: usize = 64;
+pub(super) const LINE: usize = prefetch::LINE_BYTES;
 
 /// Bytes that an entry takes: in memory of its own, and in the map of a file, which the operating system can take back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Bound,
     sync::Arc,
 };
@@ -192,9 +192,17 @@ impl Batch {
         self.written.borrow().contains_key(&(table, key.to_vec()))
     }
 
-    /// The keys that begin with `prefix`, in order.
-    pub(crate) fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>> {
-        Ok(self.prefix(table, prefix)?.into_iter().map(|(key, _)| key).collect())
+    /// Calls `visit` with every row whose key begins with `prefix` that this transaction wrote, or removed.
+    fn for_each_written(&self, table: Table, prefix: &[u8], mut visit: impl FnMut(&[u8], Option<&[u8]>)) {
+        let end = match after_prefix(prefix) {
+            Some(end) => Bound::Excluded((table, end)),
+            None => Bound::Unbounded,
+        };
+        let written = self.written.borrow();
+        let range = written.range((Bound::Included((table, prefix.to_vec())), end));
+        for ((_, key), value) in range.take_while(|((of, _), _)| *of == table) {
+            visit(key, value.as_deref());
+        }
     }
 
     /// Removes a row and returns the bytes of its key and value; 0 when there was none.
@@ -364,19 +372,20 @@ impl Reader for Batch {
 
     fn prefix(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = self.base.prefix(table, prefix)?.into_iter().collect();
-        let end = match after_prefix(prefix) {
-            Some(end) => Bound::Excluded((table, end)),
-            None => Bound::Unbounded,
-        };
-        let written = self.written.borrow();
-        let range = written.range((Bound::Included((table, prefix.to_vec())), end));
-        for ((_, key), value) in range.take_while(|((of, _), _)| *of == table) {
-            match value {
-                Some(value) => drop(rows.insert(key.clone(), value.clone())),
-                None => drop(rows.remove(key)),
-            }
-        }
+        self.for_each_written(table, prefix, |key, value| match value {
+            Some(value) => drop(rows.insert(key.to_vec(), value.to_vec())),
+            None => drop(rows.remove(key)),
+        });
         Ok(rows.into_iter().collect())
+    }
+
+    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let mut keys: BTreeSet<Vec<u8>> = self.base.keys(table, prefix)?.into_iter().collect();
+        self.for_each_written(table, prefix, |key, value| match value {
+            Some(_) => drop(keys.insert(key.to_vec())),
+            None => drop(keys.remove(key)),
+        });
+        Ok(keys.into_iter().collect())
     }
 }
 

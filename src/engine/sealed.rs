@@ -349,8 +349,8 @@ impl InPlace for Lease {
         Self::bytes(self)
     }
 
-    fn is_resident(&self) -> bool {
-        Self::is_resident(self)
+    fn is_at_hand(&self) -> bool {
+        Self::is_at_hand(self)
     }
 
     fn populate(&self, from: usize) -> Option<usize> {

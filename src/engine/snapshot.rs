@@ -1,6 +1,6 @@
 //! Reading one committed state.
 
-use std::{ops::Deref, sync::Arc};
+use std::{iter, ops::Deref, sync::Arc};
 
 use super::{
     mapped::{Lease, Location, PinRegistry},
@@ -34,6 +34,9 @@ pub(crate) trait Reader {
 
     /// Returns all rows whose keys begin with `prefix`, in order.
     fn prefix(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
+
+    /// Returns the keys that begin with `prefix`, in order: no value is copied.
+    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>>;
 }
 
 /// The smallest key that is greater than every key which begins with `prefix`; `None` when there is none.
@@ -209,6 +212,11 @@ impl Reader for Snapshot {
 
     fn prefix(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         self.scan(table, prefix).collect()
+    }
+
+    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let mut rows = self.scan(table, prefix);
+        iter::from_fn(|| rows.next_sealed(|key, _| key.to_vec())).collect()
     }
 }
 

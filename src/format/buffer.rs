@@ -36,8 +36,9 @@ pub(crate) trait InPlace: fmt::Debug + Send + Sync {
     /// The bytes, always the same ones.
     fn bytes(&self) -> &[u8];
 
-    /// Whether all bytes are in memory already.
-    fn is_resident(&self) -> bool;
+    /// Whether nothing is gained by [`populate`](InPlace::populate): the bytes are in memory, or so few that the first touch
+    /// brings them all.
+    fn is_at_hand(&self) -> bool;
 
     /// Brings bytes into memory that are not there yet: a part of them, from this offset on. Returns where to go on, or
     /// `None` at the end.
@@ -117,11 +118,11 @@ impl AlignedBuf {
         matches!(self.inner, Inner::Borrowed(_))
     }
 
-    /// Whether all bytes are in memory already.
-    pub(crate) fn is_resident(&self) -> bool {
+    /// Whether all bytes are at hand: see [`InPlace::is_at_hand`].
+    pub(crate) fn is_at_hand(&self) -> bool {
         match &self.inner {
             Inner::Heap(_) | Inner::Map(_) => true,
-            Inner::Borrowed(lent) => lent.is_resident(),
+            Inner::Borrowed(lent) => lent.is_at_hand(),
         }
     }
 

@@ -15,11 +15,12 @@ pub(crate) fn advise(start: *mut u8, bytes: usize) {
             return;
         }
         // Whole pages: an allocator that has memory of this size from the kernel puts a few bytes before it.
-        let start = start.map_addr(|at| at & !(rustix::param::page_size() - 1));
+        let before = start.addr() & (rustix::param::page_size() - 1);
+        let (start, bytes) = (start.map_addr(|at| at - before), bytes + before);
         // SAFETY: the advice changes neither what is mapped nor what is in it, whosever memory this is.
-        if let Err(err) = unsafe { rustix::mm::madvise(start.cast(), bytes, rustix::mm::Advice::LinuxHugepage) } {
-            tracing::debug!(%err, bytes, "no huge pages for this memory");
-        }
+        let advised = unsafe { rustix::mm::madvise(start.cast(), bytes, rustix::mm::Advice::LinuxHugepage) };
+        // Nothing is said when there are none: callers hold locks here, and what must not unwind.
+        let _: rustix::io::Result<()> = advised;
     }
     #[cfg(not(all(target_os = "linux", not(miri))))]
     let _: (*mut u8, usize) = (start, bytes);

@@ -13,5 +13,6 @@ pub(crate) mod envelope;
 pub(crate) mod huge_pages;
 pub(crate) mod parallel;
 pub(crate) mod pool;
+pub(crate) mod prefetch;
 pub(crate) mod record;
 pub(crate) mod schema;

@@ -275,8 +275,8 @@ impl ValidatedBytes {
     }
 
     /// Whether all bytes are in memory already.
-    pub(crate) fn is_resident(&self) -> bool {
-        self.bytes.is_resident()
+    pub(crate) fn is_at_hand(&self) -> bool {
+        self.bytes.is_at_hand()
     }
 
     /// Brings all bytes into memory that are not there yet, unless it is told to stop.

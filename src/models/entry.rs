@@ -102,7 +102,7 @@ impl Entry {
     /// Bytes that it takes in the hot tier.
     pub(super) fn weight(&self) -> Weight {
         let archive = self.checked.bytes().len() as u64;
-        let rest = rest_bytes(&self.metadata);
+        let rest = rest_bytes(self.metadata.config.len());
         if self.checked.is_in_file() {
             Weight { heap_bytes: rest, mapped_bytes: archive }
         } else {
@@ -112,13 +112,13 @@ impl Entry {
 }
 
 /// Bytes that an entry takes in the hot tier besides its archive.
-fn rest_bytes(metadata: &Metadata) -> u64 {
-    (metadata.config.len() + size_of::<Entry>()) as u64
+fn rest_bytes(config_len: usize) -> u64 {
+    (config_len + size_of::<Entry>()) as u64
 }
 
 /// Bytes that a model takes in the hot tier, before it is loaded.
-pub(super) fn weight_bytes(metadata: &Metadata) -> u64 {
-    metadata.archive_bytes.saturating_add(rest_bytes(metadata))
+pub(super) fn weight_bytes(archive_bytes: u64, config_len: usize) -> u64 {
+    archive_bytes.saturating_add(rest_bytes(config_len))
 }
 
 /// What keeps an entry: a guard of the hot tier, or a reference count.

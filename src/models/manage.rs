@@ -303,7 +303,7 @@ impl Removal<'_> {
         batch.frees_room();
         let (mut removed, mut gone) = (Removed::default(), Vec::new());
         for (key, unwanted) in self.unwanted(batch)? {
-            let mut head = head::read(batch, &key)?.unwrap_or_default();
+            let mut head = head::read_or_begin(batch, &key)?;
             let had_current = head.current.is_some();
             for version in unwanted {
                 let bytes = removal::remove_version(batch, &key, version)?;
@@ -331,7 +331,7 @@ impl Removal<'_> {
             Scope::BeyondAll { .. } | Scope::OlderThan(_) => Vec::new(),
         };
         let mut by_key: BTreeMap<ModelKey, Vec<Version>> = BTreeMap::new();
-        for (row, _) in batch.prefix(Table::Metadata, &prefix)? {
+        for row in batch.keys(Table::Metadata, &prefix)? {
             if let Some((key, version)) = metadata::split_row(&row) {
                 by_key.entry(key).or_default().push(version);
             }

@@ -6,6 +6,7 @@
 pub(crate) mod aliases;
 pub(crate) mod annotate;
 pub(crate) mod archive;
+mod backlog;
 pub(crate) mod catalog;
 mod copy;
 mod entry;
@@ -41,7 +42,7 @@ use crate::{
     sync::{counters::Counters, single_flight::SingleFlight},
     types::{key::ModelKey, version::Version},
 };
-use maintenance::Backlog;
+use backlog::Backlog;
 use settings::ModelSettings;
 use tiers::{ModelTier, Tiers};
 

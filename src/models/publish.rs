@@ -141,7 +141,7 @@ impl Models {
         expect: Expect,
     ) -> Result<(Vec<Written>, Option<Error>)> {
         match self.try_to_commit(all, expect) {
-            Err(err) if err.kind() == ErrorKind::StorageFull && self.makes_room() => self.try_to_commit(all, expect),
+            Err(err) if err.kind() == ErrorKind::StorageFull && self.make_room() => self.try_to_commit(all, expect),
             done => done,
         }
     }
@@ -174,11 +174,16 @@ impl Models {
             }
             Ok((written, shown))
         };
-        let (written, doubt) = self.commit_or_doubt("publish", change)?;
+        let note = |written: &Vec<Written>| {
+            self.note_leftovers(written.iter().zip(&contents).map(|(written, &(key, _))| (key, written.left)));
+        };
+        let (written, doubt) = self.commit_or_doubt("publish", change, note)?;
         for (Written { version, entry, .. }, (key, _)) in written.iter().zip(&*all) {
             tracing::info!(%key, %version, bytes = entry.metadata.archive_bytes, "published");
         }
-        self.note_leftovers(written.iter().zip(all).map(|(written, (key, _))| (*key, written.left)));
+        if written.iter().any(|written| written.left.is_some()) {
+            self.maintain_soon();
+        }
         Ok((written, doubt))
     }
 
@@ -196,7 +201,7 @@ impl Models {
         Ok(Encoded {
             model: BlobHead::raw(Kind::Model, &metadata.schema, archive.bytes(), metadata.model_hash)?,
             artifacts: artifacts.collect::<Result<Vec<_>>>()?,
-            superseded: self.compressed_now(before, key),
+            superseded: self.compressed_now(before, key)?,
             samples: contents.prepared.as_ref().map(samples).transpose()?.unwrap_or_default(),
             config: config_of(before, key)?,
         })
@@ -240,7 +245,7 @@ impl Models {
         head.advance(version);
         let mut left = None;
         if head_is_whole {
-            left = self.retire(batch, key, &mut head, before)?;
+            left = self.retire(batch, key, &mut head, before, superseded.as_ref())?;
         }
         head::write(batch, key, &head)?;
         if let Some(superseded) = superseded {

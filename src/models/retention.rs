@@ -6,8 +6,13 @@
 
 use super::{
     Models,
-    catalog::{self, head::Head, metadata, removal, superseded},
-    maintenance::Maintenance,
+    catalog::{
+        self,
+        head::Head,
+        metadata, removal,
+        superseded::{self, Superseded},
+    },
+    settings::Maintenance,
 };
 use crate::{
     engine::{Batch, Reader, Snapshot, sealed::Blob},
@@ -51,29 +56,47 @@ pub(super) struct Finished {
 }
 
 impl Models {
-    /// Whether a publish leaves what an archive of this size costs to maintenance.
+    /// Whether a publish may leave what an archive of this size costs to maintenance.
+    fn may_leave(&self, bytes: u64) -> bool {
+        bytes >= LATER_BYTES_MIN && self.settings.maintenance != Maintenance::WithPublish
+    }
+
+    /// Whether it does: not when too much waits.
     fn leaves(&self, bytes: u64) -> bool {
-        bytes >= LATER_BYTES_MIN && self.settings.maintenance != Maintenance::WithPublish && self.backlog.has_room()
+        self.may_leave(bytes) && self.backlog.has_room()
     }
 
     /// The current version's archive, compressed, if the publish that supersedes it does that itself.
-    pub(super) fn compressed_now(&self, before: &Snapshot, key: &ModelKey) -> Option<Compressed> {
+    pub(super) fn compressed_now(&self, before: &Snapshot, key: &ModelKey) -> Result<Option<Compressed>> {
         if !self.settings.compress_superseded {
-            return None;
+            return Ok(None);
         }
-        let (version, stored) = catalog::current(before, key).ok()??;
-        let now = !self.leaves(stored.metadata.archive_bytes);
-        now.then(|| compressed(before, version, &stored)).flatten()
+        let packed = match catalog::current(before, key) {
+            Ok(Some((_, stored))) if self.leaves(stored.metadata.archive_bytes) => return Ok(None),
+            Ok(Some((version, stored))) => compressed(before, version, &stored),
+            Ok(None) => return Ok(None),
+            Err(err) => Err(err),
+        };
+        match packed {
+            Err(err) if err.kind() == ErrorKind::Expired => Err(err),
+            // A saving, and not worth failing for.
+            Err(error) => {
+                tracing::warn!(%key, %error, "the superseded version is not compressed");
+                Ok(None)
+            }
+            packed => packed,
+        }
     }
 
-    /// Decides what becomes of the versions of a model that `superseded` is not the current one of any more. Says what it
-    /// left for later.
+    /// Decides what becomes of the versions of a model that `superseded` is not the current one of any more; `packed` is
+    /// what was compressed before. Says what it left for later.
     pub(super) fn retire(
         &self,
         batch: &Batch,
         key: &ModelKey,
         head: &mut Head,
         superseded: Option<Version>,
+        packed: Option<&Compressed>,
     ) -> Result<Option<Leftover>> {
         let before = superseded::read(batch, key)?;
         let mut left = before.clone().unwrap_or_default();
@@ -89,14 +112,15 @@ impl Models {
             }
         }
         if let Some(version) = superseded.filter(|_| self.settings.compress_superseded)
+            && packed.is_none_or(|packed| packed.version != version)
             && !left.compress.contains(&version)
-            && self.leaves(archive_bytes(batch, key, version)?)
+            && self.may_leave(archive_bytes(batch, key, version)?)
         {
             left.compress.push(version);
         }
         if left.prune || !left.compress.is_empty() {
             superseded::write(batch, key, &left)?;
-            return left_bytes(batch, key).map(|bytes| Some(Leftover { bytes }));
+            return left_bytes(batch, key, &left).map(|bytes| Some(Leftover { bytes }));
         }
         if before.is_some() {
             superseded::clear(batch, key)?;
@@ -111,10 +135,15 @@ impl Models {
         key: &ModelKey,
         prepared: Vec<(Version, Option<Compressed>)>,
     ) -> Result<Finished> {
+        let mut finished = Finished { removed: 0, compressed: 0, is_all: true };
         let Some(mut left) = superseded::read(batch, key)? else {
-            return Ok(Finished { removed: 0, compressed: 0, is_all: true });
+            return Ok(finished);
         };
-        let mut head = catalog::head::read(batch, key)?.unwrap_or_default();
+        // Lost to damage, and accepted as lost: nobody can say what is current, what is pinned, and which numbers were used.
+        let Some(mut head) = catalog::head::read(batch, key)? else {
+            superseded::clear(batch, key)?;
+            return Ok(finished);
+        };
         let unwanted = self.unwanted(batch, key, &head)?;
         for &version in &unwanted {
             remove_unwanted(batch, key, &mut head, version)?;
@@ -124,7 +153,7 @@ impl Models {
         }
         left.prune = false;
         left.compress.retain(|version| !unwanted.contains(version));
-        let mut finished = Finished { removed: unwanted.len(), compressed: 0, is_all: false };
+        finished.removed = unwanted.len();
         for (version, packed) in prepared {
             left.compress.retain(|other| *other != version);
             let packed = packed.filter(|_| !unwanted.contains(&version));
@@ -145,7 +174,7 @@ impl Models {
 
     /// The versions beyond those that are kept.
     fn unwanted(&self, reader: &impl Reader, key: &ModelKey, head: &Head) -> Result<Vec<Version>> {
-        let Some(keep) = self.settings.retention else {
+        let Some(keep) = self.settings.retention.map(|keep| keep.max(1)) else {
             return Ok(Vec::new());
         };
         let seen = metadata::versions(reader, key)
@@ -162,8 +191,7 @@ impl Models {
 }
 
 /// Bytes of the archives that are to be compressed.
-pub(super) fn left_bytes(reader: &impl Reader, key: &ModelKey) -> Result<u64> {
-    let left = superseded::read(reader, key)?.unwrap_or_default();
+pub(super) fn left_bytes(reader: &impl Reader, key: &ModelKey, left: &Superseded) -> Result<u64> {
     left.compress.iter().map(|&version| archive_bytes(reader, key, version)).sum()
 }
 
@@ -172,17 +200,25 @@ pub(super) fn left_bytes(reader: &impl Reader, key: &ModelKey) -> Result<u64> {
 pub(super) fn compress_left(
     before: &Snapshot,
     key: &ModelKey,
+    left: &Superseded,
     bytes_max: u64,
 ) -> Result<Vec<(Version, Option<Compressed>)>> {
     let (mut done, mut bytes) = (Vec::new(), 0);
-    for version in superseded::read(before, key)?.unwrap_or_default().compress {
+    for &version in &left.compress {
         if bytes > bytes_max {
             break;
         }
-        let packed = match metadata::read(before, key, version) {
-            Ok(Some(stored)) => compressed(before, version, &stored),
-            // Gone, or damaged: it stays what it is.
-            _ => None,
+        let packed = metadata::read(before, key, version).and_then(|stored| match stored {
+            Some(stored) => compressed(before, version, &stored),
+            None => Ok(None),
+        });
+        let packed = match packed {
+            // It stays as it is, and keeps no other version waiting.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::error!(%key, %version, %error, "damaged; not compressed");
+                None
+            }
+            packed => packed?,
         };
         bytes += packed.as_ref().map_or(0, |packed| packed.raw_bytes);
         done.push((version, packed));
@@ -222,18 +258,18 @@ fn archive_bytes(reader: &impl Reader, key: &ModelKey, version: Version) -> Resu
     }
 }
 
-/// A version's archive in compressed form, when it is large, raw and whole. Compression is a saving and not worth failing
-/// for: what cannot be read stays as it is, and damaged bytes are not sealed anew.
-fn compressed(before: &Snapshot, version: Version, stored: &metadata::Stored) -> Option<Compressed> {
+/// A version's archive in compressed form, when it is large and raw. All of it is checked: damaged bytes are not sealed
+/// anew.
+fn compressed(before: &Snapshot, version: Version, stored: &metadata::Stored) -> Result<Option<Compressed>> {
     let raw_bytes = stored.metadata.archive_bytes;
     if raw_bytes < COMPRESS_BYTES_MIN {
-        return None;
+        return Ok(None);
     }
-    let blob = before.blob(stored.archive_id).ok()?;
-    let envelope = blob.open(Kind::Model, Verify::Full).ok()?;
+    let blob = before.blob(stored.archive_id)?;
+    let envelope = blob.open(Kind::Model, Verify::Full)?;
     if envelope.header.codec != Codec::Raw {
-        return None;
+        return Ok(None);
     }
-    let blob = Blob::compress(Kind::Model, &stored.metadata.schema, envelope.payload).ok()??;
-    Some(Compressed { version, archive_id: stored.archive_id, raw_bytes, blob })
+    let blob = Blob::compress(Kind::Model, &stored.metadata.schema, envelope.payload)?;
+    Ok(blob.map(|blob| Compressed { version, archive_id: stored.archive_id, raw_bytes, blob }))
 }

@@ -2,8 +2,28 @@
 
 use std::time::Duration;
 
-use super::maintenance::Maintenance;
 use crate::format::envelope::Verify;
+
+/// Who compresses superseded versions, and removes those beyond the [retention](crate::Options::retention), and when.
+///
+/// It concerns archives of 16 KiB and more. Smaller ones are seen to by the publish itself, and so are all of a store that
+/// keeps one version.
+///
+/// What a publish leaves is noted in the file, in its own transaction. Until it is done a model may have one version
+/// more than is kept; one whose versions still wait when it is published again has them removed by that publish. When
+/// archives of more than 512 MiB wait, publishes leave nothing until there is less.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Maintenance {
+    /// A thread of the store, in commits of their own, 20 ms after a publish. The default. It goes on after a restart, and
+    /// is finished by [`Store::close`](crate::Store::close).
+    #[default]
+    InBackground,
+    /// The caller of [`Store::run_maintenance`](crate::Store::run_maintenance), and otherwise as above.
+    OnRequest,
+    /// Each publish, in its own transaction, which takes that much longer.
+    WithPublish,
+}
 
 /// The part of the options that is about models.
 #[derive(Clone, Copy, Debug)]

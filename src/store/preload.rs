@@ -12,8 +12,8 @@ impl Store {
     /// loaded.
     ///
     /// Nothing is evicted for it: what does not fit beside what is in memory ([`Options::hot_bytes`]) is not read and
-    /// reported as [`NoRoom`]. Keys are taken in the order in which they are given, so name first what must be there;
-    /// one behind a large model that did not fit may still find room. To make room, [`evict_all`](Self::evict_all), or
+    /// reported as [`NoRoom`]. Room goes to the keys in the order in which they are given, so name first what must be
+    /// there; one behind a large model that did not fit may still find room. To make room, [`evict_all`](Self::evict_all), or
     /// open the store with more. What is loaded later by `get` may push out what was preloaded, as it may anything.
     ///
     /// Under [`Verify::Full`](crate::Verify::Full) and [`Verify::Background`](crate::Verify::Background) every byte is

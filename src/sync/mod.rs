@@ -5,6 +5,7 @@
 
 pub(crate) mod counters;
 pub(crate) mod gate;
+pub(crate) mod in_order;
 pub(crate) mod panics;
 pub(crate) mod single_flight;
 pub(crate) mod thread_slot;

@@ -1,6 +1,8 @@
 //! Branches of the file's trees that were verified, and are kept in memory.
 
-use modelkeep::{ModelKey, Store};
+use std::{fs, os::unix::fs::FileExt};
+
+use modelkeep::{ModelKey, Store, admin::Filter};
 
 use crate::support::{Folder, Weights, first_weight, key, weights};
 
@@ -40,4 +42,24 @@ fn many_commits_share_what_is_kept_and_see_their_own_state() {
 
 fn key_of_nobody(round: u32) -> ModelKey {
     key(&format!("nobody{round}"))
+}
+
+/// What is kept answers reads of models; a verification, a list and a compaction read the file.
+#[test]
+fn a_verification_and_a_list_read_the_file_and_not_what_is_kept() {
+    let folder = Folder::new();
+    let keys = filled(&folder);
+    let store = folder.open();
+    get_all(&store, &keys);
+    assert!(store.verify().unwrap().is_whole());
+    let file = fs::OpenOptions::new().read(true).write(true).open(folder.path()).unwrap();
+    let bytes = fs::read(folder.path()).unwrap();
+    let branches = (1..bytes.len() / 4096).map(|page| page * 4096).filter(|at| bytes[*at] == 2);
+    // The count of keys, which no walk gets past.
+    for at in branches {
+        file.write_all_at(&[bytes[at + 2] ^ 0x40], at as u64 + 2).unwrap();
+    }
+    assert!(!store.verify().unwrap().is_whole());
+    assert!(store.list(Filter::all()).unwrap().any(|listed| listed.is_err()));
+    assert!(store.compact().is_err() || store.list(Filter::all()).unwrap().any(|listed| listed.is_err()));
 }

@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, fs};
 
 use modelkeep::{
-    ErrorKind, Interval, Store, Symbol, Timestamp, Verify, Version,
-    admin::Filter,
+    ErrorKind, Interval, NewModel, Store, Symbol, Timestamp, Verify, Version,
+    admin::{Filter, Maintenance},
     market::{Bar, BarFacts, Bars, FactsFilter, Timeframe},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -332,7 +332,12 @@ fn with_a_lost_head() -> Folder {
         }
     }
     drop(store);
-    // Wherever the head of the model in the middle is: its metadata has other bytes behind the key.
+    lose_head(&folder);
+    folder
+}
+
+/// Flips a bit in the key of the head of "lost", wherever it is: its metadata has other bytes behind the key.
+fn lose_head(folder: &Folder) {
     let mut bytes = fs::read(folder.path()).unwrap();
     let row = [b"lost\0".as_slice(), key("lost").config_hash().as_bytes()].concat();
     let heads: Vec<usize> = bytes
@@ -344,7 +349,42 @@ fn with_a_lost_head() -> Folder {
     assert!(!heads.is_empty(), "heads lie side by side");
     heads.iter().for_each(|at| bytes[at + 1] ^= 1);
     fs::write(folder.path(), &bytes).unwrap();
-    folder
+}
+
+/// A removal and maintenance write heads, too: neither makes one that begins to number anew.
+#[test]
+fn no_number_is_given_out_twice_when_something_is_removed_after_a_loss() {
+    let folder = with_a_lost_head();
+    let store = folder.open();
+    store.compact().unwrap();
+    store.accept_losses().unwrap();
+    assert!(!store.remove(&key("lost")).run().unwrap().versions.is_empty(), "its versions are there");
+    let version = store.publish(&key("lost"), weights(7.0)).unwrap();
+    assert!(version.get() > 3, "{version} was given out before");
+}
+
+/// Of a model without a head nobody knows which version is current, or pinned: maintenance leaves it alone.
+#[test]
+fn what_waits_of_a_model_whose_head_was_lost_is_left_alone() {
+    let folder = Folder::new();
+    let options = || folder.options().maintenance(Maintenance::OnRequest).retention(2);
+    let store = options().open(folder.path()).unwrap();
+    let large = |value| NewModel::new(Weights { weights: vec![value; 5000] });
+    for name in ["aaa", "lost", "zzz"] {
+        (0..3).for_each(|v| assert!(store.publish(&key(name), large(f64::from(v))).is_ok()));
+    }
+    drop(store);
+    lose_head(&folder);
+    let store = options().open(folder.path()).unwrap();
+    store.compact().unwrap();
+    store.accept_losses().unwrap();
+    assert!(store.stats().maintenance_waiting > 0, "it was left by the publish");
+    store.run_maintenance().unwrap();
+    assert_eq!(store.versions(&key("lost")).unwrap().len(), 3);
+    assert_eq!(store.versions(&key("zzz")).unwrap().len(), 2);
+    assert_eq!(store.stats().maintenance_waiting, 0);
+    let version = store.publish(&key("lost"), weights(7.0)).unwrap();
+    assert!(version.get() > 3, "{version} was given out before");
 }
 
 /// What is known of losses is lost itself: nothing can be said to be absent, until somebody accepts that.

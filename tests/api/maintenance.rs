@@ -142,6 +142,28 @@ fn what_waits_makes_room_when_the_file_is_full() {
     assert_eq!(first_weight(&store.get(&key("a")).unwrap().unwrap()), 12.0);
 }
 
+/// Nor does it matter that another model is damaged, of which nothing can be removed.
+#[test]
+fn what_waits_makes_room_beside_a_damaged_model() {
+    let folder = Folder::new();
+    let options = || {
+        let options = folder.options().maintenance(Maintenance::OnRequest).retention(2).compress_superseded(false);
+        options.file_bytes_max(13 << 20)
+    };
+    let store = options().open(folder.path()).unwrap();
+    publish(&store, "broken", 1..=3);
+    drop(store);
+    damage_row(&folder, "heads", b"broken\0");
+    let store = options().open(folder.path()).unwrap();
+    for round in 1..=12 {
+        for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+            store.publish(&key(name), large(f64::from(round))).unwrap_or_else(|err| panic!("{round} {name}: {err:?}"));
+        }
+    }
+    assert_eq!(error(store.run_maintenance()).kind(), ErrorKind::Corrupt);
+    assert_eq!(first_weight(&store.get(&key("a")).unwrap().unwrap()), 12.0);
+}
+
 #[test]
 fn one_that_is_damaged_keeps_no_other_waiting() {
     let folder = Folder::new();
@@ -213,6 +235,24 @@ fn dropping_a_store_does_not_wait_for_all_that_is_left() {
     assert!(store.stats().maintenance_waiting > 0, "all of it was waited for");
     store.run_maintenance().unwrap();
     assert_eq!(store.stats().maintenance_waiting, 0);
+}
+
+/// The newest version stays, whatever is current.
+#[test]
+fn to_keep_none_is_to_keep_one() {
+    for keep in [0, 1] {
+        let folder = Folder::new();
+        let options = |keep| folder.options().maintenance(Maintenance::OnRequest).retention(keep);
+        let store = options(3).open(folder.path()).unwrap();
+        publish(&store, "m", 1..=2);
+        store.rollback(&key("m")).unwrap();
+        drop(store);
+        let store = options(keep).open(folder.path()).unwrap();
+        store.run_maintenance().unwrap();
+        assert_eq!(numbers(&store, "m"), [1, 2], "{keep}");
+        publish(&store, "m", 3..=3);
+        assert_eq!(numbers(&store, "m"), [3], "{keep}");
+    }
 }
 
 /// A version that a pin kept is one too many when the pin is taken off: the next publish leaves one for later at most.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use modelkeep::{
-    ErrorKind, ModelKey, Store, Tier, Verify,
+    ErrorKind, ModelKey, NewModel, Store, Tier, Verify,
     admin::{PreloadReport, Preloaded},
     disk::{Access, Disk, Fault},
 };
@@ -154,6 +154,29 @@ fn nothing_is_evicted_for_what_does_not_fit() {
     let none = folder.options().hot_bytes(0).read_only(true);
     drop(store);
     assert_eq!(counts(&none.open(folder.path()).unwrap().preload::<Weights>(&keys)), [0, 0, 0, 12, 0]);
+}
+
+/// Whichever thread is faster: the room goes to the keys that come first, and nothing is read that gets none.
+#[test]
+fn room_goes_to_the_keys_that_are_named_first() {
+    let folder = Folder::new();
+    let keys = keys(400);
+    let size = |i: usize| if i == 0 { 250_000 } else { 500 };
+    let models = keys
+        .iter()
+        .enumerate()
+        .map(|(i, key)| (key.clone(), NewModel::new(Weights { weights: vec![i as f64; size(i)] })));
+    folder.open().publish_many(models).unwrap();
+    for _ in 0..10 {
+        let store = folder.options().hot_bytes(2_500_000).open(folder.path()).unwrap();
+        let report = store.preload::<Weights>(&keys);
+        let is_loaded: Vec<bool> =
+            report.outcomes().iter().map(|(_, outcome)| matches!(outcome, Preloaded::Loaded { .. })).collect();
+        let loaded = report.loaded();
+        assert!(loaded > 50 && loaded < 400, "{loaded}");
+        assert!(is_loaded[..loaded].iter().all(|is| *is), "{is_loaded:?}");
+        assert_eq!(store.stats().loads, loaded as u64, "what gets no room is not read");
+    }
 }
 
 #[test]

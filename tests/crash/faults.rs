@@ -6,6 +6,8 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
+    time::{Duration, Instant},
 };
 
 use modelkeep::{
@@ -197,6 +199,37 @@ fn after_a_failed_access_every_call_says_what_the_file_has() {
     assert!(all.0 > 20 && all.1 > 5 && all.2 > 5, "{all:?}: each of the three happens");
 }
 
+/// The thread in the background fails until the disk is well, and then does what was left without being asked.
+#[test]
+fn what_fails_in_the_background_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
+    drop(neglected(&path, &disk));
+    let (caller, failed) = (thread::current().id(), Arc::new(AtomicU64::new(0)));
+    disk.plan({
+        let failed = Arc::clone(&failed);
+        move |access| {
+            let fails = !is_read(access) && thread::current().id() != caller;
+            failed.fetch_add(u64::from(fails), Ordering::Relaxed);
+            fails.then(broken)
+        }
+    });
+    let in_background = options().maintenance(Maintenance::InBackground);
+    let store = in_background.disk(Arc::clone(&disk) as _).open(&path).unwrap();
+    let wait_until = |done: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !done() {
+            assert!(begun.elapsed() < Duration::from_secs(120), "it does not come");
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait_until(&|| failed.load(Ordering::Relaxed) > 0);
+    assert_eq!(store.stats().maintenance_waiting, 1);
+    disk.heal();
+    wait_until(&|| store.stats().maintenance_waiting == 0);
+    assert_eq!(store.versions(&key("large")).unwrap().len(), 3);
+}
+
 #[test]
 fn a_compaction_that_fails_leaves_what_was_there() {
     let folder = tempfile::tempdir().unwrap();
@@ -357,7 +390,7 @@ fn a_file_that_cannot_be_mapped_is_copied() {
             // What left while held retires its map: the next one is refused.
             store.publish(&key("large"), model_of(round)).unwrap();
             store.evict_all();
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
         assert!(held.iter().all(|(value, model)| first(model) == *value));
         assert!(refused.load(Ordering::Relaxed) > 0, "no map was refused");

@@ -466,22 +466,6 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     ),
     // What is loaded in advance, and what is kept of the file.
     plain(
-        "preload-evicts-nothing",
-        "src/cache/room.rs",
-        "if !inner.has_room(self, key, admission.weight.bytes()) {",
-        "if false {",
-        "lib",
-        &["cache::room::tests::what_is_loaded_in_advance_takes_free_room_and_no_other"],
-    ),
-    plain(
-        "preload-of-the-current-version",
-        "src/cache/room.rs",
-        "if inner.generation != generation || !generation.is_multiple_of(2) {",
-        "if false {",
-        "lib",
-        &["cache::room::tests::what_was_loaded_before_a_change_or_during_one_is_not_admitted"],
-    ),
-    plain(
         "kept-branches-have-their-checksum",
         "src/engine/layout/branches.rs",
         "find(|kept| kept.root == root)",

@@ -17,6 +17,7 @@
 
 mod failed;
 mod held;
+mod loaded;
 mod published;
 mod stored;
 
@@ -52,7 +53,12 @@ struct Mutation {
 }
 
 fn mutations() -> impl Iterator<Item = &'static Mutation> {
-    held::MUTATIONS.iter().chain(failed::MUTATIONS).chain(published::MUTATIONS).chain(stored::MUTATIONS)
+    held::MUTATIONS
+        .iter()
+        .chain(failed::MUTATIONS)
+        .chain(loaded::MUTATIONS)
+        .chain(published::MUTATIONS)
+        .chain(stored::MUTATIONS)
 }
 
 /// The crate beside this one.

@@ -74,7 +74,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "what-waits-makes-room",
         "src/models/publish.rs",
-        "ErrorKind::StorageFull && self.makes_room()",
+        "ErrorKind::StorageFull && self.make_room()",
         "ErrorKind::StorageFull && false",
         "api",
         &["maintenance::what_waits_makes_room_when_the_file_is_full"],
@@ -102,6 +102,39 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "|| stop.is_set()",
         "api",
         &["maintenance::dropping_a_store_does_not_wait_for_all_that_is_left"],
+    ),
+    plain(
+        "room-is-what-came-of-it",
+        "src/models/maintenance.rs",
+        "        let done = self.maintain_until(&|| false).done;\n",
+        "        let Ok(done) = self.run_maintenance() else { return false };\n",
+        "api",
+        &["maintenance::what_waits_makes_room_beside_a_damaged_model"],
+    ),
+    plain(
+        "what-failed-in-the-background-comes-again",
+        "src/models/maintenance.rs",
+        "                    models.maintain_later(RETRY * 2_u32.pow(failures));\n",
+        "                    drop(failures);\n",
+        "crash",
+        &["faults::what_fails_in_the_background_is_tried_again"],
+    ),
+    plain(
+        "a-model-without-a-head-is-left-alone",
+        "src/models/retention.rs",
+        "        let Some(mut head) = catalog::head::read(batch, key)? else {\n            superseded::clear(batch, key)?;\n            \
+         return Ok(finished);\n        };\n",
+        "        let mut head = catalog::head::read(batch, key)?.unwrap_or_default();\n",
+        "api",
+        &["damage::what_waits_of_a_model_whose_head_was_lost_is_left_alone"],
+    ),
+    plain(
+        "a-removal-numbers-on-from-the-floor",
+        "src/models/manage.rs",
+        "head::read_or_begin(batch, &key)?",
+        "head::read(batch, &key)?.unwrap_or_default()",
+        "api",
+        &["damage::no_number_is_given_out_twice_when_something_is_removed_after_a_loss"],
     ),
     plain(
         "one-is-left-at-most",

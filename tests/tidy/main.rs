@@ -28,11 +28,12 @@ const LINES_MAX: usize = 500;
 
 /// Where `unsafe` may be: casts of checked bytes, code for certain processors, the map, its memory and who vouches for
 /// what is lent of it, hazard pointers.
-const UNSAFE: [&str; 16] = [
+const UNSAFE: [&str; 17] = [
     "src/models/archive.rs",
     "src/format/columns/simd.rs",
     "src/format/huge_pages.rs",
     "src/format/pool.rs",
+    "src/format/prefetch.rs",
     "src/engine/mapped/map.rs",
     "src/engine/mapped/memory.rs",
     "src/engine/view.rs",

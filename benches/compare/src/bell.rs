@@ -7,9 +7,9 @@
 mod child;
 mod pickles;
 
-use std::{collections::BTreeMap, path::PathBuf, process::Command};
+use std::{collections::BTreeMap, ffi::OsStr, path::PathBuf};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 pub use child::{ChildArguments, run_child};
@@ -20,6 +20,7 @@ use crate::{
     many::Files,
     report::{Report, Wanted::AtMost, human_us},
     stats::{median, quantile},
+    subprocess::{self, Named},
 };
 
 #[derive(clap::Args)]
@@ -108,11 +109,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn spawn(variant: Variant, files: &Files) -> Result<Sample> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["bell-child", &variant.name()]).arg(&files.folder).arg(files.models.to_string());
-    let output = command.output()?;
-    if !output.status.success() {
-        bail!("{} failed: {}", variant.name(), String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Sample::parse(&String::from_utf8_lossy(&output.stdout))
+    let (name, models) = (variant.name(), files.models.to_string());
+    let arguments = [OsStr::new("bell-child"), name.as_ref(), files.folder.as_ref(), models.as_ref()];
+    Sample::parse(&subprocess::run(&name, arguments)?)
 }

@@ -6,18 +6,19 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
-    process::Command,
     time::Instant,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
 use crate::{
     folder, machine,
     report::{rounded, table},
+    subprocess,
 };
 
 /// A ratio that is larger by more than this factor, or smaller, has moved.
@@ -86,12 +87,9 @@ fn read(baseline: &Path) -> Result<Value> {
 
 /// The JSON object of a short run.
 fn child(command: &str, options: &[&str], folder: &Path) -> Result<Value> {
-    let mut child = Command::new(std::env::current_exe()?);
-    let output = child.arg(command).args(options).arg("--dir").arg(folder).arg("--json").output()?;
-    if !output.status.success() {
-        bail!("{command} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
+    let options = options.iter().map(OsStr::new);
+    let place = [OsStr::new("--dir"), folder.as_ref(), OsStr::new("--json")];
+    let text = subprocess::run(command, [OsStr::new(command)].into_iter().chain(options).chain(place))?;
     let last = text.lines().rfind(|line| !line.is_empty()).unwrap_or_default();
     serde_json::from_str(last).with_context(|| format!("the last line of {command} is not JSON"))
 }

@@ -5,11 +5,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     path::PathBuf,
-    process::Command,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde_json::json;
 
@@ -24,6 +24,7 @@ use crate::{
         human_us,
     },
     stats::{median, quantile},
+    subprocess::{self, Named},
 };
 
 /// Megabytes of the small archive that the large one is compared with.
@@ -142,12 +143,8 @@ fn measure(
 }
 
 fn child(variant: Variant, folder: &std::path::Path) -> Result<Sample> {
-    let mut command = Command::new(std::env::current_exe()?);
-    let output = command.args(["cold-child", &variant.name()]).arg(folder).output()?;
-    if !output.status.success() {
-        bail!("{} failed: {}", variant.name(), String::from_utf8_lossy(&output.stderr).trim());
-    }
-    probe::parse(&String::from_utf8_lossy(&output.stdout))
+    let name = variant.name();
+    probe::parse(&subprocess::run(&name, [OsStr::new("cold-child"), name.as_ref(), folder.as_ref()])?)
 }
 
 fn figures(report: &mut Report, arguments: &Arguments, samples: &Samples) {

@@ -45,6 +45,7 @@ mod recover;
 mod report;
 mod space;
 mod stats;
+mod subprocess;
 mod swap;
 mod zipf;
 

@@ -4,7 +4,7 @@
 //! Each sample is a process of its own that goes through all of them, variants take turns, and a figure is the median
 //! of the samples' medians.
 
-use std::{collections::BTreeMap, path::PathBuf, process::Command, time::Instant};
+use std::{collections::BTreeMap, ffi::OsStr, path::PathBuf, time::Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
@@ -19,6 +19,7 @@ use crate::{
     peers::heed::Heed,
     report::{Report, Wanted::AtMost, human_us},
     stats::{median, quantile},
+    subprocess::{self, Named},
 };
 
 /// One way to get a model from an open file.
@@ -37,16 +38,6 @@ pub enum Variant {
     Heed,
     /// LMDB, every byte hashed, structure checked
     HeedHash,
-}
-
-impl Variant {
-    fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-
-    fn explained(self) -> String {
-        self.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
-    }
 }
 
 /// Measures the models of an open store, and prints what was found.
@@ -92,13 +83,9 @@ pub fn run(samples: u32, models: usize, bytes: usize, dir: Option<&std::path::Pa
 }
 
 fn spawn(variant: Variant, files: &Files) -> Result<Sample> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["open-child", &variant.name()]).arg(&files.folder).arg(files.models.to_string());
-    let output = command.output()?;
-    if !output.status.success() {
-        bail!("{} failed: {}", variant.name(), String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Sample::parse(&String::from_utf8_lossy(&output.stdout))
+    let (name, models) = (variant.name(), files.models.to_string());
+    let arguments = [OsStr::new("open-child"), name.as_ref(), files.folder.as_ref(), models.as_ref()];
+    Sample::parse(&subprocess::run(&name, arguments)?)
 }
 
 #[derive(clap::Args)]

@@ -50,18 +50,6 @@ pub enum Variant {
     Fjall,
 }
 
-impl Variant {
-    /// The name in arguments and in JSON.
-    pub fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-
-    /// What it does, for the table.
-    pub fn explained(self) -> String {
-        self.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
-    }
-}
-
 #[derive(clap::Args)]
 pub struct Arguments {
     variant: Variant,

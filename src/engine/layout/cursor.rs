@@ -77,9 +77,13 @@ impl Cursor {
             if next <= branch.keys() {
                 self.branches.push((root, next + 1));
                 let child = branch.child(next)?;
-                if next < branch.keys() {
-                    // Read while the one before is looked at: pages that follow each other lie anywhere.
-                    source.will_read(&self.tree.geometry.range(branch.child(next + 1)?.page)?);
+                // Read while the one before is looked at: pages that follow each other lie anywhere. One that is nowhere
+                // is an error when the walk comes to it.
+                if next < branch.keys()
+                    && let Ok(following) = branch.child(next + 1)
+                    && let Ok(range) = self.tree.geometry.range(following.page)
+                {
+                    source.will_read(&range);
                 }
                 return self.descend(source, child, wanted).map(Some);
             }

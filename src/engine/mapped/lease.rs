@@ -36,8 +36,8 @@ impl Lease {
     }
 
     /// Whether the bytes are in memory already; if so, the kernel is told that they are read in order, too.
-    pub(crate) fn is_resident(&self) -> bool {
-        self.place.held.is_resident()
+    pub(crate) fn is_at_hand(&self) -> bool {
+        self.place.held.is_at_hand()
     }
 
     /// Brings some bytes from the offset `from` on into memory, in one large read. Returns where to go on.

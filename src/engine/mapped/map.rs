@@ -31,6 +31,7 @@ use crate::{
         disk::Access,
         file::{StoreFile, draw_number},
     },
+    format::prefetch,
     types::limits::{DETACHED_MAX, POPULATE_BYTES},
 };
 
@@ -121,7 +122,7 @@ impl Map {
     pub(in crate::engine) fn will_read(&self, range: &Range<u64>) {
         let end = range.end.min(range.start.saturating_add(PREFETCHED_BYTES)).min(self.len as u64);
         if let (Ok(start), Ok(end)) = (usize::try_from(range.start), usize::try_from(end)) {
-            memory::prefetch(self.at + start.min(end), end.saturating_sub(start));
+            (start..end).step_by(prefetch::LINE_BYTES).for_each(|at| prefetch::line(self.at + at));
         }
     }
 
@@ -320,7 +321,7 @@ impl MappedRange {
 
     /// Whether the bytes are in memory already; if so, the kernel is told that they are read in order, too. Few bytes
     /// count as such once that was said: what is touched first brings the others along.
-    pub(in crate::engine) fn is_resident(&self) -> bool {
+    pub(in crate::engine) fn is_at_hand(&self) -> bool {
         let Backing::Map(map) = &*self.backing() else {
             return true;
         };

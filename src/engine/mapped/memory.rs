@@ -79,23 +79,6 @@ pub(super) fn advise(at: usize, len: usize, advice: Advice) -> io::Result<()> {
     Ok(unsafe { mm::madvise(pointer(start), len + (at - start), advice) }?)
 }
 
-/// Has the processor fetch bytes into its caches, where there is a way to ask for it. Nothing else happens: addresses that
-/// are not mapped, or not in memory, are left alone.
-#[cfg(target_arch = "x86_64")]
-pub(super) fn prefetch(at: usize, len: usize) {
-    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    for at in (at..at + len).step_by(CACHE_LINE_BYTES) {
-        // SAFETY: a prefetch reads nothing as far as the program can tell, whatever the address is.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(pointer(at)) };
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) fn prefetch(_: usize, _: usize) {}
-
-#[cfg(target_arch = "x86_64")]
-const CACHE_LINE_BYTES: usize = 64;
-
 /// Bytes of a huge page, where there are any.
 #[cfg(target_os = "linux")]
 const HUGE_BYTES: usize = 2 << 20;

@@ -57,5 +57,3 @@ pub(super) unsafe fn copy_over<G>(
 /// # Safety
 /// It touches nothing.
 pub(super) unsafe fn restore(_: usize, _: usize, _: &File, _: u64) {}
-
-pub(super) fn prefetch(_: usize, _: usize) {}

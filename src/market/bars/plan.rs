@@ -92,11 +92,6 @@ impl<'a, R: Reader> Plan<'a, R> {
         Ok(())
     }
 
-    /// The keys of a table that begin with `prefix`, in order.
-    pub(crate) fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>> {
-        Ok(self.reader.prefix(table, prefix)?.into_iter().map(|(key, _)| key).collect())
-    }
-
     /// Says that the chunk of a period could not be read and goes as a whole.
     pub(crate) fn note_damaged(&self, series: &SeriesId, period: i64) {
         let (start, end) = series.period().span(period);
@@ -172,6 +167,10 @@ impl<R: Reader> Reader for Plan<'_, R> {
 
     fn prefix(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         self.reader.prefix(table, prefix)
+    }
+
+    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>> {
+        self.reader.keys(table, prefix)
     }
 }
 

@@ -106,8 +106,7 @@ pub(crate) fn listed(key: &[u8], value: &[u8], page: PageChecksum) -> Result<(Op
 pub(crate) fn read_or_rebuild(batch: &Batch, key: &ModelKey) -> Result<(Head, bool)> {
     match read(batch, key) {
         Ok(Some(head)) => Ok((head, true)),
-        // There may have been one before losses were accepted.
-        Ok(None) => Ok((Head { last: floor(batch)?, ..Head::default() }, true)),
+        Ok(None) => Ok((begun(batch)?, true)),
         Err(err) if err.kind() == ErrorKind::Corrupt => {
             let last = Version::new(sealed::archives_ever(batch)?);
             tracing::error!(%key, error = %err, rebuilt_at = ?last, "the head is damaged; its pins are lost");
@@ -115,6 +114,16 @@ pub(crate) fn read_or_rebuild(batch: &Batch, key: &ModelKey) -> Result<(Head, bo
         }
         Err(err) => Err(err),
     }
+}
+
+/// Returns the stored head of `key`, or the one that it begins with.
+pub(crate) fn read_or_begin(batch: &Batch, key: &ModelKey) -> Result<Head> {
+    read(batch, key)?.map_or_else(|| begun(batch), Ok)
+}
+
+/// The head of a key that has none. There may have been one before losses were accepted.
+fn begun(batch: &Batch) -> Result<Head> {
+    Ok(Head { last: floor(batch)?, ..Head::default() })
 }
 
 /// The row of the floor in the table `store`.

@@ -117,6 +117,13 @@ pub(crate) fn read(reader: &impl Reader, key: &ModelKey, version: Version) -> Re
     sealed::look_at::<MetadataV1, _>(reader, Table::Metadata, &versioned(key, version), decode)?.transpose()
 }
 
+/// The bytes of a version's archive and of its configuration: what it takes in memory, and nothing else of the row is
+/// decoded.
+pub(crate) fn sizes(reader: &impl Reader, key: &ModelKey, version: Version) -> Result<Option<(u64, usize)>> {
+    let sizes = |record: &ArchivedMetadataV1| (record.archive_bytes.to_native(), record.config.len());
+    sealed::look_at::<MetadataV1, _>(reader, Table::Metadata, &versioned(key, version), sizes)
+}
+
 /// A row as a listing has it: verified, with what most readers want at hand, and the rest still to be decoded.
 ///
 /// That the bytes are those that were written is checked at once, by the seal or by the checksum of the page; their
@@ -192,8 +199,8 @@ pub(crate) fn absent(key: &ModelKey, version: Version) -> Error {
 
 /// The version numbers under `key`, in order; a damaged row still has its number.
 pub(crate) fn versions(reader: &impl Reader, key: &ModelKey) -> Result<Vec<Version>> {
-    let rows = reader.prefix(Table::Metadata, &key.to_bytes())?;
-    Ok(rows.iter().filter_map(|(row, _)| split_versioned(row)).map(|(_, version, _)| version).collect())
+    let rows = reader.keys(Table::Metadata, &key.to_bytes())?;
+    Ok(rows.iter().filter_map(|row| split_versioned(row)).map(|(_, version, _)| version).collect())
 }
 
 /// Splits a row's key into model key and version, for a scan of the table.

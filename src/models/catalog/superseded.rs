@@ -5,9 +5,9 @@
 //! So a store that is opened again knows what is left. A row that is lost costs room, and nothing else.
 
 use crate::{
-    engine::{Batch, Reader, Table, sealed},
+    engine::{Batch, Reader, Snapshot, Table, sealed},
     types::{
-        error::{ErrorKind, Result},
+        error::{Error, ErrorKind, Result},
         key::ModelKey,
         version::Version,
     },
@@ -57,8 +57,20 @@ pub(crate) fn clear(batch: &Batch, key: &ModelKey) -> Result<u64> {
     batch.remove(Table::Superseded, &key.to_bytes())
 }
 
-/// The models for which something is left.
-pub(crate) fn keys(reader: &impl Reader) -> Result<Vec<ModelKey>> {
-    let rows = reader.prefix(Table::Superseded, b"")?;
-    Ok(rows.iter().filter_map(|(row, _)| ModelKey::from_bytes(row).ok()).collect())
+/// The models for which something is left, and the first error about rows that cannot be read: those are left out, and
+/// come again with the next publish of their model.
+pub(crate) fn keys(snapshot: &Snapshot) -> Result<(Vec<ModelKey>, Option<Error>)> {
+    let (mut keys, mut failed) = (Vec::new(), None);
+    let mut rows = snapshot.scan(Table::Superseded, b"");
+    while let Some(row) = rows.next_sealed(|row, _| ModelKey::from_bytes(row)) {
+        match row.flatten() {
+            Ok(key) => keys.push(key),
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::error!(%error, "of some models it is not known whether anything is to be compressed or pruned");
+                failed.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((keys, failed))
 }

@@ -137,7 +137,7 @@ impl Models {
     /// read, so that the second prediction is not slow either, and the bytes are hashed, if the policy says so.
     fn finish_later(self: &Arc<Self>, key: &ModelKey, version: Version, entry: &Arc<Entry>) {
         let verify = self.settings.verify == Verify::Background;
-        let populate = self.settings.verify != Verify::Full && !entry.checked.is_resident();
+        let populate = self.settings.verify != Verify::Full && !entry.checked.is_at_hand();
         if !verify && !populate {
             return;
         }

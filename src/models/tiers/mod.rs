@@ -73,21 +73,24 @@ impl Models {
         operation: &'static str,
         change: impl FnOnce(&Batch) -> Result<(T, Vec<Change>)>,
     ) -> Result<T> {
-        let (value, doubt) = self.commit_or_doubt(operation, change)?;
+        let (value, doubt) = self.commit_or_doubt(operation, change, |_| ())?;
         doubt.map_or(Ok(value), Err)
     }
 
-    /// The same; the error that comes with a value is about what cannot be taken back: see [`Core::commit_shown`].
+    /// The same; `note` is told what is in the file, or may be, before anybody else writes. The error that comes with a
+    /// value is about what cannot be taken back: see [`Core::commit_shown`].
     ///
     /// [`Core::commit_shown`]: crate::core::Core::commit_shown
     pub(super) fn commit_or_doubt<T>(
         self: &Arc<Self>,
         operation: &'static str,
         change: impl FnOnce(&Batch) -> Result<(T, Vec<Change>)>,
+        note: impl FnOnce(&T),
     ) -> Result<(T, Option<Error>)> {
         // Loads that are under way may bring what the commit makes old. What changes no model is in nobody's way.
         let begin = |(_, changes): &(T, Vec<Change>)| (!changes.is_empty()).then(|| self.tiers.memory.update());
-        let show = |update: Option<UpdateGuard<'_, Entry>>, (_, changes): &(T, Vec<Change>), outcome| {
+        let show = |update: Option<UpdateGuard<'_, Entry>>, (value, changes): &(T, Vec<Change>), outcome| {
+            note(value);
             if let Some(update) = update {
                 self.show(&update, changes, outcome);
             }

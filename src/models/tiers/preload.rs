@@ -3,8 +3,11 @@
 //! Each key goes the way of a get: memory, head, metadata, archive, checks, admission. What is different: nothing is
 //! evicted, nothing is put off to another thread, and tiers of others are not asked. What was loaded while a model was
 //! changed is loaded again, as a get would not be admitted then either.
+//!
+//! The room that memory has goes to the keys that come first, on whatever threads they are loaded: before a thread loads
+//! some keys it looks up what they take, and reserves that when those before have theirs.
 
-use std::{collections::HashSet, num::NonZeroUsize, sync::Arc, thread, time::Duration};
+use std::{cell::RefCell, collections::HashSet, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
 use super::{
     super::{
@@ -17,10 +20,13 @@ use super::{
     find::{Found, Located, Wanted},
 };
 use crate::{
-    cache::{Beside, Lookup},
+    cache::{Beside, Lookup, Reservation},
     engine::Snapshot,
     format::{envelope::Verify, parallel},
-    sync::counters::Counter,
+    sync::{
+        counters::Counter,
+        in_order::{InOrder, Place},
+    },
     types::{
         error::{Error, Result},
         key::ModelKey,
@@ -46,7 +52,7 @@ pub enum Preloaded {
     InMemory,
     /// The file has no such model.
     Absent,
-    /// It does not fit into memory beside what is there, and was not read.
+    /// It does not fit into memory beside what is there. It was not read, unless memory filled up meanwhile.
     NoRoom {
         /// Bytes of its archive.
         archive_bytes: u64,
@@ -138,20 +144,67 @@ impl Models {
         // Some for each thread, so that one with large models keeps nobody waiting in the end.
         let taken = (keys.len() / (8 * cores)).clamp(1, KEYS_TAKEN_MAX);
         let threads = cores.min(keys.len().div_ceil(taken));
-        let load =
-            |some: &[&ModelKey]| -> Vec<Preloaded> { some.iter().map(|key| self.preload_one(key, &wanted)).collect() };
-        let outcomes = parallel::map(keys.chunks(taken), threads, load).into_iter().flatten();
+        let order = InOrder::default();
+        let load = |(number, some): (usize, &[&ModelKey])| {
+            let reserved = self.reserve_in_order(order.place(number), some);
+            let of = |(key, reserved): (&&ModelKey, Reserved<'_>)| self.preload_one(key, &wanted, reserved);
+            some.iter().zip(reserved).map(of).collect::<Vec<_>>()
+        };
+        let outcomes = parallel::map(keys.chunks(taken).enumerate(), threads, load).into_iter().flatten();
         let outcomes = keys.iter().map(|&key| key.clone()).zip(outcomes).collect();
         PreloadReport { outcomes, took: self.core.clock().monotonic().saturating_sub(started) }
     }
 
-    fn preload_one(self: &Arc<Self>, key: &ModelKey, wanted: &Wanted) -> Preloaded {
+    /// Keeps room for these models, when those before them have theirs. What they take is looked up before.
+    fn reserve_in_order(&self, place: Place<'_>, keys: &[&ModelKey]) -> Vec<Reserved<'_>> {
+        let weights: Vec<_> = keys.iter().map(|key| self.weigh(key)).collect();
+        place.wait();
+        let reserve = |(key, weight): (&&ModelKey, Option<u64>)| {
+            weight.map_or(Reserved::Unknown, |weight_bytes| self.reserve(key, weight_bytes))
+        };
+        keys.iter().zip(weights).map(reserve).collect()
+    }
+
+    fn reserve(&self, key: &ModelKey, weight_bytes: u64) -> Reserved<'_> {
+        self.tiers.memory.reserve(key, weight_bytes).map_or(Reserved::NoRoom, Reserved::Room)
+    }
+
+    /// Whether there is room for a model of so many bytes: what was reserved for it, or what can be reserved now.
+    fn has_room<'a>(&'a self, key: &ModelKey, weight_bytes: u64, reserved: &RefCell<Reserved<'a>>) -> bool {
+        let mut reserved = reserved.borrow_mut();
+        match &*reserved {
+            Reserved::NoRoom => return false,
+            Reserved::Room(reservation) if reservation.is_enough_for(weight_bytes) => return true,
+            Reserved::Room(_) | Reserved::Unknown => {}
+        }
+        // Given back first, if it is too small.
+        *reserved = Reserved::Unknown;
+        *reserved = self.reserve(key, weight_bytes);
+        matches!(*reserved, Reserved::Room(_))
+    }
+
+    /// Bytes that the current version takes in memory; `None` when it is there, when there is none, and when nobody can
+    /// say: the reason is found again when it is to be loaded.
+    fn weigh(&self, key: &ModelKey) -> Option<u64> {
+        if let Lookup::Hit(_) = self.tiers.memory.get(key, self.core.clock()) {
+            return None;
+        }
+        let sizes = |snapshot: &Snapshot| match head::current(snapshot, key)? {
+            Some(version) => metadata::sizes(snapshot, key, version),
+            None => Ok(None),
+        };
+        self.core.look_only(sizes).ok()?.map(|(archive_bytes, config_len)| weight_bytes(archive_bytes, config_len))
+    }
+
+    fn preload_one<'a>(self: &'a Arc<Self>, key: &ModelKey, wanted: &Wanted, mut reserved: Reserved<'a>) -> Preloaded {
         let mut tries = 0;
         loop {
             // Nothing is changed in a turn.
             let turn = (tries >= TRIES).then(|| self.core.turn());
-            let tried = self.try_preload(key, wanted, turn.is_some());
+            let tried = self.try_preload(key, wanted, reserved, turn.is_some());
             drop(turn);
+            // Another version is current, or what was known of this one could not be read: room is looked for again.
+            reserved = Reserved::Unknown;
             match tried {
                 Tried::Ended(outcome) => return outcome,
                 Tried::Refused(found) => return refused(key, self.put_away(key, found)),
@@ -163,7 +216,13 @@ impl Models {
         }
     }
 
-    fn try_preload(self: &Arc<Self>, key: &ModelKey, wanted: &Wanted, in_turn: bool) -> Tried {
+    fn try_preload<'a>(
+        self: &'a Arc<Self>,
+        key: &ModelKey,
+        wanted: &Wanted,
+        reserved: Reserved<'a>,
+        in_turn: bool,
+    ) -> Tried {
         let memory = &self.tiers.memory;
         // Before the file is looked at, so that a change in between is noticed.
         let generation = match memory.get(key, self.core.clock()) {
@@ -175,7 +234,8 @@ impl Models {
                 generation
             }
         };
-        let read = |snapshot: &Snapshot| self.preload_from(snapshot, key, wanted);
+        let reserved = RefCell::new(reserved);
+        let read = |snapshot: &Snapshot| self.preload_from(snapshot, key, wanted, &reserved);
         let read = if in_turn { self.core.look_only(read) } else { self.core.look(read) };
         let entry = match read {
             Ok(Read::Entry(entry)) => entry,
@@ -183,7 +243,10 @@ impl Models {
             Err(err) => return Tried::Refused(Found::Failed(err)),
         };
         let archive_bytes = entry.checked.bytes().len() as u64;
-        match memory.admit_beside(key, self.admission(entry), generation) {
+        let Reserved::Room(reservation) = reserved.into_inner() else {
+            return Tried::Ended(Preloaded::NoRoom { archive_bytes });
+        };
+        match memory.admit_beside(key, self.admission(entry), generation, reservation) {
             Beside::Admitted => Tried::Ended(Preloaded::Loaded { archive_bytes }),
             Beside::NoRoom => Tried::Ended(Preloaded::NoRoom { archive_bytes }),
             Beside::Changed => Tried::Outdated,
@@ -192,7 +255,13 @@ impl Models {
 
     /// Reads the current version, if there is room for it. Nobody waits for one model of many: so what may be verified
     /// after a model is handed out is verified before.
-    fn preload_from(self: &Arc<Self>, snapshot: &Snapshot, key: &ModelKey, wanted: &Wanted) -> Result<Read> {
+    fn preload_from<'a>(
+        self: &'a Arc<Self>,
+        snapshot: &Snapshot,
+        key: &ModelKey,
+        wanted: &Wanted,
+        reserved: &RefCell<Reserved<'a>>,
+    ) -> Result<Read> {
         let started = self.core.clock().monotonic();
         let Some(version) = head::current(snapshot, key)? else {
             return Ok(Read::Ended(Tried::Ended(Preloaded::Absent)));
@@ -207,8 +276,8 @@ impl Models {
             Err(Found::Missing) => return Err(metadata::absent(key, version)),
             Err(found) => return Ok(Read::Ended(Tried::Refused(found))),
         };
-        if !self.tiers.memory.has_room(key, weight_bytes(&stored.metadata)) {
-            let archive_bytes = stored.metadata.archive_bytes;
+        let archive_bytes = stored.metadata.archive_bytes;
+        if !self.has_room(key, weight_bytes(archive_bytes, stored.metadata.config.len()), reserved) {
             return Ok(Read::Ended(Tried::Ended(Preloaded::NoRoom { archive_bytes })));
         }
         match self.load_stored(snapshot, &load, stored, started) {
@@ -233,6 +302,15 @@ enum Tried {
     Outdated,
 }
 
+/// Room for one of the models.
+enum Reserved<'a> {
+    Room(Reservation<'a, Entry>),
+    /// Those before it have taken it.
+    NoRoom,
+    /// Nobody has looked yet.
+    Unknown,
+}
+
 /// What was found in the file.
 enum Read {
     Entry(Arc<Entry>),
@@ -242,7 +320,8 @@ enum Read {
 /// Why a model cannot be served.
 fn refused(key: &ModelKey, found: Found<Located>) -> Preloaded {
     match found.into_result(key) {
-        Ok(_) => Preloaded::Absent,
+        Ok(None) => Preloaded::Absent,
+        Ok(Some(_)) => unreachable!("what was found is not refused"),
         Err(err) => Preloaded::Failed(err),
     }
 }

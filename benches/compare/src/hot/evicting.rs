@@ -64,33 +64,34 @@ fn read(source: &Store, key: &ModelKey) -> Option<Arc<Resident>> {
 }
 
 fn quick_cache(room: usize, source: Store) -> Peer {
-    let cache = maps::quick_cache_of(room);
-    let sweep = move |order: &[&ModelKey]| {
-        each(order, |key| {
-            if let Some(model) = cache.get(key) {
-                return Some(touch(model.get()));
-            }
-            let model = read(&source, key)?;
-            let touched = touch(model.get());
-            cache.insert(key.clone(), model);
-            Some(touched)
-        })
-    };
-    Peer::read("quick_cache", Box::new(sweep))
+    let cache = Arc::new(maps::quick_cache_of(room));
+    let into = Arc::clone(&cache);
+    reading("quick_cache", source, move |key| cache.get(key), move |key, model| into.insert(key, model))
 }
 
 fn moka(room: usize, source: Store) -> Peer {
     let cache = maps::moka_of(room);
+    let into = cache.clone();
+    reading("moka", source, move |key| cache.get(key), move |key, model| into.insert(key, model))
+}
+
+/// A cache that is given what it does not have.
+fn reading(
+    name: &'static str,
+    source: Store,
+    get: impl Fn(&ModelKey) -> Option<Arc<Resident>> + Send + Sync + 'static,
+    insert: impl Fn(ModelKey, Arc<Resident>) + Send + Sync + 'static,
+) -> Peer {
     let sweep = move |order: &[&ModelKey]| {
         each(order, |key| {
-            if let Some(model) = cache.get(key) {
+            if let Some(model) = get(key) {
                 return Some(touch(model.get()));
             }
             let model = read(&source, key)?;
             let touched = touch(model.get());
-            cache.insert(key.clone(), model);
+            insert(key.clone(), model);
             Some(touched)
         })
     };
-    Peer::read("moka", Box::new(sweep))
+    Peer::read(name, Box::new(sweep))
 }
