@@ -152,11 +152,13 @@ pub use format::{
 pub use models::{
     archive::{Invalid, Model},
     catalog::metadata::Metadata,
+    decision::{Decision, Reason, Verdict},
+    explain::{Explanation, Relative},
+    freshness::Freshness,
     live::{Current, Live},
     lookup::{Absence, Lookup},
-    model_ref::{Decision, ModelRef, Tier},
+    model_ref::{ModelRef, Tier},
     new_model::{NewModel, TrainResult},
-    train::Freshness,
     update::Update,
 };
 pub use store::{Options, Store};

@@ -8,7 +8,7 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use modelkeep::{
-    Day, Decision, Freshness, Interval, Model, ModelKey, ModelRef, NewModel, Schema, Store, TrainError, TrainResult,
+    Day, Freshness, Interval, Model, ModelKey, ModelRef, NewModel, Reason, Schema, Store, TrainError, TrainResult,
     clock::{Clock, ManualClock},
     market::{BadRows, Timeframe},
 };
@@ -44,15 +44,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let daily = Freshness::max_age(20 * HOUR);
     let run = |freshness: &Freshness| store.get_or_train(&key, freshness, |_| train(&store, clock.now().day()));
     let first = run(&daily)?;
-    assert_eq!(first.decision(), &Decision::Missing);
+    assert_eq!(first.decision().reasons(), [Reason::Missing]);
     clock.advance(HOUR);
-    assert_eq!(run(&daily)?.decision(), &Decision::Fresh, "a second start on the same night trains nothing");
+    assert!(run(&daily)?.decision().is_fresh(), "a second start on the same night trains nothing");
     clock.advance(23 * HOUR);
     let second = run(&daily)?;
-    assert!(matches!(second.decision(), Decision::Expired { .. }));
+    assert!(matches!(second.decision().reasons(), [Reason::Expired { .. }]));
     assert!(second.metadata().trained_through > first.metadata().trained_through, "a day was learned");
     println!("{} because {}", second.tier(), second.decision());
-    assert_eq!(run(&Freshness::forced())?.decision(), &Decision::Forced);
+    assert_eq!(run(&Freshness::forced())?.decision().reasons(), [Reason::Forced]);
 
     // A night on which training fails: the error comes back as it is, and yesterday's model is still served.
     clock.advance(24 * HOUR);

@@ -8,7 +8,7 @@
 use std::error::Error;
 
 use modelkeep::{
-    Decision, Interval, Model, ModelKey, ModelRef, NewModel, Schema, Store, Symbol, TrainResult,
+    Interval, Model, ModelKey, ModelRef, NewModel, Reason, Schema, Store, Symbol, TrainResult,
     market::{BadRows, Timeframe},
     training::{Samples, TrainingSet},
 };
@@ -61,13 +61,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let second = store.update(&key, &new, train)?;
     let names: Vec<&str> = second.merge.new_symbols.iter().map(Symbol::as_str).collect();
     assert_eq!((names, second.merge.rows.added), (vec!["AAPL", "GOOG"], new.len() as u64));
-    assert_eq!(second.model.decision(), &Decision::NewData);
+    assert_eq!(second.model.decision().reasons(), [Reason::NewData]);
     assert_eq!(second.model.metadata().parent, first.model.version());
 
     // The same rows once more change nothing, and nothing is trained.
     let third = store.update(&key, &new, train)?;
     assert!(!third.trained);
-    assert_eq!(third.model.decision(), &Decision::Unchanged);
+    assert_eq!(third.model.decision().reasons(), [Reason::Unchanged]);
 
     // Training from nothing on all four ends with the same bits.
     let scratch = Store::in_memory()?;

@@ -8,7 +8,8 @@ use std::{
 use super::{
     archive::{ArchiveRef, Model, RootAddress, RootPtr, StableArchive, ValidatedBytes},
     catalog::metadata::Metadata,
-    model_ref::{Decision, Tier},
+    decision::Decision,
+    model_ref::Tier,
     staged::SeenHead,
     type_tag::TypeTag,
 };
@@ -150,7 +151,7 @@ impl CountedEntry {
     /// Holds `entry` for those who follow it, as the type whose root `root` finds.
     pub(super) fn followed(entry: &Arc<Entry>, root: fn(&ValidatedBytes) -> Result<RootPtr>) -> Result<Self> {
         let root = root(&entry.checked)?;
-        Ok(Self { entry: Arc::clone(entry), root, tier: Tier::Hot, decision: Decision::Fresh })
+        Ok(Self { entry: Arc::clone(entry), root, tier: Tier::Hot, decision: Decision::FRESH })
     }
 }
 
@@ -192,7 +193,7 @@ impl Backing {
             entry: Arc::clone(self.entry()),
             root: self.root(),
             tier: Tier::Hot,
-            decision: Decision::Fresh,
+            decision: Decision::FRESH,
         };
         Box::new(self.origin().cloned().unwrap_or_else(fresh))
     }

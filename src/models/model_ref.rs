@@ -5,16 +5,17 @@ use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 use super::{
     archive::{ArchiveRef, Model},
     catalog::metadata::Metadata,
+    decision::Decision,
     entry::{Backing, CountedEntry, Entry},
 };
-use crate::{
-    format::schema::SchemaTag,
-    types::{
-        error::{Error, Result},
-        key::ModelKey,
-        version::Version,
-    },
+use crate::types::{
+    error::{Error, Result},
+    key::ModelKey,
+    version::Version,
 };
+
+/// The decision of a hit.
+static FRESH: Decision = Decision::FRESH;
 
 /// Where a model came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,65 +39,6 @@ impl fmt::Display for Tier {
             Self::Shared => "shared",
             Self::Trained => "trained",
         })
-    }
-}
-
-/// Why a call served the stored model, or trained one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Decision {
-    /// The stored model was good enough.
-    Fresh,
-    /// There was none.
-    Missing,
-    /// It was too old.
-    Expired {
-        /// How old it was.
-        age: Duration,
-        /// How old it was allowed to be.
-        max_age: Duration,
-    },
-    /// The caller wanted a new one.
-    Forced,
-    /// The caller wanted the store neither read nor written.
-    Bypassed,
-    /// The stored model was damaged; it is quarantined.
-    Corrupt {
-        /// What was wrong.
-        reason: String,
-    },
-    /// The stored model has another schema than the caller's type.
-    SchemaChanged {
-        /// The schema in the file.
-        stored: SchemaTag,
-        /// The schema of the caller's type.
-        requested: SchemaTag,
-    },
-    /// The stored model could not be read, for a reason that may pass; it stays where it is.
-    Unreadable {
-        /// What was wrong.
-        reason: String,
-    },
-    /// New data changed nothing that the model was trained on: [`Store::update`](crate::Store::update) did not train.
-    Unchanged,
-    /// New training data arrived: what [`Store::update`](crate::Store::update) trains for.
-    NewData,
-}
-
-impl fmt::Display for Decision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fresh => f.write_str("fresh"),
-            Self::Missing => f.write_str("missing"),
-            Self::Expired { age, max_age } => write!(f, "expired: {age:?} old, at most {max_age:?} allowed"),
-            Self::Forced => f.write_str("forced"),
-            Self::Bypassed => f.write_str("bypassed"),
-            Self::Corrupt { reason } => write!(f, "corrupt: {reason}"),
-            Self::SchemaChanged { stored, requested } => write!(f, "schema changed: {stored} to {requested}"),
-            Self::Unreadable { reason } => write!(f, "unreadable: {reason}"),
-            Self::Unchanged => f.write_str("unchanged"),
-            Self::NewData => f.write_str("new data"),
-        }
     }
 }
 
@@ -214,12 +156,12 @@ impl<M: Model> ModelRef<M> {
     /// # let version = store.publish(&key, NewModel::new(Momentum { weights: vec![0.5] }))?;
     /// # let model = store.get::<Momentum>(&key)?.expect("it was published");
     /// use modelkeep::Decision;
-    /// assert_eq!(model.decision(), &Decision::Fresh);
+    /// assert!(model.decision().is_fresh());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn decision(&self) -> &Decision {
-        self.typed.holder().origin().map_or(&Decision::Fresh, |owned| &owned.decision)
+        self.typed.holder().origin().map_or(&FRESH, |owned| &owned.decision)
     }
 
     /// Returns what the store knows of it.

@@ -32,6 +32,9 @@ pub struct Stats {
     pub loads: u64,
     /// Time spent on that, checks included.
     pub load_time: Duration,
+    /// Models that were served although something spoke against it: see
+    /// [`Verdict::ReuseWithWarning`](crate::Verdict::ReuseWithWarning). They are no hits.
+    pub warnings: u64,
     /// Trainings.
     pub trainings: u64,
     /// Time spent on them.
@@ -80,6 +83,7 @@ impl Models {
             expirations: sum(Counter::Expirations),
             loads: sum(Counter::Loads),
             load_time: time(Counter::LoadNanos),
+            warnings: sum(Counter::Warnings),
             trainings: sum(Counter::Trainings),
             training_time: time(Counter::TrainingNanos),
             maintenance_waiting: self.backlog.len() as u64,

@@ -6,7 +6,8 @@ use super::{
     Models,
     archive::Model,
     catalog,
-    model_ref::{Decision, ModelRef},
+    decision::{Decision, Reason, Verdict},
+    model_ref::ModelRef,
     new_model::NewModel,
     publish::Expect,
     staged::{Lineage, SeenHead},
@@ -85,7 +86,8 @@ impl Models {
             && trained_on(model, &data)?
         {
             tracing::info!(%key, "the new data changes nothing; not trained");
-            let model = ModelRef::new(Arc::clone(model.shared()), model.tier(), Decision::Unchanged)?;
+            let decision = Decision::new(Verdict::Reuse, vec![Reason::Unchanged]);
+            let model = ModelRef::new(Arc::clone(model.shared()), model.tier(), decision)?;
             return Ok(Update { model, merge, trained: false });
         }
         if data.is_empty() {
@@ -97,7 +99,7 @@ impl Models {
             let trained = train(&data, prior)?;
             Ok(trained.training_data(data))
         })?;
-        let model = self.publish_trained(key, expect, staged, Decision::NewData)?;
+        let model = self.publish_trained(key, expect, staged, Decision::retrain(Reason::NewData))?;
         Ok(Update { model, merge, trained: true })
     }
 }

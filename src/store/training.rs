@@ -5,10 +5,13 @@ use std::fmt;
 use super::Store;
 use crate::{
     models::{
-        archive::Model, model_ref::ModelRef, new_model::NewModel, train::Freshness, training::TrainingSet,
-        update::Update,
+        archive::Model, explain::Explanation, freshness::Freshness, model_ref::ModelRef, new_model::NewModel,
+        training::TrainingSet, update::Update,
     },
-    types::{error::TrainError, key::ModelKey},
+    types::{
+        error::{Result, TrainError},
+        key::ModelKey,
+    },
 };
 
 impl Store {
@@ -23,6 +26,11 @@ impl Store {
     /// Write the closure in the call itself, as `|prior| -> TrainResult<MyModel>`: then `?` takes any error. One that is
     /// kept in a variable needs the type of its argument as well. What it does not bring, such as tags, the new version
     /// does not have.
+    ///
+    /// When the training of a model that is there, and not good enough, fails, that model is returned with the verdict
+    /// [`ReuseWithWarning`](crate::Verdict::ReuseWithWarning): look at [`ModelRef::decision`], which says both why it is
+    /// not good enough and what the training said. [`Freshness::refuse_expired`] wants the error instead, and so does a
+    /// forced refresh. [`explain`](Self::explain) says beforehand what would happen.
     ///
     /// A damaged entry is quarantined and trained anew. A model that was trained and cannot be stored is returned all
     /// the same, with the reason in [`ModelRef::publish_error`]; it is kept in the hot tier, so that a full disk does
@@ -50,9 +58,10 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// [`TrainError::Train`] with what `train` returned, untouched; what was stored before is then still there.
-    /// [`TrainError::Store`] when the trained model refuses itself or cannot be archived, or when `train` asks for
-    /// the model that it is training.
+    /// [`TrainError::Train`] with what `train` returned, untouched, when there is no model to return instead; what was
+    /// stored before is then still there. [`TrainError::Store`] when the trained model refuses itself or cannot be
+    /// archived, when `train` asks for the model that it is training, or, as `TimedOut`, when another call was training
+    /// it for longer than [`Freshness::wait_at_most`], and there is no model to return instead.
     pub fn get_or_train<M, E, F>(
         &self,
         key: &ModelKey,
@@ -65,6 +74,59 @@ impl Store {
         F: FnOnce(Option<&ModelRef<M>>) -> Result<NewModel<M>, E>,
     {
         self.models.get_or_train(key, freshness, train)
+    }
+
+    /// Says what [`get_or_train`](Self::get_or_train) would do now, and why, without training or loading anything: the
+    /// verdict, all reasons with their figures, what is known of the current version, and which stored models of the same
+    /// name differ from this one in which fields of their configuration.
+    ///
+    /// Only what is known of a model is read: not its archive, in which a load may still find damage, and not whether it
+    /// fits the caller's type, which [`explain_as`](Self::explain_as) adds.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// use modelkeep::Freshness;
+    ///
+    /// let key = |threshold: f64| ModelKey::new("momentum", &[("z_threshold", threshold)].into_iter().collect::<std::collections::BTreeMap<_, _>>());
+    /// store.publish(&key(-1.5)?, NewModel::new(Momentum { weights: vec![0.5] }))?;
+    /// let explained = store.explain(&key(-1.2)?, &Freshness::any_age())?;
+    /// assert!(explained.to_string().contains("1 field differs, config.z_threshold -1.2 -> -1.5"), "{explained}");
+    /// # Ok::<(), modelkeep::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Io` when the file cannot be read. Damage is a reason, and no error, as far as it is about this model.
+    pub fn explain(&self, key: &ModelKey, freshness: &Freshness) -> Result<Explanation> {
+        self.models.explain(key, freshness, None)
+    }
+
+    /// The same for a model that would be asked for as an `M`: whether the schema fits is one of the reasons.
+    ///
+    /// ```
+    /// # use modelkeep::{Freshness, Model, ModelKey, NewModel, Reason, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct MomentumTwo { weights: Vec<f64>, bias: f64 }
+    /// # impl Model for MomentumTwo { const SCHEMA: Schema = Schema::new("momentum", 2); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// store.publish(&key, NewModel::new(Momentum { weights: vec![0.5] }))?;
+    /// let explained = store.explain_as::<MomentumTwo>(&key, &Freshness::any_age())?;
+    /// assert!(matches!(explained.decision().reasons(), [Reason::SchemaChanged { .. }]));
+    /// # Ok::<(), modelkeep::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`explain`](Self::explain), and `InvalidInput` when the name of the type's schema breaks the rules of
+    /// [`Label`](crate::Label).
+    pub fn explain_as<M: Model>(&self, key: &ModelKey, freshness: &Freshness) -> Result<Explanation> {
+        self.models.explain_as::<M>(key, freshness)
     }
 
     /// Merges `new_data` into the training data that is stored for `key`, trains on the merged set, and publishes

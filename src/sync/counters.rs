@@ -27,9 +27,10 @@ pub(crate) enum Counter {
     Trainings,
     TrainingNanos,
     HitLoadNanos,
+    Warnings,
 }
 
-const COUNTERS: usize = Counter::HitLoadNanos as usize + 1;
+const COUNTERS: usize = Counter::Warnings as usize + 1;
 
 type Stripe = CachePadded<[AtomicU64; COUNTERS]>;
 

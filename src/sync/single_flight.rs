@@ -10,7 +10,18 @@ use std::{
     collections::{HashMap, HashSet},
     fmt::Display,
     hash::Hash,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+#[cfg(not(all(test, shuttle)))]
+use std::{
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, ThreadId},
+};
+
+#[cfg(all(test, shuttle))]
+use shuttle::{
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, ThreadId},
 };
 
@@ -83,6 +94,24 @@ struct State<K> {
     waiting: HashMap<ThreadId, Vec<K>>,
 }
 
+/// What came of waiting for the right to work for a key.
+#[derive(Debug)]
+pub(crate) enum Acquired<'a, K: FlightKey> {
+    Flight {
+        flight: Flight<'a, K>,
+        /// Whether another thread was at work before.
+        waited: bool,
+    },
+    /// Another thread is still at work.
+    TimedOut { waited: Duration },
+}
+
+/// A wait is as long as the machine says, whatever clock a store has.
+#[allow(clippy::disallowed_methods, reason = "who waits for another thread waits by the machine's time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// The right to work for one key; given back when dropped, also by a panic.
 #[derive(Debug)]
 pub(crate) struct Flight<'a, K: FlightKey> {
@@ -93,18 +122,40 @@ pub(crate) struct Flight<'a, K: FlightKey> {
 impl<K: FlightKey> SingleFlight<K> {
     /// Waits until no other thread holds `key` and takes it.
     pub(crate) fn acquire<'a>(&'a self, key: &'a K) -> Result<Flight<'a, K>> {
+        match self.acquire_within(key, None)? {
+            Acquired::Flight { flight, .. } => Ok(flight),
+            Acquired::TimedOut { .. } => unreachable!("it waits as long as it takes"),
+        }
+    }
+
+    /// The same, waiting no longer than `patience`.
+    pub(crate) fn acquire_within<'a>(&'a self, key: &'a K, patience: Option<Duration>) -> Result<Acquired<'a, K>> {
         let me = Caller::here();
         let mut state = self.lock();
+        let mut begun = None;
         while state.owners.contains_key(key) {
             if state.would_wait_for(key, &me) {
                 return Err(Error::invalid(K::OPERATION, key.to_string(), K::CYCLE));
             }
+            let begun = *begun.get_or_insert_with(now);
+            let left = match patience.map(|patience| patience.checked_sub(begun.elapsed())) {
+                None => None,
+                Some(Some(left)) if !left.is_zero() => Some(left),
+                Some(_) => return Ok(Acquired::TimedOut { waited: begun.elapsed() }),
+            };
             state.begin_waiting(&me, key);
-            state = self.released.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.wait(state, left);
             state.end_waiting(&me, key);
         }
         state.owners.insert(key.clone(), thread::current().id());
-        Ok(Flight { flights: self, key })
+        Ok(Acquired::Flight { flight: Flight { flights: self, key }, waited: begun.is_some() })
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State<K>>, at_most: Option<Duration>) -> MutexGuard<'a, State<K>> {
+        match at_most {
+            None => self.released.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(left) => self.released.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<K>> {
@@ -155,7 +206,7 @@ impl<K: FlightKey> Drop for Flight<'_, K> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use std::sync::{
         Barrier,
@@ -195,6 +246,22 @@ mod tests {
         }));
         assert!(panicked.is_err());
         assert!(flights.acquire(&key).is_ok());
+    }
+
+    #[test]
+    fn who_waits_long_enough_gives_up_and_leaves_no_trace() {
+        let flights = SingleFlight::default();
+        let key = key("a");
+        let _flight = flights.acquire(&key).unwrap();
+        thread::scope(|scope| {
+            let gives_up = || flights.acquire_within(&key, Some(Duration::from_millis(5)));
+            let waited = scope.spawn(move || match gives_up() {
+                Ok(Acquired::TimedOut { waited }) => waited,
+                other => panic!("{other:?}"),
+            });
+            assert!(waited.join().unwrap() >= Duration::from_millis(5));
+        });
+        assert!(flights.lock().waiting.is_empty());
     }
 
     #[test]
@@ -261,5 +328,73 @@ mod tests {
         };
         assert_eq!(refused_of_two(&flights, by_helper), 1);
         assert!(flights.lock().waiting.is_empty());
+    }
+}
+
+/// Threads whose order a checker chooses, at random: ten thousand of them.
+#[cfg(all(test, shuttle))]
+mod scheduled {
+    use super::*;
+
+    const SCHEDULES: usize = 10_000;
+
+    /// Half of them at random everywhere, half with few switches at random places.
+    fn run(work: impl Fn() + Send + Sync + Copy + 'static) {
+        shuttle::check_random(work, SCHEDULES / 2);
+        shuttle::check_pct(work, SCHEDULES / 2, 3);
+    }
+
+    fn key(name: &str) -> ModelKey {
+        ModelKey::new(name, &()).unwrap()
+    }
+
+    /// Four callers of one model, of which the first one at work fails: one after the other until there is a model, and
+    /// nobody waits for ever.
+    #[test]
+    fn one_at_a_time_is_at_work_until_one_succeeds() {
+        run(|| {
+            let flights = Arc::new(SingleFlight::default());
+            let made = Arc::new(Mutex::new((0, false)));
+            let callers: Vec<_> = (0..4)
+                .map(|_| {
+                    let (flights, made) = (Arc::clone(&flights), Arc::clone(&made));
+                    thread::spawn(move || {
+                        let key = key("a");
+                        let _flight = flights.acquire(&key).unwrap();
+                        let (tries, is_there) = *made.lock().unwrap();
+                        if is_there {
+                            return;
+                        }
+                        thread::yield_now();
+                        let mut made = made.lock().unwrap();
+                        assert_eq!(*made, (tries, false), "two at work");
+                        *made = (tries + 1, tries > 0);
+                    })
+                })
+                .collect();
+            callers.into_iter().for_each(|caller| caller.join().unwrap());
+            assert_eq!(*made.lock().unwrap(), (2, true));
+            assert!(flights.lock().owners.is_empty() && flights.lock().waiting.is_empty());
+        });
+    }
+
+    /// Three threads hold a model each and ask for that of the next: at least one is refused, and none waits for ever.
+    #[test]
+    fn a_circle_of_trainings_is_refused_somewhere() {
+        run(|| {
+            let flights = Arc::new(SingleFlight::default());
+            let callers: Vec<_> = (0..3)
+                .map(|i| {
+                    let flights = Arc::clone(&flights);
+                    thread::spawn(move || {
+                        let (mine, next) = (key(&format!("m{i}")), key(&format!("m{}", (i + 1) % 3)));
+                        let _flight = flights.acquire(&mine);
+                        flights.acquire(&next).is_err()
+                    })
+                })
+                .collect();
+            callers.into_iter().for_each(|caller| drop(caller.join().unwrap()));
+            assert!(flights.lock().owners.is_empty() && flights.lock().waiting.is_empty());
+        });
     }
 }

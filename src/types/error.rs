@@ -60,6 +60,8 @@ pub enum ErrorKind {
     /// A write may or may not have survived: its commit failed, and what became of it cannot be read, or not be made
     /// sure of. Ask the store what it has; what it answers is what the file has.
     OutcomeUnknown,
+    /// Something did not end within the time that the caller allows for it. Call again.
+    TimedOut,
     /// A listing or a snapshot outlived an I/O error, and its state was given up. Ask again.
     Expired,
     /// The operating system or the storage engine failed. Nothing was changed. Reads go on; the next write tries again,
@@ -86,6 +88,7 @@ impl fmt::Display for ErrorKind {
             Self::StorageFull => "storage full",
             Self::Replaced => "replaced",
             Self::OutcomeUnknown => "outcome unknown",
+            Self::TimedOut => "timed out",
             Self::Expired => "expired",
             Self::Io => "I/O",
         })

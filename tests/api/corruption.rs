@@ -2,7 +2,7 @@
 
 use std::{fs, panic::AssertUnwindSafe, time::Duration};
 
-use modelkeep::{Decision, ErrorKind, Freshness, Tier, Verify, Version};
+use modelkeep::{ErrorKind, Freshness, Reason, Tier, Verify, Version};
 
 use crate::support::{
     Folder, Weights, damage, damage_row, error, first_weight, flip_first_bit, key, large, samples, small, weights,
@@ -47,8 +47,8 @@ fn training_takes_over_from_a_damaged_model() {
             Ok::<_, String>(weights(2.0))
         })
         .unwrap();
-    match held.decision() {
-        Decision::Corrupt { reason } => assert!(reason.contains("hashes to"), "{reason}"),
+    match held.decision().reasons() {
+        [Reason::Corrupt { reason }] => assert!(reason.contains("hashes to"), "{reason}"),
         other => panic!("{other:?}"),
     }
     assert_eq!((held.tier(), held.version().unwrap().get()), (Tier::Trained, 2));
@@ -120,7 +120,7 @@ fn damaged_metadata_is_found_and_trained_over() {
     let store = folder.open();
     assert_eq!(error(store.metadata(&key("m"))).kind(), ErrorKind::Corrupt);
     let held = store.get_or_train(&key("m"), &Freshness::any_age(), |_| Ok::<_, String>(weights(2.0))).unwrap();
-    assert!(matches!(held.decision(), Decision::Corrupt { .. }), "{:?}", held.decision());
+    assert!(matches!(held.decision().reasons(), [Reason::Corrupt { .. }]), "{:?}", held.decision());
     assert!(held.publish_error().is_none(), "{:?}", held.publish_error());
     assert_eq!(held.version().unwrap().get(), 2);
 }

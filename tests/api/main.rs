@@ -22,6 +22,7 @@ mod coverage;
 mod crashing;
 mod csv;
 mod damage;
+mod deciding;
 mod dips;
 mod encoding;
 mod estimators;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use modelkeep::{Decision, ErrorKind, Freshness, ModelRef, NewModel, Store, Tier, TrainError};
+use modelkeep::{ErrorKind, Freshness, ModelRef, NewModel, Reason, Store, Tier, TrainError};
 
 use crate::support::{Folder, HOUR, Weights, WeightsTwo, both, error, first_weight, key, large, weights};
 
@@ -25,13 +25,13 @@ fn a_missing_model_is_trained_once_and_then_served() {
     let folder = Folder::new();
     let store = folder.open();
     let held = store.get_or_train(&key("m"), &Freshness::any_age(), gives(1.0)).unwrap();
-    assert_eq!((held.tier(), held.decision()), (Tier::Trained, &Decision::Missing));
+    assert_eq!((held.tier(), held.decision().reasons()), (Tier::Trained, &[Reason::Missing][..]));
     assert_eq!(held.version().unwrap().get(), 1);
     let held = store.get_or_train(&key("m"), &Freshness::any_age(), never).unwrap();
-    assert_eq!((held.tier(), held.decision()), (Tier::Hot, &Decision::Fresh));
+    assert_eq!((held.tier(), held.decision().is_fresh()), (Tier::Hot, true));
     drop(store);
     let held = folder.open().get_or_train(&key("m"), &Freshness::any_age(), never).unwrap();
-    assert_eq!((held.tier(), held.decision()), (Tier::Disk, &Decision::Fresh));
+    assert_eq!((held.tier(), held.decision().is_fresh()), (Tier::Disk, true));
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn an_old_model_expires_and_is_the_prior_of_the_next() {
             })
             .unwrap();
         let (age, max_age) = (HOUR + Duration::from_secs(1), HOUR);
-        assert_eq!(held.decision(), &Decision::Expired { age, max_age });
+        assert_eq!(held.decision().reasons(), [Reason::Expired { age, max_age }]);
         assert_eq!(first_weight(&held), 2.0);
         assert_eq!(held.metadata().parent.unwrap().get(), 1);
         store.get_or_train(&key("m"), &fresh, never).unwrap();
@@ -61,7 +61,7 @@ fn a_forced_refresh_trains_and_publishes() {
     both(|store, _| {
         for version in 1..=2 {
             let held = store.get_or_train(&key("m"), &Freshness::forced(), gives(1.0)).unwrap();
-            assert_eq!((held.tier(), held.decision()), (Tier::Trained, &Decision::Forced));
+            assert_eq!((held.tier(), held.decision().reasons()), (Tier::Trained, &[Reason::Forced][..]));
             assert_eq!(held.version().unwrap().get(), version);
         }
     });
@@ -78,7 +78,8 @@ fn a_bypass_neither_reads_nor_writes() {
                 Ok::<_, String>(weights(9.0))
             })
             .unwrap();
-        assert_eq!((held.tier(), held.decision(), held.version()), (Tier::Trained, &Decision::Bypassed, None));
+        assert_eq!((held.tier(), held.version()), (Tier::Trained, None));
+        assert_eq!(held.decision().reasons(), [Reason::Bypassed]);
         assert!(held.publish_error().is_none());
         assert_eq!((store.stats().hot, store.stats().disk), before);
         assert_eq!(first_weight(&store.get(&key("m")).unwrap().unwrap()), 1.0);
@@ -96,8 +97,8 @@ fn a_changed_schema_is_trained_anew() {
                 Ok::<_, String>(NewModel::new(WeightsTwo { weights: vec![5.0] }))
             })
             .unwrap();
-        match held.decision() {
-            Decision::SchemaChanged { stored, requested } => {
+        match held.decision().reasons() {
+            [Reason::SchemaChanged { stored, requested }] => {
                 assert_eq!((stored.version(), requested.version()), (1, 2));
             }
             other => panic!("{other:?}"),

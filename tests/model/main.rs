@@ -21,8 +21,8 @@ mod oracle;
 use std::{sync::Arc, time::Duration};
 
 use modelkeep::{
-    Decision, ErrorKind, Freshness, Model, ModelKey, ModelRef, NewModel, Options, Schema, Store, Tier, Timestamp,
-    Verify, Version,
+    ErrorKind, Freshness, Model, ModelKey, ModelRef, NewModel, Options, Reason, Schema, Store, Tier, Timestamp, Verify,
+    Version,
     admin::{Filter, Maintenance},
     clock::ManualClock,
     training::{Samples, TrainingSet},
@@ -185,12 +185,12 @@ impl Run {
                 let age = self.oracle.age(k, now);
                 let trains = age.is_none_or(|age| age > u64::from(max_age_hours));
                 prop_assert_eq!(held.tier() == Tier::Trained, trains);
-                match held.decision() {
-                    Decision::Missing => prop_assert_eq!(age, None),
-                    Decision::Expired { age: found, .. } => {
+                match held.decision().reasons() {
+                    [Reason::Missing] => prop_assert_eq!(age, None),
+                    [Reason::Expired { age: found, .. }] => {
                         prop_assert_eq!(Some(found.as_secs() / 3600), age);
                     }
-                    other => prop_assert!(!trains && *other == Decision::Fresh, "{:?}", other),
+                    other => prop_assert!(!trains && held.decision().is_fresh(), "{:?}", other),
                 }
                 if trains {
                     self.oracle.publish(k, None, numbers(value, false), now, false);

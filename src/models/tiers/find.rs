@@ -6,8 +6,9 @@ use super::super::{
     Models,
     archive::{Model, RootPtr, ValidatedBytes},
     catalog::{head, metadata},
+    decision::Decision,
     entry::{Entry, hit_as, nanos, whole_but_other},
-    model_ref::{Decision, ModelRef, Tier},
+    model_ref::{ModelRef, Tier},
 };
 use crate::{
     cache::Lookup,
@@ -107,7 +108,7 @@ impl Models {
         found: Found<Located>,
     ) -> Found<ModelRef<M>> {
         match self.put_away(key, found) {
-            Found::Model((entry, tier)) => match ModelRef::new(entry, tier, Decision::Fresh) {
+            Found::Model((entry, tier)) => match ModelRef::new(entry, tier, Decision::FRESH) {
                 Ok(held) => Found::Model(held),
                 Err(err) => Found::Failed(whole_but_other(&M::SCHEMA, key, err)),
             },

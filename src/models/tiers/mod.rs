@@ -29,11 +29,12 @@ pub use preload::{PreloadReport, Preloaded};
 
 use super::{Models, entry::Entry, settings::ModelSettings};
 use crate::{
-    cache::{Admission, Cache, Occupancy, UpdateGuard},
+    cache::{Admission, Cache, Lookup, Occupancy, UpdateGuard},
     core::{Outcome, Turn},
     engine::Batch,
     sync::counters::Counter,
     types::{
+        clock::Clock,
         error::{Error, Result},
         key::ModelKey,
     },
@@ -58,6 +59,11 @@ impl Tiers {
     /// Whether there are tiers besides memory and the file.
     pub(super) fn has_others(&self) -> bool {
         !self.others.is_empty()
+    }
+
+    /// What memory has of a model.
+    pub(super) fn in_memory(&self, key: &ModelKey, clock: &Arc<dyn Clock>) -> Lookup<Entry> {
+        self.memory.get(key, clock)
     }
 
     /// How full memory is.
