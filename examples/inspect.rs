@@ -29,7 +29,7 @@ mod table;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
-use modelkeep::{ModelKey, Store, Version, admin::Filter, market::Timeframe};
+use modelkeep::{Freshness, ModelKey, Store, Timestamp, Version, admin::Filter, market::Timeframe};
 
 /// Look into a modelkeep store. It is opened read-only and never changed.
 #[derive(Parser)]
@@ -106,6 +106,24 @@ enum Command {
         #[arg(long)]
         version: Option<Version>,
     },
+    /// Whether a model would be used as it is, why not, and which stored models are nearest to it
+    Why {
+        key: String,
+        /// At most this old
+        #[arg(long, value_name = "HOURS")]
+        max_age: Option<u32>,
+        /// Made at this time or later, in UTC: 2018-12-24T14:30:00Z
+        #[arg(long, value_name = "TIME")]
+        made_since: Option<Timestamp>,
+    },
+    /// What was decided about models, when, and why: the newest last
+    Decisions {
+        /// Only those about this model
+        key: Option<String>,
+        /// At most so many, the newest
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
     /// The fields in which two versions of a model differ
     Diff { key: String, left: Version, right: Version },
 }
@@ -153,6 +171,15 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::Export { key, to, version } => {
             let (key, version) = resolve(&store, key, *version)?;
             show.export(&key, version, to)?;
+        }
+        Command::Why { key, max_age, made_since } => {
+            let max_age = max_age.map(|hours| Duration::from_secs(u64::from(hours) * 3600));
+            let freshness = Freshness { max_age, made_since: *made_since, ..Freshness::any_age() };
+            show.why(&store.explain(&store.find_key(key)?, &freshness)?)?;
+        }
+        Command::Decisions { key, limit } => {
+            let key = key.as_deref().map(|key| store.find_key(key)).transpose()?;
+            show.decisions(key.as_ref(), *limit)?;
         }
         Command::Diff { key, left, right } => show.diff(&store.find_key(key)?, *left, *right)?,
     }

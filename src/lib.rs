@@ -152,7 +152,7 @@ pub use format::{
 pub use models::{
     archive::{Invalid, Model},
     catalog::metadata::Metadata,
-    decision::{Decision, Reason, Verdict},
+    decision::{Decision, DecisionEntry, Reason, Verdict},
     explain::{Explanation, Relative},
     freshness::Freshness,
     live::{Current, Live},

@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::Write, path::Path};
 
-use modelkeep::{Interval, ModelKey, Store, Version, admin::Filter, market::Calendar};
+use modelkeep::{Explanation, Interval, ModelKey, Relative, Store, Version, admin::Filter, market::Calendar};
 use serde_json::{Value, json};
 
 use super::table::{human_bytes, human_us, table};
@@ -61,6 +61,53 @@ impl Show<'_> {
             }
         }
         self.print(&value, || format!("{key} {version}\n{rows}"))
+    }
+
+    pub fn why(&self, explained: &Explanation) -> Outcome {
+        let decision = explained.decision();
+        let reasons: Vec<String> = decision.reasons().iter().map(ToString::to_string).collect();
+        let relative = |relative: &Relative| {
+            let differences = relative.differences.iter();
+            let differences: Vec<_> = differences
+                .map(|change| json!({ "field": change.field, "asked_for": change.left, "stored": change.right }))
+                .collect();
+            json!({ "key": relative.key.to_string(), "differences": differences })
+        };
+        let value = json!({
+            "key": explained.key().to_string(),
+            "verdict": decision.verdict().to_string(),
+            "reasons": reasons,
+            "current": explained.current(),
+            "relatives": explained.relatives().iter().map(relative).collect::<Vec<_>>(),
+        });
+        self.print(&value, || explained.to_string().trim_end().to_owned())
+    }
+
+    pub fn decisions(&self, key: Option<&ModelKey>, limit: usize) -> Outcome {
+        let mut noted = self.store.decisions()?;
+        noted.retain(|entry| key.is_none_or(|key| entry.key == *key));
+        let noted = noted.split_off(noted.len().saturating_sub(limit));
+        let (mut rows, mut all) =
+            (table(&["when", "model", "verdict", "version", "took", "reasons"], &[3, 4]), Vec::new());
+        for entry in &noted {
+            rows.add_row([
+                seconds(&entry.at.to_string()),
+                entry.key.to_string(),
+                entry.verdict.to_string(),
+                entry.version.map(|version| version.to_string()).unwrap_or_default(),
+                human_us(entry.took.as_secs_f64() * 1e6),
+                entry.reasons.join("; "),
+            ]);
+            all.push(json!({
+                "at": entry.at.to_string(),
+                "key": entry.key.to_string(),
+                "verdict": entry.verdict.to_string(),
+                "version": entry.version.map(Version::get),
+                "took_us": entry.took.as_micros().to_string(),
+                "reasons": entry.reasons,
+            }));
+        }
+        self.print(&json!(all), || format!("{rows}\n{} decisions", all.len()))
     }
 
     pub fn versions(&self, key: &ModelKey) -> Outcome {

@@ -114,6 +114,8 @@ pub(crate) enum Table {
     Artifacts,
     /// Model key -> what is left to be done of superseded versions.
     Superseded,
+    /// Number -> a decision about a model, and why it was taken.
+    Decisions,
     /// Model key, name -> the version that the alias leads to, and where it led before.
     Aliases,
     /// Series, year -> daily levels.
@@ -140,13 +142,14 @@ pub(crate) enum Table {
 
 impl Table {
     /// All tables with byte keys.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Store,
         Self::Heads,
         Self::Metadata,
         Self::Training,
         Self::Artifacts,
         Self::Superseded,
+        Self::Decisions,
         Self::Aliases,
         Self::Levels,
         Self::Quarantine,
@@ -169,6 +172,7 @@ impl Table {
             Self::Training => "training_data",
             Self::Artifacts => "artifacts",
             Self::Superseded => "superseded",
+            Self::Decisions => "decisions",
             Self::Aliases => "aliases",
             Self::Levels => "vix",
             Self::Quarantine => "quarantine",
@@ -187,6 +191,7 @@ impl Table {
     pub(crate) fn fields(self) -> &'static [Field] {
         match self {
             Self::Store => &[Field::Tail],
+            Self::Decisions => &[Field::Number],
             Self::Heads | Self::Superseded => &[Field::Text, Field::Hash],
             Self::Metadata | Self::Quarantine => &[Field::Text, Field::Hash, Field::Version],
             Self::Training | Self::Aliases => &[Field::Text, Field::Hash, Field::Tail],

@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{format::schema::SchemaTag, types::time::Timestamp};
+use crate::{
+    format::schema::SchemaTag,
+    types::{key::ModelKey, time::Timestamp, version::Version},
+};
 
 /// What a call does about a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +26,21 @@ impl fmt::Display for Verdict {
             Self::ReuseWithWarning => "reuse with a warning",
             Self::Retrain => "retrain",
         })
+    }
+}
+
+impl Verdict {
+    /// The number under which it is stored.
+    pub(super) fn id(self) -> u8 {
+        match self {
+            Self::Reuse => 0,
+            Self::ReuseWithWarning => 1,
+            Self::Retrain => 2,
+        }
+    }
+
+    pub(super) fn from_id(id: u8) -> Option<Self> {
+        [Self::Reuse, Self::ReuseWithWarning, Self::Retrain].into_iter().find(|verdict| verdict.id() == id)
     }
 }
 
@@ -166,6 +184,24 @@ impl fmt::Display for Decision {
         }
         Ok(())
     }
+}
+
+/// A decision that was taken and noted: one entry of [`Store::decisions`](crate::Store::decisions).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DecisionEntry {
+    /// When it was taken, by the store's clock.
+    pub at: Timestamp,
+    /// The model's key.
+    pub key: ModelKey,
+    /// What was done.
+    pub verdict: Verdict,
+    /// Every reason, as it [prints itself](Reason).
+    pub reasons: Vec<String>,
+    /// How long the call took, waiting for others and training included.
+    pub took: Duration,
+    /// The version that was returned; `None` when none was, and for a model that could not be stored.
+    pub version: Option<Version>,
 }
 
 #[cfg(test)]

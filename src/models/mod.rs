@@ -14,6 +14,7 @@ mod entry;
 pub(crate) mod explain;
 pub(crate) mod filter;
 pub(crate) mod freshness;
+mod journal;
 pub(crate) mod list;
 pub(crate) mod live;
 pub(crate) mod lookup;
@@ -46,6 +47,7 @@ use crate::{
     types::{key::ModelKey, version::Version},
 };
 use backlog::Backlog;
+use journal::Journal;
 use settings::ModelSettings;
 use tiers::{ModelTier, Tiers};
 
@@ -56,6 +58,7 @@ pub(crate) struct Models {
     counters: Counters,
     settings: ModelSettings,
     backlog: Backlog,
+    journal: Journal,
     /// Versions found damaged, also when the store cannot write that down.
     quarantined: Mutex<HashMap<(ModelKey, Version), String>>,
     core: Arc<Core>,
@@ -70,6 +73,7 @@ impl Models {
             counters: Counters::new(),
             settings,
             backlog: Backlog::default(),
+            journal: Journal::default(),
             quarantined: Mutex::new(HashMap::new()),
             core,
         });

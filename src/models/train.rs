@@ -47,16 +47,44 @@ impl Models {
         {
             return Ok(self.serve(held));
         }
+        let started = self.core.clock().monotonic();
+        let done = self.train_or_wait(key, freshness, train);
+        let took = self.core.clock().monotonic().saturating_sub(started);
+        match done {
+            Ok(held) => {
+                self.note(key, held.decision(), took, held.version());
+                Ok(held)
+            }
+            Err((error, decision)) => {
+                self.note(key, &decision, took, None);
+                Err(error)
+            }
+        }
+    }
+
+    /// Trains, unless another call is doing so or did; an error comes with what was decided.
+    fn train_or_wait<M, E, F>(
+        self: &Arc<Self>,
+        key: &ModelKey,
+        freshness: &Freshness,
+        train: F,
+    ) -> Result<ModelRef<M>, (TrainError<E>, Decision)>
+    where
+        M: Model,
+        E: fmt::Debug + fmt::Display,
+        F: FnOnce(Option<&ModelRef<M>>) -> Result<NewModel<M>, E>,
+    {
+        let undecided = |error: Error| (error.into(), Decision::FRESH);
         let before = freshness.force_refresh.then(|| self.current_version(key).ok());
-        let (_flight, waited) = match self.trainings.acquire_within(key, freshness.wait_at_most)? {
+        let (_flight, waited) = match self.trainings.acquire_within(key, freshness.wait_at_most).map_err(undecided)? {
             Acquired::Flight { flight, waited } => (flight, waited),
-            Acquired::TimedOut { waited } => return self.serve_meanwhile(key, freshness, waited).map_err(Into::into),
+            Acquired::TimedOut { waited } => return self.serve_meanwhile(key, freshness, waited),
         };
         // While this call waited, another one may have done the work.
         let seen = self.current_version(key).map_or(SeenHead::Unread, SeenHead::Current);
         let was_trained = waited && before.flatten().is_some_and(|before| seen != SeenHead::Current(before));
         let freshness = &Freshness { force_refresh: freshness.force_refresh && !was_trained, ..*freshness };
-        let (prior, reasons) = match self.find::<M>(key) {
+        let (prior, mut reasons) = match self.find::<M>(key) {
             Found::Model(held) => match self.objections(freshness, &held) {
                 none if none.is_empty() => return Ok(self.serve(held)),
                 reasons => (Some(held), reasons),
@@ -70,19 +98,19 @@ impl Models {
         let parent =
             prior.as_ref().and_then(ModelRef::version).filter(|version| seen == SeenHead::Current(Some(*version)));
         let lineage = Lineage { parent, inherit: None, seen };
-        match self.train(key, prior.as_ref(), &lineage, train) {
+        let error = match self.train(key, prior.as_ref(), &lineage, train) {
             Ok(staged) => {
                 let decision = Decision::new(Verdict::Retrain, reasons);
-                Ok(self.publish_trained(key, Expect::Anything, staged, decision)?)
+                return self.publish_trained(key, Expect::Anything, staged, decision).map_err(undecided);
             }
-            Err(TrainError::Train(error)) if !freshness.refuse_expired && !freshness.force_refresh => match prior {
-                Some(prior) => {
-                    let failed = Reason::TrainingFailed { error: error.to_string() };
-                    Ok(self.serve_with_warning(key, &prior, reasons, failed)?)
-                }
-                None => Err(TrainError::Train(error)),
-            },
-            Err(error) => Err(error),
+            Err(error) => error,
+        };
+        reasons.push(Reason::TrainingFailed { error: error.to_string() });
+        match prior.filter(|_| !freshness.refuse_expired && !freshness.force_refresh) {
+            Some(prior) if matches!(error, TrainError::Train(_)) => {
+                self.serve_with_warning(key, &prior, reasons).map_err(undecided)
+            }
+            _ => Err((error, Decision::new(Verdict::Retrain, reasons))),
         }
     }
 }
@@ -98,23 +126,27 @@ impl Models {
     }
 
     /// Serves what is there while another call goes on training.
-    fn serve_meanwhile<M: Model>(
+    fn serve_meanwhile<M: Model, E: fmt::Debug + fmt::Display>(
         self: &Arc<Self>,
         key: &ModelKey,
         freshness: &Freshness,
         waited: Duration,
-    ) -> Result<ModelRef<M>, Error> {
+    ) -> Result<ModelRef<M>, (TrainError<E>, Decision)> {
+        let mut reasons = vec![Reason::Missing];
         if let Found::Model(held) = self.find::<M>(key) {
-            let reasons = self.objections(freshness, &held);
+            reasons = self.objections(freshness, &held);
             if reasons.is_empty() {
                 return Ok(self.serve(held));
             }
             if !freshness.refuse_expired {
-                return self.serve_with_warning(key, &held, reasons, Reason::TrainingUnderWay { waited });
+                reasons.push(Reason::TrainingUnderWay { waited });
+                return self.serve_with_warning(key, &held, reasons).map_err(|error| (error.into(), Decision::FRESH));
             }
         }
+        reasons.push(Reason::TrainingUnderWay { waited });
         let message = format!("another call is training it, and did not end within {waited:?}");
-        Err(Error::new(ErrorKind::TimedOut, "train", key.to_string(), message))
+        let error = Error::new(ErrorKind::TimedOut, "train", key.to_string(), message);
+        Err((error.into(), Decision::new(Verdict::Retrain, reasons)))
     }
 
     /// Serves a model that is not good enough, because there is nothing better now.
@@ -122,10 +154,8 @@ impl Models {
         &self,
         key: &ModelKey,
         held: &ModelRef<M>,
-        mut reasons: Vec<Reason>,
-        why: Reason,
+        reasons: Vec<Reason>,
     ) -> Result<ModelRef<M>, Error> {
-        reasons.push(why);
         let decision = Decision::new(Verdict::ReuseWithWarning, reasons);
         tracing::warn!(%key, %decision, "the stored model is served all the same");
         self.counters.add(Counter::Warnings, 1);

@@ -62,6 +62,8 @@ impl Models {
         E: fmt::Debug + fmt::Display,
         F: FnOnce(&TrainingSet, Option<&ModelRef<M>>) -> Result<NewModel<M>, E>,
     {
+        let started = self.core.clock().monotonic();
+        let took = || self.core.clock().monotonic().saturating_sub(started);
         let _flight = self.trainings.acquire(key)?;
         // Inherited is what is stored, and not what is hot: the two differ after a model could not be written.
         let (expect, parent, seen, inherit, mut data) = self.core.look(|snapshot| {
@@ -88,6 +90,7 @@ impl Models {
             tracing::info!(%key, "the new data changes nothing; not trained");
             let decision = Decision::new(Verdict::Reuse, vec![Reason::Unchanged]);
             let model = ModelRef::new(Arc::clone(model.shared()), model.tier(), decision)?;
+            self.note(key, model.decision(), took(), model.version());
             return Ok(Update { model, merge, trained: false });
         }
         if data.is_empty() {
@@ -100,6 +103,7 @@ impl Models {
             Ok(trained.training_data(data))
         })?;
         let model = self.publish_trained(key, expect, staged, Decision::retrain(Reason::NewData))?;
+        self.note(key, model.decision(), took(), model.version());
         Ok(Update { model, merge, trained: true })
     }
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use super::Store;
 use crate::{
     models::{
-        archive::Model, explain::Explanation, freshness::Freshness, model_ref::ModelRef, new_model::NewModel,
-        training::TrainingSet, update::Update,
+        archive::Model, decision::DecisionEntry, explain::Explanation, freshness::Freshness, model_ref::ModelRef,
+        new_model::NewModel, training::TrainingSet, update::Update,
     },
     types::{
         error::{Result, TrainError},
@@ -127,6 +127,36 @@ impl Store {
     /// [`Label`](crate::Label).
     pub fn explain_as<M: Model>(&self, key: &ModelKey, freshness: &Freshness) -> Result<Explanation> {
         self.models.explain_as::<M>(key, freshness)
+    }
+
+    /// Returns the decisions that were taken about models, the oldest first: every one that was not a plain hit, with all
+    /// reasons, how long the call took, and the version that it returned. The newest 10,000 are kept.
+    ///
+    /// A call that decides waits for nothing: what it decided is in the file two seconds later, together with others, or
+    /// when the store is [closed](Self::close). A store that is opened read-only keeps its own in memory. Calls that
+    /// bypass the store are not noted. A reason is cut after 1 KiB.
+    ///
+    /// ```
+    /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
+    /// # #[derive(rkyv::Archive, rkyv::Serialize)]
+    /// # struct Momentum { weights: Vec<f64> }
+    /// # impl Model for Momentum { const SCHEMA: Schema = Schema::new("momentum", 1); }
+    /// # let store = Store::in_memory()?;
+    /// # let key = ModelKey::new("momentum", &())?;
+    /// use modelkeep::{Freshness, TrainResult};
+    ///
+    /// let train = |_: Option<&_>| -> TrainResult<Momentum> { Ok(Momentum { weights: vec![0.5] }.into()) };
+    /// store.get_or_train(&key, &Freshness::any_age(), train)?; // trains
+    /// store.get_or_train(&key, &Freshness::any_age(), train)?; // a hit
+    /// let decisions = store.decisions()?;
+    /// assert_eq!((decisions.len(), decisions[0].reasons[0].as_str()), (1, "missing"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Corrupt` when one of them is damaged, `Io` when the file cannot be read.
+    pub fn decisions(&self) -> Result<Vec<DecisionEntry>> {
+        self.models.decisions()
     }
 
     /// Merges `new_data` into the training data that is stored for `key`, trains on the merged set, and publishes

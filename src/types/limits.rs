@@ -2,6 +2,14 @@
 //!
 //! A bound is checked before memory is allocated for the thing that it bounds, on the way in and on the way out.
 
+/// A text of others as it is kept: what is longer than so many bytes ends in dots.
+pub(crate) fn shortened(text: &str, bytes_max: usize) -> String {
+    match text.char_indices().find(|(at, c)| at + c.len_utf8() > bytes_max) {
+        Some((end, _)) => format!("{} ...", text.split_at(end).0),
+        None => text.to_owned(),
+    }
+}
+
 /// Bytes of a model name.
 pub(crate) const MODEL_NAME_BYTES_MAX: usize = 128;
 /// Bytes of a symbol or of an index series name.
@@ -28,6 +36,10 @@ pub(crate) const SYMBOLS_MAX: usize = 65_536;
 pub(crate) const PINS_MAX: usize = 1024;
 /// Moves of an alias that are remembered; the oldest go first.
 pub(crate) const ALIAS_MOVES_MAX: usize = 1024;
+/// Bytes of one reason of a decision that is kept: a caller's error may print anything.
+pub(crate) const DECISION_REASON_BYTES_MAX: usize = 1024;
+/// Decisions that are kept; the oldest go first.
+pub(crate) const DECISIONS_MAX: usize = 10_000;
 /// Bytes of raw data in one zstd frame: small enough to share a large value among threads.
 pub(crate) const FRAME_BYTES: usize = 512 << 10;
 /// Bytes that one thread hashes at a time; a power of two of BLAKE3 chunks, as its subtrees demand.
@@ -61,3 +73,14 @@ pub(crate) const DETACHED_MAX: usize = 8192;
 /// How far a clock may have gone back without anybody having set it wrong, in nanoseconds. Within it, what is known of a
 /// row does not go back either; beyond it, the time that was recorded was wrong.
 pub(crate) const CLOCK_STEP_MAX: i64 = 24 * 3600 * 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!((shortened("four", 4), shortened("fives", 4)), ("four".into(), "five ...".into()));
+        assert_eq!(shortened("a\u{20ac}\u{20ac}", 5), "a\u{20ac} ...", "not within one");
+    }
+}

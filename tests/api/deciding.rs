@@ -223,3 +223,70 @@ fn an_explanation_neither_loads_nor_trains_and_says_what_would_happen() {
     let held = store.get_or_train(&key("m"), &Freshness::any_age(), gives(2.0)).unwrap();
     assert_eq!(held.decision(), explained.decision(), "and that is what happens");
 }
+
+/// Every decision that is no plain hit, with what a person wants to know of it.
+#[test]
+fn decisions_are_noted_and_survive_a_restart() {
+    let folder = Folder::new();
+    let (store, clock) = (folder.open(), &folder.clock);
+    let daily = Freshness::max_age(HOUR);
+    store.get_or_train(&key("m"), &daily, gives(1.0)).unwrap();
+    store.get_or_train(&key("m"), &daily, gives(1.0)).unwrap();
+    clock.advance(HOUR * 2);
+    store.get_or_train(&key("m"), &daily, fails).unwrap();
+    store
+        .get_or_train(&key("m"), &Freshness { refuse_expired: true, ..daily }, |_| -> Trained {
+            Err("x".repeat(1 << 20))
+        })
+        .unwrap_err();
+    store.get_or_train(&key("m"), &Freshness::bypass(), gives(1.0)).unwrap();
+    store.get_or_train(&key("m"), &daily, gives(2.0)).unwrap();
+    let noted = store.decisions().unwrap();
+    let all: Vec<_> = noted.iter().map(|entry| (entry.verdict, entry.version.map(|version| version.get()))).collect();
+    let (warned, trained) = (Verdict::ReuseWithWarning, Verdict::Retrain);
+    assert_eq!(all, [(trained, Some(1)), (warned, Some(1)), (trained, None), (trained, Some(2))]);
+    assert_eq!(noted[1].reasons, ["expired: 7200s old, at most 3600s allowed", "training failed: no convergence"]);
+    assert!(noted[2].reasons[1].len() <= 1024 + 4, "cut");
+    assert!(noted.is_sorted_by_key(|entry| entry.at) && noted.iter().all(|entry| entry.key == key("m")));
+    store.close().unwrap();
+    for store in [folder.open_read_only(), folder.open()] {
+        assert_eq!(store.decisions().unwrap(), noted);
+        assert!(store.verify().unwrap().is_whole());
+    }
+}
+
+/// Decisions in the file.
+fn rows(store: &Store) -> u64 {
+    let tables = store.usage().unwrap().tables;
+    tables.iter().find(|usage| usage.table == "decisions").map_or(0, |usage| usage.rows)
+}
+
+/// Nobody closes the store, and the thread in the background writes.
+#[test]
+fn decisions_are_written_without_a_close() {
+    let folder = Folder::new();
+    let store = folder.open();
+    store.get_or_train(&key("m"), &Freshness::any_age(), gives(1.0)).unwrap();
+    assert_eq!(rows(&store), 0, "no call waits for it");
+    while rows(&store) == 0 {
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(store.decisions().unwrap().len(), 1);
+}
+
+#[test]
+fn the_newest_ten_thousand_decisions_are_kept() {
+    let folder = Folder::new();
+    for round in 1..=3 {
+        let store = folder.open();
+        for i in 0..4_000 {
+            let failed = store.get_or_train(&key(&format!("r{round}-{i}")), &Freshness::any_age(), fails);
+            assert!(failed.is_err());
+        }
+        store.close().unwrap();
+    }
+    let store = folder.open();
+    let noted = store.decisions().unwrap();
+    assert_eq!((noted.len(), rows(&store)), (10_000, 10_000));
+    assert_eq!((&noted[0].key, &noted[9_999].key), (&key("r1-2000"), &key("r3-3999")));
+}

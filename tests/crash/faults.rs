@@ -230,6 +230,25 @@ fn what_fails_in_the_background_is_tried_again() {
     assert_eq!(store.versions(&key("large")).unwrap().len(), 3);
 }
 
+/// What was decided while nothing could be written is written when it can be.
+#[test]
+fn decisions_wait_until_the_disk_is_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, disk) = (folder.path().join("models.redb"), LoggedDisk::new());
+    let store = stored(&path, &disk);
+    fill(&disk);
+    for i in 0..3 {
+        let fails = |_: Option<&ModelRef<Weights>>| Err::<modelkeep::NewModel<Weights>, _>("no rows");
+        store.get_or_train(&key(&format!("new{i}")), &Freshness::any_age(), fails).unwrap_err();
+    }
+    // Long enough that the thread in the background has tried.
+    thread::sleep(Duration::from_millis(1500));
+    assert_eq!(store.decisions().unwrap().len(), 3);
+    disk.heal();
+    store.close().unwrap();
+    assert_eq!(options().open(&path).unwrap().decisions().unwrap().len(), 3);
+}
+
 #[test]
 fn a_compaction_that_fails_leaves_what_was_there() {
     let folder = tempfile::tempdir().unwrap();

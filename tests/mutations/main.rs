@@ -15,6 +15,7 @@
 )]
 #![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "tests have no public API")]
 
+mod decided;
 mod failed;
 mod held;
 mod loaded;
@@ -56,6 +57,7 @@ fn mutations() -> impl Iterator<Item = &'static Mutation> {
     held::MUTATIONS
         .iter()
         .chain(failed::MUTATIONS)
+        .chain(decided::MUTATIONS)
         .chain(loaded::MUTATIONS)
         .chain(published::MUTATIONS)
         .chain(stored::MUTATIONS)

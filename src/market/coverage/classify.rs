@@ -12,7 +12,12 @@ use super::{
 };
 use crate::{
     market::{calendar::Calendar, fetch::policy::FetchPolicy, timeframe::Timeframe},
-    types::{interval::Interval, invariant::Invariant, limits::REASON_BYTES_MAX, time::Timestamp},
+    types::{
+        interval::Interval,
+        invariant::Invariant,
+        limits::{REASON_BYTES_MAX, shortened},
+        time::Timestamp,
+    },
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -412,10 +417,7 @@ pub(crate) fn record_failure(
     policy: &FetchPolicy,
     now: Timestamp,
 ) {
-    let reason: String = match reason.char_indices().find(|(at, c)| at + c.len_utf8() > REASON_BYTES_MAX) {
-        Some((end, _)) => format!("{} ...", reason.get(..end).always("it is the start of a character")),
-        None => reason.to_owned(),
-    };
+    let reason = shortened(reason, REASON_BYTES_MAX);
     for part in parts {
         // Each stretch counts how often it was asked for.
         for CoverageSpan { interval, coverage } in before.within(*part) {

@@ -6,6 +6,7 @@
 
 pub(crate) mod aliases;
 pub(crate) mod artifacts;
+pub(crate) mod decisions;
 pub(crate) mod head;
 pub(crate) mod metadata;
 pub(crate) mod quarantine;

@@ -15,6 +15,8 @@ pub(crate) enum Field {
     Hash,
     /// A version: u64.
     Version,
+    /// A number in order: u64.
+    Number,
     /// A year: u16.
     Year,
     /// A length of time in nanoseconds: u64, 0 for none.
@@ -176,6 +178,7 @@ fn part(field: Field, fields: &mut Fields<'_>) -> Option<String> {
         Field::Text | Field::Tail => printable(std::str::from_utf8(take_rest(fields)).ok()?)?,
         Field::Hash => hex(fields.chunk::<32>()?).chars().take(12).collect(),
         Field::Version => format!("v{}", fields.u64()?),
+        Field::Number => fields.u64()?.to_string(),
         Field::Year => fields.u16()?.to_string(),
         Field::Span => match fields.u64()? {
             0 => String::new(),
