@@ -115,29 +115,28 @@ impl Models {
             Some(known) => Ok(Some(known)),
             None => self.core.look(|snapshot| current(snapshot, key)),
         };
-        let mut reasons = Vec::new();
-        if !freshness.use_cache {
-            reasons.push(Reason::Bypassed);
-        }
+        let mut reasons: Vec<Reason> = (!freshness.use_cache).then_some(Reason::Bypassed).into_iter().collect();
         let current = match current {
-            Ok(current) => current,
+            Ok(Some(known)) => {
+                match schema.filter(|schema| !known.schema.is(schema)) {
+                    Some(schema) => {
+                        let (stored, requested) = (known.schema.clone(), schema.tag()?);
+                        reasons.extend(freshness.without_model(Reason::SchemaChanged { stored, requested }));
+                    }
+                    None => reasons.extend(freshness.objections(&known, self.core.now())),
+                }
+                Some(known)
+            }
+            Ok(None) => {
+                reasons.extend(freshness.without_model(Reason::Missing));
+                None
+            }
             Err(err) if err.kind() == ErrorKind::Expired => return Err(err),
             Err(err) => {
-                reasons.push(failed(&err));
+                reasons.extend(freshness.without_model(failed(&err)));
                 None
             }
         };
-        match &current {
-            Some(known) => {
-                if let Some(schema) = schema.filter(|schema| !known.schema.is(schema)) {
-                    let (stored, requested) = (known.schema.clone(), schema.tag()?);
-                    reasons.push(Reason::SchemaChanged { stored, requested });
-                }
-                reasons.extend(freshness.objections(known, self.core.now()));
-            }
-            None if reasons.is_empty() => reasons.push(Reason::Missing),
-            None => {}
-        }
         let verdict = if reasons.is_empty() { Verdict::Reuse } else { Verdict::Retrain };
         let relatives = self.core.look(|snapshot| relatives(snapshot, key))?;
         Ok(Explanation { key: key.clone(), decision: Decision::new(verdict, reasons), current, relatives })

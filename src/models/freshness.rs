@@ -132,6 +132,11 @@ impl Default for Freshness {
 }
 
 impl Freshness {
+    /// All that speaks against a model that cannot be served at all.
+    pub(super) fn without_model(&self, why: Reason) -> Vec<Reason> {
+        self.force_refresh.then_some(Reason::Forced).into_iter().chain([why]).collect()
+    }
+
     /// All that speaks against a model as it is, at this time.
     pub(super) fn objections(&self, known: &Metadata, now: Timestamp) -> Vec<Reason> {
         let made = known.last_updated;

@@ -116,7 +116,7 @@ impl Models {
     }
 
     /// Writes what was noted before the file is closed, unless `others` have it open.
-    pub(crate) fn finish_decisions(self: &Arc<Self>, others: usize) {
+    pub(super) fn finish_decisions(self: &Arc<Self>, others: usize) {
         if self.core.is_read_only() || others > 0 {
             return;
         }

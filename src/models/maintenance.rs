@@ -104,7 +104,7 @@ impl Models {
 
     /// Does what is left before the file is closed, unless `others` have it open. What cannot be done now is done when
     /// the store is opened again.
-    pub(crate) fn finish_maintenance(self: &Arc<Self>, others: usize) {
+    pub(super) fn finish_maintenance(self: &Arc<Self>, others: usize) {
         if self.core.is_read_only() || others > 0 {
             return;
         }

@@ -88,6 +88,14 @@ impl Models {
     }
 }
 
+impl Models {
+    /// Does what was put off, before the file is closed.
+    pub(crate) fn finish(self: &Arc<Self>, others: usize) {
+        self.finish_decisions(others);
+        self.finish_maintenance(others);
+    }
+}
+
 impl fmt::Debug for Models {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.tiers.fmt(f)

@@ -84,14 +84,9 @@ impl Models {
         let seen = self.current_version(key).map_or(SeenHead::Unread, SeenHead::Current);
         let was_trained = waited && before.flatten().is_some_and(|before| seen != SeenHead::Current(before));
         let freshness = &Freshness { force_refresh: freshness.force_refresh && !was_trained, ..*freshness };
-        let (prior, mut reasons) = match self.find::<M>(key) {
-            Found::Model(held) => match self.objections(freshness, &held) {
-                none if none.is_empty() => return Ok(self.serve(held)),
-                reasons => (Some(held), reasons),
-            },
-            Found::Missing => (None, vec![Reason::Missing]),
-            Found::OtherSchema { stored, requested } => (None, vec![Reason::SchemaChanged { stored, requested }]),
-            Found::Failed(err) | Found::Damaged(_, err) => (None, vec![failed(&err)]),
+        let (prior, mut reasons) = match self.judge::<M>(key, freshness) {
+            (Some(held), none) if none.is_empty() => return Ok(self.serve(held)),
+            judged => judged,
         };
         self.count_miss();
         // What a tier of others handed out has a version of another file.
@@ -120,6 +115,21 @@ impl Models {
         freshness.objections(held.metadata(), self.core.now())
     }
 
+    /// Finds the stored model, and all that speaks against serving it; if there is none, why not.
+    fn judge<M: Model>(self: &Arc<Self>, key: &ModelKey, freshness: &Freshness) -> (Option<ModelRef<M>>, Vec<Reason>) {
+        match self.find::<M>(key) {
+            Found::Model(held) => {
+                let reasons = self.objections(freshness, &held);
+                (Some(held), reasons)
+            }
+            Found::Missing => (None, freshness.without_model(Reason::Missing)),
+            Found::OtherSchema { stored, requested } => {
+                (None, freshness.without_model(Reason::SchemaChanged { stored, requested }))
+            }
+            Found::Failed(err) | Found::Damaged(_, err) => (None, freshness.without_model(failed(&err))),
+        }
+    }
+
     fn serve<M: Model>(&self, held: ModelRef<M>) -> ModelRef<M> {
         self.count_hit(&held);
         held
@@ -132,18 +142,14 @@ impl Models {
         freshness: &Freshness,
         waited: Duration,
     ) -> Result<ModelRef<M>, (TrainError<E>, Decision)> {
-        let mut reasons = vec![Reason::Missing];
-        if let Found::Model(held) = self.find::<M>(key) {
-            reasons = self.objections(freshness, &held);
-            if reasons.is_empty() {
-                return Ok(self.serve(held));
-            }
-            if !freshness.refuse_expired {
-                reasons.push(Reason::TrainingUnderWay { waited });
-                return self.serve_with_warning(key, &held, reasons).map_err(|error| (error.into(), Decision::FRESH));
-            }
-        }
+        let (held, mut reasons) = match self.judge::<M>(key, freshness) {
+            (Some(held), none) if none.is_empty() => return Ok(self.serve(held)),
+            judged => judged,
+        };
         reasons.push(Reason::TrainingUnderWay { waited });
+        if let Some(held) = held.filter(|_| !freshness.refuse_expired) {
+            return self.serve_with_warning(key, &held, reasons).map_err(|error| (error.into(), Decision::FRESH));
+        }
         let message = format!("another call is training it, and did not end within {waited:?}");
         let error = Error::new(ErrorKind::TimedOut, "train", key.to_string(), message);
         Err((error.into(), Decision::new(Verdict::Retrain, reasons)))

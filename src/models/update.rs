@@ -89,7 +89,7 @@ impl Models {
         {
             tracing::info!(%key, "the new data changes nothing; not trained");
             let decision = Decision::new(Verdict::Reuse, vec![Reason::Unchanged]);
-            let model = ModelRef::new(Arc::clone(model.shared()), model.tier(), decision)?;
+            let model: ModelRef<M> = ModelRef::new(Arc::clone(model.shared()), model.tier(), decision)?;
             self.note(key, model.decision(), took(), model.version());
             return Ok(Update { model, merge, trained: false });
         }
@@ -102,7 +102,7 @@ impl Models {
             let trained = train(&data, prior)?;
             Ok(trained.training_data(data))
         })?;
-        let model = self.publish_trained(key, expect, staged, Decision::retrain(Reason::NewData))?;
+        let model: ModelRef<M> = self.publish_trained(key, expect, staged, Decision::retrain(Reason::NewData))?;
         self.note(key, model.decision(), took(), model.version());
         Ok(Update { model, merge, trained: true })
     }

@@ -222,8 +222,7 @@ impl Store {
     /// was committed before is not lost by it.
     pub fn close(self) -> Result<()> {
         let others = self.opened.count() - 1;
-        self.models.finish_decisions(others);
-        self.models.finish_maintenance(others);
+        self.models.finish(others);
         self.core.close(others)
     }
 

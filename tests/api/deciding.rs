@@ -208,6 +208,7 @@ fn an_explanation_neither_loads_nor_trains_and_says_what_would_happen() {
     assert!(store.explain(&key("m"), &Freshness::any_age()).unwrap().decision().is_fresh());
     assert_eq!((store.stats().loads, store.stats().trainings, store.stats().hot_entries), (0, 0, 0));
     let bypassed = store.explain(&key("m"), &Freshness::bypass()).unwrap();
+    assert_eq!(store.explain(&key("none"), &Freshness::forced()).unwrap().decision().reasons().len(), 2);
     assert_eq!(bypassed.decision().reasons(), [Reason::Bypassed]);
     let other = store.explain_as::<WeightsTwo>(&key("m"), &Freshness::any_age()).unwrap();
     assert!(matches!(other.decision().reasons(), [Reason::SchemaChanged { .. }]));
@@ -249,7 +250,8 @@ fn decisions_are_noted_and_survive_a_restart() {
     assert!(noted[2].reasons[1].len() <= 1024 + 4, "cut");
     assert!(noted.is_sorted_by_key(|entry| entry.at) && noted.iter().all(|entry| entry.key == key("m")));
     store.close().unwrap();
-    for store in [folder.open_read_only(), folder.open()] {
+    for open in [Folder::open_read_only, Folder::open] {
+        let store = open(&folder);
         assert_eq!(store.decisions().unwrap(), noted);
         assert!(store.verify().unwrap().is_whole());
     }

@@ -61,8 +61,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     ),
     plain(
         "a-close-writes-decisions",
-        "src/store/mod.rs",
-        "        self.models.finish_decisions(others);\n",
+        "src/models/mod.rs",
+        "        self.finish_decisions(others);\n",
         "",
         "api",
         &["deciding::decisions_are_noted_and_survive_a_restart"],

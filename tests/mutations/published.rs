@@ -49,8 +49,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     ),
     plain(
         "a-close-finishes-it",
-        "src/store/mod.rs",
-        "        self.models.finish_maintenance(others);\n",
+        "src/models/mod.rs",
+        "        self.finish_maintenance(others);\n",
         "",
         "api",
         &["maintenance::what_is_left_survives_a_restart_and_is_finished_by_close"],
