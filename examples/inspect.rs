@@ -37,7 +37,7 @@ use modelkeep::{Freshness, ModelKey, Store, Timestamp, Version, admin::Filter, m
     after_help = "A KEY is a model's name, or name@ and the first digits of its config hash where several configurations \
 of one model are stored: bounce, bounce@b842. A VERSION is a number: 3 or v3.\n\nExamples:\n  inspect models.redb list \
 --tag desk=equities\n  inspect models.redb show bounce\n  inspect models.redb diff bounce v1 v2\n  inspect models.redb \
-export bounce --to bounce.rkyv    (b3sum of the file is the model hash that `show` prints)"
+why bounce --max-age 20\n  inspect models.redb export bounce --to bounce.rkyv    (b3sum of the file is the model hash that `show` prints)"
 )]
 struct Args {
     /// The store's file
@@ -106,9 +106,13 @@ enum Command {
         #[arg(long)]
         version: Option<Version>,
     },
-    /// Whether a model would be used as it is, why not, and which stored models are nearest to it
+    /// Whether a model would be used as it is, why not, and which stored models are nearest to it. Without --max-age and
+    /// --made-since any age will do
     Why {
         key: String,
+        /// A configuration in JSON, of a model that need not be stored: KEY is its name then
+        #[arg(long, value_name = "JSON")]
+        config: Option<String>,
         /// At most this old
         #[arg(long, value_name = "HOURS")]
         max_age: Option<u32>,
@@ -118,7 +122,7 @@ enum Command {
     },
     /// What was decided about models, when, and why: the newest last
     Decisions {
-        /// Only those about this model
+        /// Only those about the models whose keys begin with this; they need not be stored
         key: Option<String>,
         /// At most so many, the newest
         #[arg(long, default_value_t = 50)]
@@ -172,14 +176,17 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
             let (key, version) = resolve(&store, key, *version)?;
             show.export(&key, version, to)?;
         }
-        Command::Why { key, max_age, made_since } => {
+        Command::Why { key, config, max_age, made_since } => {
+            let key = match config {
+                Some(config) => ModelKey::new(key, &serde_json::from_str::<serde_json::Value>(config)?)?,
+                None => store.find_key(key)?,
+            };
             let max_age = max_age.map(|hours| Duration::from_secs(u64::from(hours) * 3600));
             let freshness = Freshness { max_age, made_since: *made_since, ..Freshness::any_age() };
-            show.why(&store.explain(&store.find_key(key)?, &freshness)?)?;
+            show.why(&store.explain(&key, &freshness)?)?;
         }
         Command::Decisions { key, limit } => {
-            let key = key.as_deref().map(|key| store.find_key(key)).transpose()?;
-            show.decisions(key.as_ref(), *limit)?;
+            show.decisions(key.as_deref().unwrap_or_default(), *limit)?;
         }
         Command::Diff { key, left, right } => show.diff(&store.find_key(key)?, *left, *right)?,
     }

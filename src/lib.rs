@@ -40,6 +40,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! When a training fails and an older model is there, that one comes back: [`Decision::verdict`] is
+//! [`ReuseWithWarning`](Verdict::ReuseWithWarning) then, and [`Freshness::refuse_expired`] wants the error instead.
+//!
 //! # Data to train on
 //!
 //! [`Store::load_or_fetch`] is the first place to ask for bars: it returns what is on disk, and asks your fetcher for
@@ -290,8 +293,8 @@ pub mod prelude {
         Timeframe,
     };
     pub use crate::{
-        Absence, Day, ErrorKind, Freshness, Interval, Live, Model, ModelKey, ModelRef, NewModel, Schema, Store, Symbol,
-        Timestamp, TrainResult, Version,
+        Absence, Day, Decision, ErrorKind, Freshness, Interval, Live, Model, ModelKey, ModelRef, NewModel, Reason,
+        Schema, Store, Symbol, Timestamp, TrainError, TrainResult, Verdict, Version,
         training::{Samples, TrainingSet},
     };
 }

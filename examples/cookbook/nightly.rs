@@ -9,6 +9,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use modelkeep::{
     Day, Freshness, Interval, Model, ModelKey, ModelRef, NewModel, Reason, Schema, Store, TrainError, TrainResult,
+    Verdict,
     clock::{Clock, ManualClock},
     market::{BadRows, Timeframe},
 };
@@ -54,15 +55,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{} because {}", second.tier(), second.decision());
     assert_eq!(run(&Freshness::forced())?.decision().reasons(), [Reason::Forced]);
 
-    // A night on which training fails: the error comes back as it is, and yesterday's model is still served.
+    // A night on which training fails: yesterday's model is served, and says that it is one.
     clock.advance(24 * HOUR);
     let broken = |_: Option<&ModelRef<MeanReturn>>| -> TrainResult<MeanReturn> { Err("the vendor is down".into()) };
-    match store.get_or_train(&key, &daily, broken) {
+    let served = store.get_or_train(&key, &daily, broken)?;
+    if served.decision().verdict() == Verdict::ReuseWithWarning {
+        println!("{}", served.decision());
+    }
+    assert_eq!((served.version().map(modelkeep::Version::get), served.age()), (Some(3), 24 * HOUR));
+    // Who would rather have the error gets it as it is.
+    match store.get_or_train(&key, &Freshness { refuse_expired: true, ..daily }, broken) {
         Err(TrainError::Train(err)) => println!("not trained: {err}"),
         other => return Err(format!("expected the error of the training, got {other:?}").into()),
     }
-    let served = store.get::<MeanReturn>(&key)?.ok_or("the old model is gone")?;
-    assert_eq!((served.version().map(modelkeep::Version::get), served.age()), (Some(3), 24 * HOUR));
+    // And what was decided is on record.
+    for decision in store.decisions()? {
+        println!("{decision}");
+    }
+    assert_eq!(store.decisions()?.len(), 5);
     assert_eq!(store.stats().trainings, 3);
     Ok(())
 }

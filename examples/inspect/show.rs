@@ -83,9 +83,9 @@ impl Show<'_> {
         self.print(&value, || explained.to_string().trim_end().to_owned())
     }
 
-    pub fn decisions(&self, key: Option<&ModelKey>, limit: usize) -> Outcome {
+    pub fn decisions(&self, key_begins: &str, limit: usize) -> Outcome {
         let mut noted = self.store.decisions()?;
-        noted.retain(|entry| key.is_none_or(|key| entry.key == *key));
+        noted.retain(|entry| format!("{}@{}", entry.key.name(), entry.key.config_hash()).starts_with(key_begins));
         let noted = noted.split_off(noted.len().saturating_sub(limit));
         let (mut rows, mut all) =
             (table(&["when", "model", "verdict", "version", "took", "reasons"], &[3, 4]), Vec::new());

@@ -4,7 +4,11 @@ use std::{fmt, time::Duration};
 
 use crate::{
     format::schema::SchemaTag,
-    types::{key::ModelKey, time::Timestamp, version::Version},
+    types::{
+        key::ModelKey,
+        time::{Timestamp, duration_text},
+        version::Version,
+    },
 };
 
 /// What a call does about a model.
@@ -17,6 +21,8 @@ pub enum Verdict {
     ReuseWithWarning,
     /// A new one is trained.
     Retrain,
+    /// A new one was wanted, and there is none: the call returned an error.
+    Failed,
 }
 
 impl fmt::Display for Verdict {
@@ -25,6 +31,7 @@ impl fmt::Display for Verdict {
             Self::Reuse => "reuse",
             Self::ReuseWithWarning => "reuse with a warning",
             Self::Retrain => "retrain",
+            Self::Failed => "failed",
         })
     }
 }
@@ -36,11 +43,14 @@ impl Verdict {
             Self::Reuse => 0,
             Self::ReuseWithWarning => 1,
             Self::Retrain => 2,
+            Self::Failed => 3,
         }
     }
 
     pub(super) fn from_id(id: u8) -> Option<Self> {
-        [Self::Reuse, Self::ReuseWithWarning, Self::Retrain].into_iter().find(|verdict| verdict.id() == id)
+        [Self::Reuse, Self::ReuseWithWarning, Self::Retrain, Self::Failed]
+            .into_iter()
+            .find(|verdict| verdict.id() == id)
     }
 }
 
@@ -106,7 +116,9 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("missing"),
-            Self::Expired { age, max_age } => write!(f, "expired: {age:?} old, at most {max_age:?} allowed"),
+            Self::Expired { age, max_age } => {
+                write!(f, "expired: {} old, at most {} allowed", duration_text(*age), duration_text(*max_age))
+            }
             Self::MadeBefore { made, since } => write!(f, "made at {made}, before {since}"),
             Self::Forced => f.write_str("forced"),
             Self::Bypassed => f.write_str("bypassed"),
@@ -116,7 +128,9 @@ impl fmt::Display for Reason {
             Self::Unchanged => f.write_str("unchanged"),
             Self::NewData => f.write_str("new data"),
             Self::TrainingFailed { error } => write!(f, "training failed: {error}"),
-            Self::TrainingUnderWay { waited } => write!(f, "a training did not end within {waited:?}"),
+            Self::TrainingUnderWay { waited } => {
+                write!(f, "the training of another call did not end within {}", duration_text(*waited))
+            }
         }
     }
 }
@@ -192,16 +206,28 @@ impl fmt::Display for Decision {
 pub struct DecisionEntry {
     /// When it was taken, by the store's clock.
     pub at: Timestamp,
-    /// The model's key.
+    /// The model's key. Only in the process that took the decision does it know its configuration.
     pub key: ModelKey,
     /// What was done.
     pub verdict: Verdict,
     /// Every reason, as it [prints itself](Reason).
     pub reasons: Vec<String>,
-    /// How long the call took, waiting for others and training included.
+    /// How long the call took by the store's clock, waiting for others and training included.
     pub took: Duration,
     /// The version that was returned; `None` when none was, and for a model that could not be stored.
     pub version: Option<Version>,
+}
+
+impl fmt::Display for DecisionEntry {
+    /// When, the key, the verdict, the version, and the reasons.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, key, verdict, reasons, took, version } = self;
+        write!(f, "{at} {key} {verdict}")?;
+        if let Some(version) = version {
+            write!(f, " {version}")?;
+        }
+        write!(f, " in {}: {}", duration_text(*took), reasons.join("; "))
+    }
 }
 
 #[cfg(test)]
@@ -215,7 +241,7 @@ mod tests {
         let (age, max_age) = (Duration::from_secs(7200), Duration::from_secs(3600));
         let reasons = vec![Reason::Expired { age, max_age }, Reason::TrainingFailed { error: "no rows".into() }];
         let warned = Decision::new(Verdict::ReuseWithWarning, reasons);
-        let expected = "reuse with a warning: expired: 7200s old, at most 3600s allowed; training failed: no rows";
+        let expected = "reuse with a warning: expired: 2h old, at most 1h allowed; training failed: no rows";
         assert_eq!(warned.to_string(), expected);
         assert!(!warned.is_fresh() && !Decision::new(Verdict::Reuse, vec![Reason::Unchanged]).is_fresh());
     }

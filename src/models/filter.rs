@@ -149,6 +149,9 @@ impl Filter {
     /// its own, and shows one moment. Keys do not move: so a model that is there all along is in exactly one page,
     /// whatever is published or removed meanwhile, and one that comes or goes may be in its page or not.
     ///
+    /// To go on after a restart, keep the name and all 64 digits of the hash (a key prints 12 of them):
+    /// `ModelKey::from_hash(ModelName::new(name)?, digits.parse()?)`.
+    ///
     /// ```
     /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
     /// # #[derive(rkyv::Archive, rkyv::Serialize)]

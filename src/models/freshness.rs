@@ -12,21 +12,22 @@ use crate::types::time::Timestamp;
 /// use modelkeep::Freshness;
 ///
 /// let daily = Freshness::max_age_hours(20);
-/// let now = Freshness { force_refresh: true, ..daily };
-/// assert_eq!(now.max_age, Some(Duration::from_secs(72_000)));
+/// let patient = Freshness { wait_at_most: Some(Duration::from_secs(2)), refuse_expired: true, ..daily };
+/// assert_eq!(patient.max_age, Some(Duration::from_secs(72_000)));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
     /// How old the model may be, measured from its last update by the store's clock. `None`: any age will do.
     pub max_age: Option<Duration>,
-    /// Only models that were made at this moment or later are good enough, such as the open of the session that is going
-    /// on: then a model expires when the next one opens. `None`: whenever they were made.
+    /// Only models that were made at this moment or later are good enough. With the last open, which `Calendar::last_open`
+    /// knows, a model expires when the next session opens. A moment in the future makes every call train. `None`: whenever
+    /// they were made.
     pub made_since: Option<Timestamp>,
     /// Train in any case, and publish. A training by another call that ended while this one waited for it counts.
     pub force_refresh: bool,
     /// Whether the store is used at all. `false`: train, and neither read nor write anything.
     pub use_cache: bool,
-    /// Return an error when a model is not good enough any more and its training fails, or does not end in time. `false`:
+    /// Return an error when a model is not good enough, for whichever reason, and its training fails, or does not end in time. `false`:
     /// the stored one is returned then, with a warning: see [`Verdict::ReuseWithWarning`](crate::Verdict).
     pub refuse_expired: bool,
     /// How long to wait for a training of the same model by another call, by the machine's time. Then the stored model is

@@ -1,7 +1,7 @@
 //! Decisions, kept: noted in memory by the call that took them, and written together by the thread in the background.
 //!
-//! No call waits for that. What was noted is in the file two seconds later, or when the store is closed, unless the file
-//! cannot be written; then it waits, the newest ten thousand of it.
+//! No call waits for that. What was noted is in the file two seconds later, or when the store is closed or dropped, unless
+//! the file cannot be written; then it waits, the newest ten thousand of it.
 
 use std::{
     collections::VecDeque,
@@ -101,7 +101,7 @@ impl Models {
     }
 
     /// Writes what was noted, if anything was.
-    fn write_decisions(self: &Arc<Self>) -> Result<()> {
+    fn write_decisions(&self) -> Result<()> {
         let _writing = self.journal.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken = std::mem::take(&mut *self.journal.pending());
         if taken.is_empty() {
@@ -115,9 +115,10 @@ impl Models {
         written
     }
 
-    /// Writes what was noted before the file is closed, unless `others` have it open.
-    pub(super) fn finish_decisions(self: &Arc<Self>, others: usize) {
-        if self.core.is_read_only() || others > 0 {
+    /// Writes what was noted before the file is closed.
+    pub(super) fn finish_decisions(&self) {
+        // What a store in memory has is gone with it.
+        if self.core.is_read_only() || self.core.path().is_none() {
             return;
         }
         if let Err(error) = self.write_decisions() {

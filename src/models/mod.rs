@@ -91,8 +91,16 @@ impl Models {
 impl Models {
     /// Does what was put off, before the file is closed.
     pub(crate) fn finish(self: &Arc<Self>, others: usize) {
-        self.finish_decisions(others);
+        if others == 0 {
+            self.finish_decisions();
+        }
         self.finish_maintenance(others);
+    }
+}
+
+impl Drop for Models {
+    fn drop(&mut self) {
+        self.finish_decisions();
     }
 }
 

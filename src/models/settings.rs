@@ -19,7 +19,8 @@ pub enum Maintenance {
     /// is finished by [`Store::close`](crate::Store::close).
     #[default]
     InBackground,
-    /// The caller of [`Store::run_maintenance`](crate::Store::run_maintenance), and otherwise as above.
+    /// The caller of [`Store::run_maintenance`](crate::Store::run_maintenance); what is left then is finished by
+    /// [`Store::close`](crate::Store::close), and not by a drop.
     OnRequest,
     /// Each publish, in its own transaction, which takes that much longer.
     WithPublish,

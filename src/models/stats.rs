@@ -40,7 +40,7 @@ pub struct Stats {
     /// Time spent on them.
     pub training_time: Duration,
     /// Models for which a publish left versions to be compressed or removed: see
-    /// [`Maintenance`](crate::admin::Maintenance).
+    /// [`Maintenance`](crate::admin::Maintenance). A store that is opened read-only does not look: 0.
     pub maintenance_waiting: u64,
     /// What hits saved: the recorded training time of every model that was served, less the time to load it.
     pub time_saved: Duration,

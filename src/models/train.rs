@@ -19,6 +19,7 @@ use crate::{
     types::{
         error::{Error, ErrorKind, TrainError},
         key::ModelKey,
+        time::duration_text,
     },
 };
 
@@ -105,7 +106,7 @@ impl Models {
             Some(prior) if matches!(error, TrainError::Train(_)) => {
                 self.serve_with_warning(key, &prior, reasons).map_err(undecided)
             }
-            _ => Err((error, Decision::new(Verdict::Retrain, reasons))),
+            _ => Err((error, Decision::new(Verdict::Failed, reasons))),
         }
     }
 }
@@ -150,9 +151,9 @@ impl Models {
         if let Some(held) = held.filter(|_| !freshness.refuse_expired) {
             return self.serve_with_warning(key, &held, reasons).map_err(|error| (error.into(), Decision::FRESH));
         }
-        let message = format!("another call is training it, and did not end within {waited:?}");
+        let message = format!("another call is training it, and did not end within {}", duration_text(waited));
         let error = Error::new(ErrorKind::TimedOut, "train", key.to_string(), message);
-        Err((error.into(), Decision::new(Verdict::Retrain, reasons)))
+        Err((error.into(), Decision::new(Verdict::Failed, reasons)))
     }
 
     /// Serves a model that is not good enough, because there is nothing better now.

@@ -297,7 +297,8 @@ impl Store {
 
     /// Publishes the next version of each of several models, in one durable transaction: all of them, or none. What a
     /// nightly training of thousands of models is published with, where a publish of each would sync as often. Returns
-    /// the versions, in the order of the models.
+    /// the versions, in the order of the models. They go to the hot tier, where the last ones stay if not all fit: call
+    /// [`evict_all`](Self::evict_all) before a [`preload`](Self::preload) of others.
     ///
     /// ```
     /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};

@@ -80,8 +80,8 @@ impl Store {
     /// verdict, all reasons with their figures, what is known of the current version, and which stored models of the same
     /// name differ from this one in which fields of their configuration.
     ///
-    /// Only what is known of a model is read: not its archive, in which a load may still find damage, and not whether it
-    /// fits the caller's type, which [`explain_as`](Self::explain_as) adds.
+    /// Only what is known of a model is read: not its archive, in which a load may still find damage. Where the type is
+    /// known, prefer [`explain_as`](Self::explain_as): whether the schema fits is one of its reasons.
     ///
     /// ```
     /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
@@ -129,11 +129,12 @@ impl Store {
         self.models.explain_as::<M>(key, freshness)
     }
 
-    /// Returns the decisions that were taken about models, the oldest first: every one that was not a plain hit, with all
-    /// reasons, how long the call took, and the version that it returned. The newest 10,000 are kept.
+    /// Returns the decisions that were taken about models, the oldest first: those of [`get_or_train`](Self::get_or_train)
+    /// and [`update`](Self::update), unless the answer was `fresh`, with all reasons, how long the call took, and the
+    /// version that it returned. The newest 10,000 are kept.
     ///
     /// A call that decides waits for nothing: what it decided is in the file two seconds later, together with others, or
-    /// when the store is [closed](Self::close). A store that is opened read-only keeps its own in memory. Calls that
+    /// when the store is closed or dropped. A store that is opened read-only keeps its own in memory. Calls that
     /// bypass the store are not noted. A reason is cut after 1 KiB.
     ///
     /// ```

@@ -245,9 +245,30 @@ pub(crate) fn span_text(nanos: u64) -> String {
     format!("{}{name}", nanos / unit)
 }
 
+/// A duration for people: in hours and minutes, minutes and seconds, or, below a minute, to the millisecond.
+pub(crate) fn duration_text(duration: Duration) -> String {
+    let two = |large: u64, large_name, small: u64, small_name| match small {
+        0 => format!("{large}{large_name}"),
+        small => format!("{large}{large_name} {small}{small_name}"),
+    };
+    match duration.as_secs() {
+        0..60 => format!("{:?}", Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))),
+        seconds @ 60..3600 => two(seconds / 60, "m", seconds % 60, "s"),
+        seconds => two(seconds / 3600, "h", seconds % 3600 / 60, "m"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_said_in_two_units_at_most() {
+        let text = |millis| duration_text(Duration::from_millis(millis));
+        assert_eq!([text(0), text(20), text(2_000), text(59_999)], ["0ns", "20ms", "2s", "59.999s"]);
+        assert_eq!([text(60_000), text(125_000), text(7_200_000), text(90_000_000)], ["1m", "2m 5s", "2h", "25h"]);
+        assert_eq!(text(515_084_238), "143h 4m");
+    }
 
     #[test]
     fn weekends_are_where_the_calendar_has_them() {

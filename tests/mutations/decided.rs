@@ -60,10 +60,10 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         &["deciding::the_newest_ten_thousand_decisions_are_kept"],
     ),
     plain(
-        "a-close-writes-decisions",
+        "a-drop-writes-decisions",
         "src/models/mod.rs",
-        "        self.finish_decisions(others);\n",
-        "",
+        "impl Drop for Models {\n    fn drop(&mut self) {\n        self.finish_decisions();\n",
+        "impl Drop for Models {\n    fn drop(&mut self) {\n",
         "api",
         &["deciding::decisions_are_noted_and_survive_a_restart"],
     ),

@@ -78,6 +78,9 @@ enum Hours {
     Exchange(Exchange),
 }
 
+/// Days that are looked at for the last open.
+const LAST_OPEN_DAYS: usize = 32;
+
 impl Calendar {
     /// Returns the calendar's name.
     #[must_use]
@@ -129,6 +132,28 @@ impl Calendar {
     #[must_use]
     pub fn session_at(&self, at: Timestamp) -> Option<Session> {
         around(at.day()).filter_map(|day| self.session(day)).find(|session| session.open <= at && at < session.close)
+    }
+
+    /// Returns when the last session that has opened by `at` did so: the session that is going on, or the one before.
+    /// `None` when there was none within a month, or when the calendar does not know these days.
+    ///
+    /// What [`Freshness::made_since`](crate::Freshness::made_since) wants: a model of before is one of another session.
+    ///
+    /// ```
+    /// use modelkeep::{Freshness, Timestamp, market::Calendar};
+    ///
+    /// let christmas: Timestamp = "2018-12-25T15:00:00Z".parse()?;
+    /// let open = Calendar::nyse().last_open(christmas).expect("a session within a month");
+    /// assert_eq!(open.to_string(), "2018-12-24T14:30:00Z");
+    /// let freshness = Freshness { made_since: Some(open), ..Freshness::max_age_hours(20) };
+    /// # assert!(freshness.made_since.is_some());
+    /// # Ok::<(), modelkeep::Error>(())
+    /// ```
+    #[must_use]
+    pub fn last_open(&self, at: Timestamp) -> Option<Timestamp> {
+        // The session of tomorrow may open this evening.
+        let days = std::iter::successors(Some(at.day().next()), |day| day.plus_days(-1).ok()).take(LAST_OPEN_DAYS);
+        days.filter_map(|day| self.session(day)).map(|session| session.open).find(|open| *open <= at)
     }
 
     /// Returns the session that a bar which begins at `at` belongs to: the one that `at` lies in, or, where there is a

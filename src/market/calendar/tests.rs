@@ -28,6 +28,22 @@ fn exchange(fields: &str) -> Calendar {
 }
 
 #[test]
+fn the_last_open_is_that_of_the_session_going_on_or_of_the_one_before() {
+    let nyse = Calendar::nyse();
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    for (now, open) in [
+        ("2018-12-24T14:29:59Z", "2018-12-21T14:30:00Z"),
+        ("2018-12-24T14:30:00Z", "2018-12-24T14:30:00Z"),
+        ("2018-12-24T23:00:00Z", "2018-12-24T14:30:00Z"),
+        ("2018-12-26T01:00:00Z", "2018-12-24T14:30:00Z"),
+        ("2018-12-29T12:00:00Z", "2018-12-28T14:30:00Z"),
+    ] {
+        assert_eq!(nyse.last_open(at(now)), Some(at(open)), "{now}");
+    }
+    assert_eq!(nyse.last_open(Timestamp::from_nanos(i64::MAX)), None, "the calendar ends before");
+}
+
+#[test]
 fn days_that_were_closed_have_no_session() {
     let nyse = Calendar::nyse();
     for text in [

@@ -109,6 +109,8 @@ impl Options {
 
     /// Bytes of models that the hot tier holds at most. Default: 256 MiB. More bytes mean fewer loads from disk; 0
     /// switches the tier off.
+    /// A model takes its archive, its configuration, and some 500 bytes for what is known of it: many small ones take
+    /// several times their archives.
     ///
     /// ```
     /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
