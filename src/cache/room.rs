@@ -40,8 +40,8 @@ impl<V: CacheValue> Drop for Reservation<'_, V> {
 }
 
 impl<V: CacheValue> Cache<V> {
-    /// Keeps room for an entry of so many bytes, if it fits beside the others that are there now and those for which room
-    /// is kept. Entries that are admitted otherwise may take it all the same.
+    /// Keeps room for an entry of so many bytes, if it fits beside the others that are there now and those for which
+    /// room is kept. Entries that are admitted otherwise may take it all the same.
     pub(crate) fn reserve(&self, key: &ModelKey, bytes: u64) -> Option<Reservation<'_, V>> {
         let mut inner = self.lock();
         if !inner.has_room(self, key, bytes) {

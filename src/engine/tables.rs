@@ -36,8 +36,8 @@ const SMALL: u64 = 1 << 63;
 
 /// The id of the row that ends the table of large archives: above all that are ever given out.
 ///
-/// To insert an archive redb reads the page beside it: that of the last one, as long as the last one is. Before this row,
-/// which fills one page, it reads no more than this.
+/// To insert an archive redb reads the page beside it: that of the last one, as long as the last one is. Before this
+/// row, which fills one page, it reads no more than this.
 pub(crate) const LAST_ARCHIVE: u64 = SMALL - 1;
 
 /// The numbers that ids are made of end here: what lies above was never given out, and is damage, or the row above.

@@ -36,8 +36,8 @@ pub(crate) trait InPlace: fmt::Debug + Send + Sync {
     /// The bytes, always the same ones.
     fn bytes(&self) -> &[u8];
 
-    /// Whether nothing is gained by [`populate`](InPlace::populate): the bytes are in memory, or so few that the first touch
-    /// brings them all.
+    /// Whether nothing is gained by [`populate`](InPlace::populate): the bytes are in memory, or so few that the first
+    /// touch brings them all.
     fn is_at_hand(&self) -> bool;
 
     /// Brings bytes into memory that are not there yet: a part of them, from this offset on. Returns where to go on, or
@@ -59,8 +59,8 @@ impl AlignedBuf {
         Ok(Inner::Map(map).into())
     }
 
-    /// Takes a vector whose first `room` bytes are for [`with_front`](Self::with_front). A small one is copied instead, to
-    /// take no more memory than its bytes.
+    /// Takes a vector whose first `room` bytes are for [`with_front`](Self::with_front). A small one is copied instead,
+    /// to take no more memory than its bytes.
     pub(crate) fn with_room(heap: AlignedVec<ALIGNMENT>, room: usize) -> Self {
         match heap.get(room..) {
             Some(bytes) if bytes.len() < ROOMY_BYTES_MIN => {

@@ -93,8 +93,8 @@ impl<R: Record> Payload<R> {
         rkyv::access::<R::Archived, rancor::Error>(&self.bytes).map_err(misshapen::<R>)
     }
 
-    /// Bytes of a field, from `offset` in the archived form on, where they lie. What the rest of the structure is like is
-    /// not asked: so a scan of many records pays for it where it is read, in [`archived`](Self::archived).
+    /// Bytes of a field, from `offset` in the archived form on, where they lie. What the rest of the structure is like
+    /// is not asked: so a scan of many records pays for it where it is read, in [`archived`](Self::archived).
     pub(crate) fn field<const N: usize>(&self, offset: usize) -> Result<[u8; N]> {
         // rkyv writes the root last.
         let root = self.bytes.len().checked_sub(size_of::<R::Archived>());

@@ -384,8 +384,8 @@ impl<M: Model, H> Deref for ArchiveRef<M, H> {
 
     #[inline]
     fn deref(&self) -> &M::Archived {
-        // SAFETY: it is from `check::<M>`, run now or when the holder's bytes were made, or whoever built it vouches for
-        // that; and the holder keeps them where they are and as they are.
+        // SAFETY: it is from `check::<M>`, run now or when the holder's bytes were made, or whoever built it vouches
+        // for that; and the holder keeps them where they are and as they are.
         unsafe { self.root.as_ref() }
     }
 }

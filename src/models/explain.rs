@@ -166,8 +166,8 @@ fn current(snapshot: &Snapshot, key: &ModelKey) -> Result<Option<Metadata>> {
     metadata::require(snapshot, key, version).map(|stored| Some(stored.metadata))
 }
 
-/// Models of the same name that have a current version, those with the fewest differences first. One that cannot be read
-/// is left out.
+/// Models of the same name that have a current version, those with the fewest differences first. One that cannot be
+/// read is left out.
 fn relatives(snapshot: &Snapshot, key: &ModelKey) -> Result<Vec<Relative>> {
     let mut relatives = Vec::new();
     for row in snapshot.scan(Table::Heads, &name_prefix(key.name())) {

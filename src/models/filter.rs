@@ -142,11 +142,11 @@ impl Filter {
         self
     }
 
-    /// Wants models that come after `key` in the order of the list, by name and config hash. The list begins there: what
-    /// lies before `key` is not read, however much it is. The key need not be stored, or not any more.
+    /// Wants models that come after `key` in the order of the list, by name and config hash. The list begins there:
+    /// what lies before `key` is not read, however much it is. The key need not be stored, or not any more.
     ///
-    /// With [`limit`](Self::limit) it makes pages; the last key of one says where the next begins. Each page is a list of
-    /// its own, and shows one moment. Keys do not move: so a model that is there all along is in exactly one page,
+    /// With [`limit`](Self::limit) it makes pages; the last key of one says where the next begins. Each page is a list
+    /// of its own, and shows one moment. Keys do not move: so a model that is there all along is in exactly one page,
     /// whatever is published or removed meanwhile, and one that comes or goes may be in its page or not.
     ///
     /// To go on after a restart, keep the name and all 64 digits of the hash (a key prints 12 of them):

@@ -19,20 +19,21 @@ use crate::types::time::Timestamp;
 pub struct Freshness {
     /// How old the model may be, measured from its last update by the store's clock. `None`: any age will do.
     pub max_age: Option<Duration>,
-    /// Only models that were made at this moment or later are good enough. With the last open, which `Calendar::last_open`
-    /// knows, a model expires when the next session opens. A moment in the future makes every call train. `None`: whenever
-    /// they were made.
+    /// Only models that were made at this moment or later are good enough. With the last open, which
+    /// `Calendar::last_open` knows, a model expires when the next session opens. A moment in the future makes every
+    /// call train. `None`: whenever they were made.
     pub made_since: Option<Timestamp>,
     /// Train in any case, and publish. A training by another call that ended while this one waited for it counts.
     pub force_refresh: bool,
     /// Whether the store is used at all. `false`: train, and neither read nor write anything.
     pub use_cache: bool,
-    /// Return an error when a model is not good enough, for whichever reason, and its training fails, or does not end in time. `false`:
-    /// the stored one is returned then, with a warning: see [`Verdict::ReuseWithWarning`](crate::Verdict).
+    /// Return an error when a model is not good enough, for whichever reason, and its training fails, or does not end
+    /// in time. `false`: the stored one is returned then, with a warning: see
+    /// [`Verdict::ReuseWithWarning`](crate::Verdict).
     pub refuse_expired: bool,
-    /// How long to wait for a training of the same model by another call, by the machine's time. Then the stored model is
-    /// returned, with a warning, or the call fails with `TimedOut`. `None`: as long as it takes. A training closure that
-    /// waits for a thread which asks for the same model waits for ever without it.
+    /// How long to wait for a training of the same model by another call, by the machine's time. Then the stored model
+    /// is returned, with a warning, or the call fails with `TimedOut`. `None`: as long as it takes. A training closure
+    /// that waits for a thread which asks for the same model waits for ever without it.
     pub wait_at_most: Option<Duration>,
 }
 
@@ -55,8 +56,8 @@ impl Freshness {
         }
     }
 
-    /// Returns a freshness that accepts a model which is at most `age` old. The age counts from the publish, so that a job
-    /// that runs every 24 hours wants less, such as 20: with 24 it would train every second time.
+    /// Returns a freshness that accepts a model which is at most `age` old. The age counts from the publish, so that a
+    /// job that runs every 24 hours wants less, such as 20: with 24 it would train every second time.
     ///
     /// ```
     /// # use modelkeep::Freshness;
@@ -85,7 +86,7 @@ impl Freshness {
     /// # use modelkeep::Freshness;
     /// let open = "2018-12-24T14:30:00Z".parse()?;
     /// assert_eq!(Freshness::made_since(open).made_since, Some(open));
-    /// # Ok::<(), modelkeep::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub const fn made_since(moment: Timestamp) -> Self {

@@ -1,7 +1,7 @@
 //! Decisions, kept: noted in memory by the call that took them, and written together by the thread in the background.
 //!
-//! No call waits for that. What was noted is in the file two seconds later, or when the store is closed or dropped, unless
-//! the file cannot be written; then it waits, the newest ten thousand of it.
+//! No call waits for that. What was noted is in the file two seconds later, or when the store is closed or dropped,
+//! unless the file cannot be written; then it waits, the newest ten thousand of it.
 
 use std::{
     collections::VecDeque,

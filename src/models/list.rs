@@ -150,11 +150,10 @@ impl fmt::Debug for Listed {
 
 /// Models in order of name and config hash, read as they are asked for.
 ///
-/// Heads and metadata are walked side by side, each page at most once; pages that have nothing but versions which are not
-/// current are passed by. A listing shows the state at the moment that it was
-/// made. It keeps redb from reusing the pages of that state while it lives, so do not keep it for long. A damaged row
-/// is one `Err` item, and the listing goes on. An `Err` of the kind `Io`, or `Expired` after an I/O error elsewhere, is
-/// the last item.
+/// Heads and metadata are walked side by side, each page at most once; pages that have nothing but versions which are
+/// not current are passed by. A listing shows the state at the moment that it was made. It keeps redb from reusing the
+/// pages of that state while it lives, so do not keep it for long. A damaged row is one `Err` item, and the listing
+/// goes on. An `Err` of the kind `Io`, or `Expired` after an I/O error elsewhere, is the last item.
 pub struct Listing {
     heads: Rows,
     rows: Rows,

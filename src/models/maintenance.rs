@@ -199,8 +199,8 @@ impl Models {
         Ok(group)
     }
 
-    /// Commits what was prepared; model by model, if one of them is damaged. Such a one does not keep the others waiting,
-    /// and does not come again.
+    /// Commits what was prepared; model by model, if one of them is damaged. Such a one does not keep the others
+    /// waiting, and does not come again.
     fn commit_or_part(self: &Arc<Self>, group: Group, run: &mut Run, stopped: &dyn Fn() -> bool) -> Result<()> {
         let keys: Vec<ModelKey> = group.iter().map(|(key, _)| key.clone()).collect();
         if keys.is_empty() {

@@ -133,8 +133,8 @@ impl Models {
         doubt.map_or(Ok(written.iter().map(|written| written.version).collect()), Err)
     }
 
-    /// Writes each as the next version of its model, in one transaction, and shows it. In a file that is full what waits to
-    /// be removed makes room.
+    /// Writes each as the next version of its model, in one transaction, and shows it. In a file that is full what
+    /// waits to be removed makes room.
     fn commit_staged(
         self: &Arc<Self>,
         all: &mut [(&ModelKey, &mut StagedVersion)],

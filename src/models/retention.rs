@@ -1,8 +1,8 @@
 //! What becomes of superseded versions: compressed, and removed when there are more than are kept.
 //!
-//! It is decided in the transaction of each publish, and done there where that is cheap: small archives, and a store that
-//! keeps one version. The rest is left to [maintenance](super::maintenance), with a row that says so. A model with a
-//! version that waits to be removed has it removed by its next publish: so it never has more than one too many.
+//! It is decided in the transaction of each publish, and done there where that is cheap: small archives, and a store
+//! that keeps one version. The rest is left to [maintenance](super::maintenance), with a row that says so. A model with
+//! a version that waits to be removed has it removed by its next publish: so it never has more than one too many.
 
 use super::{
     Models,
@@ -88,8 +88,8 @@ impl Models {
         }
     }
 
-    /// Decides what becomes of the versions of a model that `superseded` is not the current one of any more; `packed` is
-    /// what was compressed before. Says what it left for later.
+    /// Decides what becomes of the versions of a model that `superseded` is not the current one of any more; `packed`
+    /// is what was compressed before. Says what it left for later.
     pub(super) fn retire(
         &self,
         batch: &Batch,
@@ -139,7 +139,8 @@ impl Models {
         let Some(mut left) = superseded::read(batch, key)? else {
             return Ok(finished);
         };
-        // Lost to damage, and accepted as lost: nobody can say what is current, what is pinned, and which numbers were used.
+        // Lost to damage, and accepted as lost: nobody can say what is current, what is pinned, and which numbers were
+        // used.
         let Some(mut head) = catalog::head::read(batch, key)? else {
             superseded::clear(batch, key)?;
             return Ok(finished);

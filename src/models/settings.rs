@@ -6,8 +6,8 @@ use crate::format::envelope::Verify;
 
 /// Who compresses superseded versions, and removes those beyond the [retention](crate::Options::retention), and when.
 ///
-/// It concerns archives of 16 KiB and more. Smaller ones are seen to by the publish itself, and so are all of a store that
-/// keeps one version.
+/// It concerns archives of 16 KiB and more. Smaller ones are seen to by the publish itself, and so are all of a store
+/// that keeps one version.
 ///
 /// What a publish leaves is noted in the file, in its own transaction. Until it is done a model may have one version
 /// more than is kept; one whose versions still wait when it is published again has them removed by that publish. When
@@ -15,8 +15,8 @@ use crate::format::envelope::Verify;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Maintenance {
-    /// A thread of the store, in commits of their own, 20 ms after a publish. The default. It goes on after a restart, and
-    /// is finished by [`Store::close`](crate::Store::close).
+    /// A thread of the store, in commits of their own, 20 ms after a publish. The default. It goes on after a restart,
+    /// and is finished by [`Store::close`](crate::Store::close).
     #[default]
     InBackground,
     /// The caller of [`Store::run_maintenance`](crate::Store::run_maintenance); what is left then is finished by

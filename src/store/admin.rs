@@ -61,9 +61,9 @@ impl Store {
     /// empties the hot tier; readers go on.
     ///
     /// A crash at any moment leaves the one file or the other, whole. Models and listings that are held stay as they
-    /// are; the blocks of the old file are free when none of them is read in it any more. What publishes left for later is
-    /// copied as it is: call [`run_maintenance`](Self::run_maintenance) before. Rows that damage has made
-    /// unreadable are left out, and noted as lost: see [`accept_losses`](Self::accept_losses).
+    /// are; the blocks of the old file are free when none of them is read in it any more. What publishes left for later
+    /// is copied as it is: call [`run_maintenance`](Self::run_maintenance) before. Rows that damage has made unreadable
+    /// are left out, and noted as lost: see [`accept_losses`](Self::accept_losses).
     ///
     /// ```
     /// # use modelkeep::Store;

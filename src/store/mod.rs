@@ -203,9 +203,9 @@ impl Store {
     /// and listings that are held stay readable, and keep the file locked. Waits for a tier of others that is being
     /// asked in the background.
     ///
-    /// First it compresses and removes what publishes left for later, as
-    /// [`run_maintenance`](Self::run_maintenance) does, which takes 0.2 s for 50 MB of archives and a commit; dropping the
-    /// store leaves that to the next opening. What fails of it is logged, stays to be done, and is no error here.
+    /// First it compresses and removes what publishes left for later, as [`run_maintenance`](Self::run_maintenance)
+    /// does, which takes 0.2 s for 50 MB of archives and a commit; dropping the store leaves that to the next opening.
+    /// What fails of it is logged, stays to be done, and is no error here.
     ///
     /// ```
     /// # use modelkeep::Store;

@@ -289,8 +289,8 @@ impl Store {
     /// `InvalidInput` when the model refuses itself, when a name breaks the rules of [`Label`](crate::Label), or when
     /// the key knows no configuration and none is stored. `LimitExceeded`, `ReadOnly`, `StorageFull`, `Corrupt` or
     /// `Io`. Nothing is published; before `StorageFull` superseded versions that [wait for
-    /// it](crate::Options::maintenance) were compressed and removed, to make room. Or `OutcomeUnknown`: then the new version is there or not, and what [`get`](Self::get)
-    /// and [`metadata`](Self::metadata) say is what the file has.
+    /// it](crate::Options::maintenance) were compressed and removed, to make room. Or `OutcomeUnknown`: then the new
+    /// version is there or not, and what [`get`](Self::get) and [`metadata`](Self::metadata) say is what the file has.
     pub fn publish<M: Model>(&self, key: &ModelKey, trained: NewModel<M>) -> Result<Version> {
         self.models.publish(key, Expect::Anything, trained)
     }

@@ -13,16 +13,18 @@ impl Store {
     ///
     /// Nothing is evicted for it: what does not fit beside what is in memory ([`Options::hot_bytes`]) is not read and
     /// reported as [`NoRoom`]. Room goes to the keys in the order in which they are given, so name first what must be
-    /// there; one behind a large model that did not fit may still find room. To make room, [`evict_all`](Self::evict_all), or
-    /// open the store with more. What is loaded later by `get` may push out what was preloaded, as it may anything.
+    /// there; one behind a large model that did not fit may still find room. To make room,
+    /// [`evict_all`](Self::evict_all), or open the store with more. What is loaded later by `get` may push out what was
+    /// preloaded, as it may anything.
     ///
     /// Under [`Verify::Full`](crate::Verify::Full) and [`Verify::Background`](crate::Verify::Background) every byte is
     /// hashed before a model counts as loaded; under [`Verify::Structure`](crate::Verify::Structure) the structure is
     /// checked, and all pages are brought into memory. Damaged models are quarantined, as by `get`. Models that are in
     /// memory stay as they are, and count as used. [Tiers of others](crate::tier::ModelTier) are not asked.
     ///
-    /// Gets go on meanwhile, on other threads, and wait for nothing but processors. A model that cannot be loaded between
-    /// two changes of models, because one follows the other, is loaded in a turn to write: publishes wait for that one.
+    /// Gets go on meanwhile, on other threads, and wait for nothing but processors. A model that cannot be loaded
+    /// between two changes of models, because one follows the other, is loaded in a turn to write: publishes wait for
+    /// that one.
     ///
     /// [`Options::hot_bytes`]: crate::Options::hot_bytes
     /// [`NoRoom`]: crate::admin::Preloaded::NoRoom

@@ -23,14 +23,14 @@ impl Store {
     /// one training. A closure that asks for its own model is refused; one that waits for a thread which does so waits
     /// for ever.
     ///
-    /// Write the closure in the call itself, as `|prior| -> TrainResult<MyModel>`: then `?` takes any error. One that is
-    /// kept in a variable needs the type of its argument as well. What it does not bring, such as tags, the new version
-    /// does not have.
+    /// Write the closure in the call itself, as `|prior| -> TrainResult<MyModel>`: then `?` takes any error. One that
+    /// is kept in a variable needs the type of its argument as well. What it does not bring, such as tags, the new
+    /// version does not have.
     ///
     /// When the training of a model that is there, and not good enough, fails, that model is returned with the verdict
-    /// [`ReuseWithWarning`](crate::Verdict::ReuseWithWarning): look at [`ModelRef::decision`], which says both why it is
-    /// not good enough and what the training said. [`Freshness::refuse_expired`] wants the error instead, and so does a
-    /// forced refresh. [`explain`](Self::explain) says beforehand what would happen.
+    /// [`ReuseWithWarning`](crate::Verdict::ReuseWithWarning): look at [`ModelRef::decision`], which says both why it
+    /// is not good enough and what the training said. [`Freshness::refuse_expired`] wants the error instead, and so
+    /// does a forced refresh. [`explain`](Self::explain) says beforehand what would happen.
     ///
     /// A damaged entry is quarantined and trained anew. A model that was trained and cannot be stored is returned all
     /// the same, with the reason in [`ModelRef::publish_error`]; it is kept in the hot tier, so that a full disk does
@@ -77,8 +77,8 @@ impl Store {
     }
 
     /// Says what [`get_or_train`](Self::get_or_train) would do now, and why, without training or loading anything: the
-    /// verdict, all reasons with their figures, what is known of the current version, and which stored models of the same
-    /// name differ from this one in which fields of their configuration.
+    /// verdict, all reasons with their figures, what is known of the current version, and which stored models of the
+    /// same name differ from this one in which fields of their configuration.
     ///
     /// Only what is known of a model is read: not its archive, in which a load may still find damage. Where the type is
     /// known, prefer [`explain_as`](Self::explain_as): whether the schema fits is one of its reasons.
@@ -129,12 +129,12 @@ impl Store {
         self.models.explain_as::<M>(key, freshness)
     }
 
-    /// Returns the decisions that were taken about models, the oldest first: those of [`get_or_train`](Self::get_or_train)
-    /// and [`update`](Self::update), unless the answer was `fresh`, with all reasons, how long the call took, and the
-    /// version that it returned. The newest 10,000 are kept.
+    /// Returns the decisions that were taken about models, the oldest first: those of
+    /// [`get_or_train`](Self::get_or_train) and [`update`](Self::update), unless the answer was `fresh`, with all
+    /// reasons, how long the call took, and the version that it returned. The newest 10,000 are kept.
     ///
-    /// A call that decides waits for nothing: what it decided is in the file two seconds later, together with others, or
-    /// when the store is closed or dropped. A store that is opened read-only keeps its own in memory. Calls that
+    /// A call that decides waits for nothing: what it decided is in the file two seconds later, together with others,
+    /// or when the store is closed or dropped. A store that is opened read-only keeps its own in memory. Calls that
     /// bypass the store are not noted. A reason is cut after 1 KiB.
     ///
     /// ```

@@ -10,7 +10,8 @@ pub(crate) struct InOrder {
     passed: Condvar,
 }
 
-/// A piece's place. Dropping it lets the next one pass, once those before have: so one that panics keeps nobody waiting.
+/// A piece's place. Dropping it lets the next one pass, once those before have: so one that panics keeps nobody
+/// waiting.
 #[derive(Debug)]
 #[must_use = "it keeps the next one waiting until it is dropped"]
 pub(crate) struct Place<'a> {

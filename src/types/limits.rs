@@ -70,8 +70,8 @@ pub(crate) const REASON_BYTES_MAX: usize = 256;
 /// Archives that have memory of their own because they left the file while held: each takes up to two of the memory
 /// maps that the kernel allows a process, 65,530 by default. What is beyond keeps its pages in the file.
 pub(crate) const DETACHED_MAX: usize = 8192;
-/// How far a clock may have gone back without anybody having set it wrong, in nanoseconds. Within it, what is known of a
-/// row does not go back either; beyond it, the time that was recorded was wrong.
+/// How far a clock may have gone back without anybody having set it wrong, in nanoseconds. Within it, what is known of
+/// a row does not go back either; beyond it, the time that was recorded was wrong.
 pub(crate) const CLOCK_STEP_MAX: i64 = 24 * 3600 * 1_000_000_000;
 
 #[cfg(test)]

@@ -136,8 +136,8 @@ pub(super) enum Unprotected {
 }
 
 impl<V: CacheValue> Guard<V> {
-    /// Protects what `source` names, in a hazard of this thread; `seen` is what it named a moment ago. Returns the slot,
-    /// too, which is alive as long as the guard is.
+    /// Protects what `source` names, in a hazard of this thread; `seen` is what it named a moment ago. Returns the
+    /// slot, too, which is alive as long as the guard is.
     ///
     /// # Safety
     /// 1. Whatever `source` names, at any time, is a slot that is alive, with a tag in its lowest bits, or null.

@@ -128,8 +128,8 @@ pub(super) struct Fenced {
 }
 
 impl Fenced {
-    /// Takes `pages`, which are not grown beyond `bytes_max` as long as the fence keeps the bound; for redb with a cache of
-    /// `cache_bytes`.
+    /// Takes `pages`, which are not grown beyond `bytes_max` as long as the fence keeps the bound; for redb with a
+    /// cache of `cache_bytes`.
     pub(super) fn new(pages: &Pages, bytes_max: u64, cache_bytes: usize, fence: &Fence) -> Self {
         let pages: Box<dyn StorageBackend> = match pages {
             Pages::File(file) => Box::new(Sparse::new(file)),

@@ -4,8 +4,8 @@
 //! archive has, for the few bytes in front that say which key it is and where it ends. While a [`Skim`] lives, such a
 //! page is read as far as that, and zeros stand for the rest.
 //!
-//! That is sound for a page that redb neither copies nor keeps. It copies no leaf that holds one value of a page or more,
-//! when it removes it or inserts beside it; and it keeps no page that is larger than its cache.
+//! That is sound for a page that redb neither copies nor keeps. It copies no leaf that holds one value of a page or
+//! more, when it removes it or inserts beside it; and it keeps no page that is larger than its cache.
 
 use std::{
     io,

@@ -16,8 +16,8 @@ use super::page::Root;
 const SLOTS: usize = 1024;
 /// Slots in which a branch may be.
 const PROBES: usize = 4;
-/// Branches that are read before any is kept: to make the slots takes as long as reading some, and a process that gets one
-/// model reads a few.
+/// Branches that are read before any is kept: to make the slots takes as long as reading some, and a process that gets
+/// one model reads a few.
 const READ_FIRST: usize = 16;
 /// Bytes of a branch that is kept at most. Those of keys of usual length have a page of 4 KiB.
 const BYTES_MAX: usize = 8 << 10;

@@ -58,8 +58,8 @@ impl Cursor {
         self.leaf_from(source, None)
     }
 
-    /// Goes on to the next leaf that may hold a key which is not below `wanted`. Pages that end before it, as the branches
-    /// above them say, are passed by.
+    /// Goes on to the next leaf that may hold a key which is not below `wanted`. Pages that end before it, as the
+    /// branches above them say, are passed by.
     pub(in crate::engine) fn leaf_from(
         &mut self,
         source: &impl Source,
@@ -77,8 +77,8 @@ impl Cursor {
             if next <= branch.keys() {
                 self.branches.push((root, next + 1));
                 let child = branch.child(next)?;
-                // Read while the one before is looked at: pages that follow each other lie anywhere. One that is nowhere
-                // is an error when the walk comes to it.
+                // Read while the one before is looked at: pages that follow each other lie anywhere. One that is
+                // nowhere is an error when the walk comes to it.
                 if next < branch.keys()
                     && let Ok(following) = branch.child(next + 1)
                     && let Ok(range) = self.tree.geometry.range(following.page)

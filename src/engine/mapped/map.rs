@@ -38,8 +38,8 @@ use crate::{
 /// Pages that are asked for to tell whether a range is in memory.
 const PROBES: u64 = 6;
 
-/// Bytes of a page that are asked for in advance, at most. More are more than the processor has room for; who reads this
-/// much in order gets the rest in time.
+/// Bytes of a page that are asked for in advance, at most. More are more than the processor has room for; who reads
+/// this much in order gets the rest in time.
 const PREFETCHED_BYTES: u64 = 2048;
 
 /// Bytes that the kernel reads around a page that is touched, where it is not told that pages are read at random.

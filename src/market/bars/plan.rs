@@ -106,7 +106,8 @@ impl<'a, R: Reader> Plan<'a, R> {
     pub(crate) fn note_chunk(&self, series: &SeriesId, period: i64, before: &Columns, after: &Columns) {
         let mut chunks = self.chunks.borrow_mut();
         let chunk = chunks.entry(period).or_default();
-        // A chunk that is changed, and brought to rest in the same transaction, held what it held before the first of both.
+        // A chunk that is changed, and brought to rest in the same transaction, held what it held before the first of
+        // both.
         let held = if chunk.edges.is_some() { chunk.bars.0 } else { before.len() as u64 };
         chunk.bars = (held, after.len() as u64);
         let edge = |row: Option<usize>| {

@@ -147,7 +147,7 @@ impl Calendar {
     /// assert_eq!(open.to_string(), "2018-12-24T14:30:00Z");
     /// let freshness = Freshness { made_since: Some(open), ..Freshness::max_age_hours(20) };
     /// # assert!(freshness.made_since.is_some());
-    /// # Ok::<(), modelkeep::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn last_open(&self, at: Timestamp) -> Option<Timestamp> {

@@ -1,8 +1,8 @@
-//! What publishes left for later: superseded versions that are to be compressed, and models that have more versions than
-//! are kept.
+//! What publishes left for later: superseded versions that are to be compressed, and models that have more versions
+//! than are kept.
 //!
-//! A row is written by the publish that leaves something, in its transaction, and goes with the transaction that does it.
-//! So a store that is opened again knows what is left. A row that is lost costs room, and nothing else.
+//! A row is written by the publish that leaves something, in its transaction, and goes with the transaction that does
+//! it. So a store that is opened again knows what is left. A row that is lost costs room, and nothing else.
 
 use crate::{
     engine::{Batch, Reader, Snapshot, Table, sealed},

@@ -4,8 +4,8 @@
 //! evicted, nothing is put off to another thread, and tiers of others are not asked. What was loaded while a model was
 //! changed is loaded again, as a get would not be admitted then either.
 //!
-//! The room that memory has goes to the keys that come first, on whatever threads they are loaded: before a thread loads
-//! some keys it looks up what they take, and reserves that when those before have theirs.
+//! The room that memory has goes to the keys that come first, on whatever threads they are loaded: before a thread
+//! loads some keys it looks up what they take, and reserves that when those before have theirs.
 
 use std::{cell::RefCell, collections::HashSet, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 

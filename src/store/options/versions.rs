@@ -4,11 +4,12 @@ use super::Options;
 use crate::models::settings::Maintenance;
 
 impl Options {
-    /// How many versions of a model are kept, the current one included; pinned versions, and the one that a rollback leads
-    /// to, stay whatever their number. Until [maintenance](Self::maintenance) has run there may be one more. Default: 8.
+    /// How many versions of a model are kept, the current one included; pinned versions, and the one that a rollback
+    /// leads to, stay whatever their number. Until [maintenance](Self::maintenance) has run there may be one more.
+    /// Default: 8.
     ///
-    /// 1 keeps the newest version, and after a rollback the current one beside it: a publish leaves nothing to roll back
-    /// to. 0 means the same.
+    /// 1 keeps the newest version, and after a rollback the current one beside it: a publish leaves nothing to roll
+    /// back to. 0 means the same.
     ///
     /// ```
     /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
@@ -67,8 +68,8 @@ impl Options {
     }
 
     /// Who compresses superseded versions, and removes those beyond the retention, and when. Default:
-    /// [`Maintenance::InBackground`]: a publish then reads and writes no more than its own bytes, and maintenance shares the
-    /// disk with the next one.
+    /// [`Maintenance::InBackground`]: a publish then reads and writes no more than its own bytes, and maintenance
+    /// shares the disk with the next one.
     ///
     /// ```
     /// # use modelkeep::{Model, ModelKey, NewModel, Schema, Store};
