@@ -4,6 +4,7 @@
 #![allow(
     missing_docs,
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::disallowed_methods,
     reason = "a bench has no public API, prints, measures, and stops when it cannot go on"

@@ -364,7 +364,9 @@ mod tests {
         // SAFETY: it is taken out below.
         let replaced = unsafe { index.insert(&slot, None, std::iter::empty()) };
         assert!(replaced.is_none());
-        drop(index.remove(slot));
+        {
+            let _unlinked = index.remove(slot);
+        }
         assert_eq!(Arc::strong_count(&value), 2, "as when something unwinds before it is retired");
     }
 

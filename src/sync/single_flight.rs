@@ -206,7 +206,8 @@ impl<K: FlightKey> Drop for Flight<'_, K> {
     }
 }
 
-#[cfg(all(test, not(shuttle)))]
+#[cfg(test)]
+#[cfg(not(shuttle))]
 mod tests {
     use std::sync::{
         Barrier,
@@ -393,7 +394,9 @@ mod scheduled {
                     })
                 })
                 .collect();
-            callers.into_iter().for_each(|caller| drop(caller.join().unwrap()));
+            callers.into_iter().for_each(|caller| {
+                caller.join().unwrap();
+            });
             assert!(flights.lock().owners.is_empty() && flights.lock().waiting.is_empty());
         });
     }

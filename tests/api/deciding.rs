@@ -243,7 +243,7 @@ fn decisions_are_noted_and_survive_a_restart() {
     store.get_or_train(&key("m"), &Freshness::bypass(), gives(1.0)).unwrap();
     store.get_or_train(&key("m"), &daily, gives(2.0)).unwrap();
     let noted = store.decisions().unwrap();
-    let all: Vec<_> = noted.iter().map(|entry| (entry.verdict, entry.version.map(|version| version.get()))).collect();
+    let all: Vec<_> = noted.iter().map(|entry| (entry.verdict, entry.version.map(modelkeep::Version::get))).collect();
     let (warned, trained) = (Verdict::ReuseWithWarning, Verdict::Retrain);
     assert_eq!(all, [(trained, Some(1)), (warned, Some(1)), (Verdict::Failed, None), (trained, Some(2))]);
     assert!(noted[0].to_string().contains("retrain v1 in 0ns: missing"), "{}", noted[0]);

@@ -162,7 +162,9 @@ impl Models {
         let reserve = |(key, weight): (&&ModelKey, Option<u64>)| {
             weight.map_or(Reserved::Unknown, |weight_bytes| self.reserve(key, weight_bytes))
         };
-        keys.iter().zip(weights).map(reserve).collect()
+        let reserved = keys.iter().zip(weights).map(reserve).collect();
+        drop(place);
+        reserved
     }
 
     fn reserve(&self, key: &ModelKey, weight_bytes: u64) -> Reserved<'_> {
