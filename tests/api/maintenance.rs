@@ -326,7 +326,11 @@ fn whatever_waits_every_version_that_must_be_there_is() {
                     newest.chain(*current).chain(*previous).chain(pins.iter().copied()).collect();
                 assert!(listed.is_superset(&wanted), "seed {seed} step {step}: {listed:?} lacks some of {wanted:?}");
                 for version in &listed {
-                    let held = store.get_version::<Weights>(&key, Version::new(*version).unwrap()).unwrap().unwrap();
+                    let Some(held) = store.get_version::<Weights>(&key, Version::new(*version).unwrap()).unwrap()
+                    else {
+                        assert!(!wanted.contains(version), "seed {seed} step {step}: {version} is gone");
+                        continue; // pruned in the background since it was listed
+                    };
                     assert_eq!(first_weight(&held), written[&(name, *version)], "seed {seed} step {step}");
                 }
                 let now = store.get::<Weights>(&key).unwrap().and_then(|held| held.version()).map(Version::get);
