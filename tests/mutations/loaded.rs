@@ -5,11 +5,11 @@ use super::{Mutation, held::plain};
 pub(crate) const MUTATIONS: &[Mutation] = &[
     plain(
         "room-in-order",
-        "src/models/tiers/preload.rs",
-        "        place.wait();\n",
-        "        let _ = &place;\n",
-        "api",
-        &["preloading::room_goes_to_the_keys_that_are_named_first"],
+        "src/sync/in_order.rs",
+        "|next: &mut usize| *next < self.number;",
+        "|_: &mut usize| false;",
+        "lib",
+        &["sync::in_order::tests::pieces_pass_in_order_also_when_one_panics"],
     ),
     plain(
         "room-is-kept",
@@ -34,13 +34,5 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "if false {",
         "lib",
         &["cache::room::tests::what_was_loaded_before_a_change_or_during_one_is_not_admitted"],
-    ),
-    plain(
-        "whole-trees-are-read-in-the-file",
-        "src/engine/layout/tree.rs",
-        "        self.checked_and_kept(source, root, None)\n",
-        "        self.checked_once(source, root)\n",
-        "api",
-        &["branches::a_verification_and_a_list_read_the_file_and_not_what_is_kept"],
     ),
 ];
