@@ -123,7 +123,8 @@ mod tests {
     #[test]
     fn memory_that_is_taken_and_given_back_is_seen() {
         let fill = |looks: &AtomicU64| {
-            let bytes = std::hint::black_box(vec![1u8; 64 << 20]);
+            // Far more than what the other tests of this process give back meanwhile.
+            let bytes = std::hint::black_box(vec![1u8; 256 << 20]);
             // The look that is going on may have begun before.
             let wanted = looks.load(Ordering::Acquire) + 2;
             while looks.load(Ordering::Acquire) < wanted {
@@ -132,6 +133,6 @@ mod tests {
             drop(bytes);
         };
         let ((), memory) = watched(fill).unwrap();
-        assert!(memory >= 60 << 20, "{memory} bytes");
+        assert!(memory >= 128 << 20, "{memory} bytes");
     }
 }
