@@ -370,18 +370,19 @@ fn what_waits_of_a_model_whose_head_was_lost_is_left_alone() {
     let options = || folder.options().maintenance(Maintenance::OnRequest).retention(2);
     let store = options().open(folder.path()).unwrap();
     let large = |value| NewModel::new(Weights { weights: vec![value; 5000] });
-    for name in ["aaa", "lost", "zzz"] {
-        (0..3).for_each(|v| assert!(store.publish(&key(name), large(f64::from(v))).is_ok()));
+    // The last one leaves nothing, so that of what is left the row of "lost" is the last, and not taken for its head.
+    for (name, versions) in [("aaa", 3), ("lost", 3), ("zzz", 1)] {
+        (0..versions).for_each(|v| assert!(store.publish(&key(name), large(f64::from(v))).is_ok()));
     }
     drop(store);
     lose_head(&folder);
     let store = options().open(folder.path()).unwrap();
     store.compact().unwrap();
     store.accept_losses().unwrap();
-    assert!(store.stats().maintenance_waiting > 0, "it was left by the publish");
+    assert_eq!(store.stats().maintenance_waiting, 2, "it was left by the publishes");
     store.run_maintenance().unwrap();
     assert_eq!(store.versions(&key("lost")).unwrap().len(), 3);
-    assert_eq!(store.versions(&key("zzz")).unwrap().len(), 2);
+    assert_eq!(store.versions(&key("aaa")).unwrap().len(), 2);
     assert_eq!(store.stats().maintenance_waiting, 0);
     let version = store.publish(&key("lost"), weights(7.0)).unwrap();
     assert!(version.get() > 3, "{version} was given out before");
