@@ -52,3 +52,12 @@ impl<T> ArcSwapOption<T> {
         self.0.lock().unwrap().clone()
     }
 }
+
+/// Runs `work` with ten thousand orders of its threads' steps: half of them at random everywhere, half with few switches
+/// at random places.
+#[cfg(all(test, shuttle))]
+pub(crate) fn run_scheduled(work: impl Fn() + Send + Sync + Copy + 'static) {
+    const SCHEDULES: usize = 10_000;
+    shuttle::check_random(work, SCHEDULES / 2);
+    shuttle::check_pct(work, SCHEDULES / 2, 3);
+}

@@ -336,14 +336,7 @@ mod tests {
 #[cfg(all(test, shuttle))]
 mod scheduled {
     use super::*;
-
-    const SCHEDULES: usize = 10_000;
-
-    /// Half of them at random everywhere, half with few switches at random places.
-    fn run(work: impl Fn() + Send + Sync + Copy + 'static) {
-        shuttle::check_random(work, SCHEDULES / 2);
-        shuttle::check_pct(work, SCHEDULES / 2, 3);
-    }
+    use crate::sync::run_scheduled as run;
 
     fn key(name: &str) -> ModelKey {
         ModelKey::new(name, &()).unwrap()

@@ -119,15 +119,7 @@ mod scheduled {
     use shuttle::rand::Rng;
 
     use super::*;
-    use crate::sync::{Arc, thread};
-
-    const SCHEDULES: usize = 10_000;
-
-    /// Half of them at random everywhere, half with few switches at random places.
-    fn run(work: impl Fn() + Send + Sync + Copy + 'static) {
-        shuttle::check_random(work, SCHEDULES / 2);
-        shuttle::check_pct(work, SCHEDULES / 2, 3);
-    }
+    use crate::sync::{Arc, run_scheduled as run, thread};
 
     fn random() -> impl FnMut(usize) -> usize {
         |below| shuttle::rand::thread_rng().gen_range(0..below.max(1))
